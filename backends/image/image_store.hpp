@@ -1,0 +1,63 @@
+#pragma once
+
+#include "messages/config_map.hpp"
+#include "messages/error.hpp"
+#include "messages/image.capnp.h"
+#include "messages/message.hpp"
+#include "messages/unique_fd.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace troupe {
+
+using progress_sink = std::function<void(uint64_t done, uint64_t total)>; // bytes
+
+/// An uploaded image before it is stored: unnamed temporary files, gone if we die.
+struct image_upload {
+  unique_fd metadata;   // the unified tarball, or the metadata half
+  unique_fd rootfs;     // split only
+  std::string filename; // as the client named it
+};
+
+struct image_facts {
+  std::string fingerprint; // lower-case SHA-256: of the file, or of metadata followed by rootfs
+  uint64_t size = 0;       // sum of both files
+  bool split = false;
+  bool virtual_machine = false;
+  message<schema::ImageMetadata> metadata;
+};
+
+/// Splits a multipart/form-data body (spooled to `body`) into the parts `metadata` and `rootfs` / `rootfs.img`.
+outcome<image_upload> split_multipart(const unique_fd& body, std::string_view content_type, const std::string& spool_dir);
+
+/// The files of DIR/images: `FINGERPRINT` and, for split images, `FINGERPRINT.rootfs`.
+/// Archives are read only by the confined helper `troupe-unpack`. Calls block; thread-safe.
+class image_store {
+public:
+  image_store(std::string directory, std::string unpack_program);
+  /// Hashes, reads metadata.yaml (confined), refuses what is no image. Stores nothing.
+  outcome<image_facts> inspect(const image_upload& upload, const progress_sink& progress);
+  /// Links the files under their fingerprint, synced. Idempotent.
+  outcome<void> keep(const image_upload& upload, const image_facts& facts);
+  outcome<void> forget(const std::string& fingerprint);
+  /// Open files of a stored image: one (unified) or two (metadata, rootfs).
+  outcome<std::vector<unique_fd>> open(const std::string& fingerprint, bool split);
+  /// Extension that the stored file's compression asks for: ".tar.gz", ".tar.xz", ".squashfs".
+  outcome<std::string> extension(const unique_fd& file);
+  /// Unpacks into an empty volume directory: metadata.yaml, templates/, rootfs/. Hostile content cannot leave it.
+  outcome<void> unpack(const std::string& fingerprint, bool split, const std::string& volume_dir, const progress_sink& progress);
+  outcome<std::vector<std::string>> list(); // fingerprints on disk, to reconcile with
+
+private:
+  std::string directory_;
+  std::string unpack_program_;
+};
+
+/// metadata.yaml of a volume or an image; unknown keys are ignored, wrong types are refused.
+outcome<message<schema::ImageMetadata>> parse_metadata(std::string_view yaml);
+
+} // namespace troupe

@@ -1,0 +1,149 @@
+#pragma once
+
+#include "backends/instance/root_mount.hpp"
+#include "messages/config_map.hpp"
+#include "messages/error.hpp"
+#include "messages/unique_fd.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace troupe {
+
+struct id_range {
+  uint32_t host = 0; // first id on the host
+  uint32_t size = 0; // 0: privileged, ids are the host's own
+};
+
+/// One network card as the driver sees it; everything is decided by the caller.
+struct nic_plan {
+  std::string bridge;    // host bridge it is attached to
+  std::string host_name; // host side of the veth pair
+  std::string name;      // inside, e.g. "eth0"
+  std::string hwaddr;
+  uint32_t mtu = 0; // 0: the bridge's
+};
+
+/// A file to be written into the root before init runs (a rendered image template).
+struct boot_file {
+  std::string path; // absolute inside the instance
+  std::string content;
+  bool create_only = false;
+};
+
+/// Everything that is needed to start an instance; no other knowledge reaches the driver.
+struct boot_plan {
+  std::string key;  // unique on this daemon: liblxc name and cgroup leaf ("c1", "project_c1")
+  std::string name; // host name inside
+  std::string architecture;
+  root_mount root;
+  id_range ids;
+  config_map config; // expanded, validated: limits.*, security.*, environment.*, linux.*, raw.lxc
+  std::vector<nic_plan> nics;
+  std::vector<boot_file> files;
+  std::string log_dir; // lxc.log, console.log; exists
+};
+
+/// A started instance: the processes that prove it is alive.
+struct boot_result {
+  pid_t leader = 0;        // init, as the host sees it
+  pid_t monitor = 0;       // ends when the instance is fully down (devices, cgroups gone)
+  uint64_t monitor_start = 0; // /proc/PID/stat field 22: tells the monitor from a later process of that pid
+  unique_fd leader_pidfd;
+  unique_fd monitor_pidfd;
+};
+
+struct exec_plan {
+  std::vector<std::string> command;
+  config_map environment; // complete: nothing is inherited
+  uint32_t uid = 0, gid = 0;
+  std::string cwd;
+  bool interactive = false;    // a pty: `stdio[0]` is ignored on input; result carries the master
+  uint16_t width = 0, height = 0;
+  unique_fd stdio[3];          // non-interactive: what the process gets as 0, 1, 2
+};
+
+/// A command that runs inside. `done` becomes readable when it ended; then call `result()`.
+class exec_session {
+public:
+  virtual ~exec_session() = default;
+  virtual int done_fd() const noexcept = 0;              // poll for readability
+  virtual int pty() const noexcept = 0;                  // master, or -1
+  virtual outcome<int> result() = 0;                     // exit status, 128+n for a signal; after done_fd is readable
+  virtual outcome<void> signal(int number) = 0;          // to the command's process
+  virtual outcome<void> resize(uint16_t width, uint16_t height) = 0;
+};
+
+/// File access inside an instance, confined to its root (openat2, no magic links, nothing escapes).
+struct file_info {
+  char type = 'f';   // f regular file, d directory, l symlink
+  uint32_t uid = 0, gid = 0, mode = 0; // as the instance sees them; mode: permission bits
+  uint64_t size = 0;
+  int64_t modified = 0; // seconds since the epoch
+  std::string target;   // of a symlink, as an absolute path inside
+  std::vector<std::string> entries; // of a directory, sorted
+  unique_fd content;    // of a regular file, open for reading
+};
+struct file_write {
+  char type = 'f'; // f, d, l
+  bool append = false;
+  std::optional<uint32_t> uid, gid, mode; // applied only to what is created
+  std::string target; // of a symlink
+};
+
+/// How the root of a running or a stopped instance is reached.
+struct file_root {
+  pid_t leader = 0;  // 0: stopped, use `root`
+  root_mount root;
+  id_range ids;
+};
+
+struct instance_found {
+  pid_t leader = 0, monitor = 0;
+  uint64_t monitor_start = 0;
+  bool frozen = false;
+};
+
+/// Runs instances of one kind. Thread-safe; every call may block and is made on a blocking thread.
+/// Calls may be repeated: stopping what is down and thawing what runs both succeed.
+class instance_driver {
+public:
+  virtual ~instance_driver() = default;
+  virtual std::string version() const = 0;
+  /// Boots it; returns when init runs. On error nothing of it is left (process, mount, veth, cgroup).
+  virtual outcome<boot_result> start(const boot_plan& plan) = 0;
+  /// Asks the instance's monitor, not a record: what runs under this key? nullopt: nothing.
+  virtual outcome<std::optional<instance_found>> find(const std::string& key) = 0;
+  /// Waits for a container that rebooted from inside to have its new init; nullopt: it went down instead.
+  virtual outcome<std::optional<instance_found>> await_reboot(const std::string& key) = 0;
+  /// Asks init to shut down (the signal that this init understands). Returns at once.
+  virtual outcome<void> request_stop(pid_t leader) = 0;
+  /// Kills init. Returns at once; the monitor's end tells when it is all gone.
+  virtual outcome<void> kill(const std::string& key, pid_t leader) = 0;
+  virtual outcome<void> freeze(const std::string& key) = 0;
+  virtual outcome<void> unfreeze(const std::string& key) = 0;
+  /// Starts a command; `stdio` descriptors of the plan are consumed.
+  virtual outcome<std::unique_ptr<exec_session>> exec(const std::string& key, pid_t leader, exec_plan plan) = 0;
+  /// The console's ring buffer; `clear` empties it afterwards.
+  virtual outcome<std::string> console_log(const std::string& key, bool clear) = 0;
+  /// Files. `path` is absolute inside the instance.
+  virtual outcome<file_info> read_file(const file_root& root, const std::string& path) = 0;
+  /// Creates or opens; for 'f' returns a descriptor to write the content to, else an empty one.
+  virtual outcome<unique_fd> write_file(const file_root& root, const std::string& path, const file_write& how) = 0;
+  virtual outcome<void> remove_file(const file_root& root, const std::string& path) = 0;
+  /// Counters of a running instance, from its cgroups.
+  struct usage {
+    int64_t processes = -1;
+    int64_t cpu_ns = 0;
+    int64_t memory = 0, memory_peak = 0, swap = 0, swap_peak = 0; // bytes
+  };
+  virtual usage measure(const std::string& key, pid_t leader) = 0;
+  /// Removes what a dead instance of this key may have left on the host (cgroups, sockets); idempotent.
+  virtual void sweep(const std::string& key) = 0;
+};
+
+} // namespace troupe

@@ -1,0 +1,136 @@
+#pragma once
+
+#include "messages/error.hpp"
+#include "messages/unique_fd.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace troupe {
+
+class loop;
+
+/// Who is at the other end of a unix socket (SO_PEERCRED at accept).
+struct peer_credentials { uint32_t uid = ~0u, gid = ~0u; int32_t pid = 0; };
+
+/// What to do with a request's body; decided from its head, before the body is read.
+struct body_rule {
+  bool spool = false;             // false: into `body` in memory; true: into an unnamed temporary file
+  uint64_t limit = 1 << 20;       // bytes; more is answered 413 and the connection closed
+};
+
+struct http_request {
+  std::string method;                                    // upper case
+  std::string target;                                    // as sent
+  std::string path;                                      // before '?', still encoded
+  std::vector<std::string> segments;                     // of the path, percent-decoded one by one
+  std::multimap<std::string, std::string, std::less<>> query; // decoded
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+  unique_fd spool;                                       // rewound; with rule.spool
+  uint64_t spool_size = 0;
+  peer_credentials peer;
+  bool wants_websocket = false;                          // Upgrade: websocket with a valid key
+
+  std::string_view header(std::string_view name) const;      // case-insensitive, empty if absent
+  std::string_view parameter(std::string_view name) const;   // first query value, empty if absent
+};
+
+/// A piece of a reply body: bytes shared with others, or a range of a file that is streamed without being held in memory.
+struct file_range { unique_fd file; uint64_t offset = 0, size = 0; };
+using body_part = std::variant<std::string, std::shared_ptr<const std::string>, file_range>;
+
+struct http_response {
+  int status = 200;
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::vector<body_part> body;    // sent with Content-Length, in order
+};
+
+/// One websocket. Every method may be called from any thread. Callbacks run on the loop's thread.
+class websocket {
+public:
+  virtual ~websocket() = default;
+  /// Frames are sent in order. False: closed, or more than the connection's limit is queued (then the peer is too slow and is closed).
+  virtual bool send_text(std::shared_ptr<const std::string> text) = 0;
+  virtual bool send_binary(std::string data) = 0;
+  virtual void close(uint16_t code = 1000) = 0;  // after what is queued was sent
+  virtual size_t queued_bytes() const = 0;
+  /// Set once, before anything is received. `binary`: false for text frames.
+  virtual void on_message(std::function<void(std::string data, bool binary)> call) = 0;
+  virtual void on_close(std::function<void()> call) = 0; // once, however it ends
+  virtual void on_drain(std::function<void()> call) = 0; // queue fell below the low-water mark
+  virtual void pause(bool reading_paused) = 0;           // back-pressure towards the peer
+};
+
+/// Answers one request; copyable, any thread, first answer wins. Dropping the last copy unanswered sends 500.
+class responder {
+public:
+  void send(http_response response) const;
+  /// Upgrades; `ready` runs on the loop's thread. Pings every 10 s with payload "keepalive".
+  void accept_websocket(std::function<void(std::shared_ptr<websocket>)> ready) const;
+  /// True once the client went away (long polls stop caring).
+  bool gone() const;
+  /// Called on the loop's thread when the client went away before an answer.
+  void on_gone(std::function<void()> call) const;
+
+  struct state;
+  explicit responder(std::shared_ptr<state> s) : state_{std::move(s)} {}
+
+private:
+  std::shared_ptr<state> state_;
+};
+
+struct http_limits {
+  size_t header_bytes = 64 << 10;                 // 431 beyond
+  std::chrono::seconds header_timeout{10};        // from the first byte of a request to the end of its head
+  std::chrono::seconds body_timeout{60};          // without progress
+  std::chrono::seconds idle_timeout{300};         // kept-alive connection without a request
+  std::chrono::seconds write_timeout{60};         // without progress
+  size_t connections_max = 4096;
+  size_t websocket_queue_bytes = 8 << 20;
+};
+
+/// HTTP/1.1 on a unix socket: keep-alive, pipelining (answered in order), chunked bodies both ways, Expect: 100-continue, HEAD, websockets.
+/// Parsing by Boost.Beast, frames by wslay, all on one libuv loop; a slow, idle or garbage client costs others nothing.
+class http_server {
+public:
+  using rule = std::function<body_rule(const http_request& head)>;           // on the loop's thread
+  using handler = std::function<void(http_request request, responder answer)>; // on the loop's thread; must not block
+
+  /// `spool_dir`: where O_TMPFILE bodies go.
+  http_server(loop& on, http_limits limits, std::string spool_dir, rule body, handler handle);
+  ~http_server(); // closes listeners and connections; call off the loop's thread
+
+  /// Binds and listens; mode 0660. Replaces a stale socket file, refuses one that somebody answers on.
+  outcome<void> listen_unix(const std::string& path, int mode);
+  /// Stops accepting; running requests go on.
+  void stop_listening();
+  size_t connections() const;
+
+private:
+  struct data;
+  std::shared_ptr<data> data_;
+};
+
+/// Moves bytes between a descriptor and a websocket with back-pressure both ways; used by exec, console, migration.
+/// fd -> websocket: binary frames, then (at end of file) an empty text frame. websocket -> fd: binary frames are written, an empty text
+/// frame or close ends the writing side. Owns `fd`. `ended(from_fd)` runs once per direction on the loop's thread.
+class fd_pump {
+public:
+  enum class direction { to_socket, from_socket, both };
+  static std::shared_ptr<fd_pump> start(loop& on, unique_fd fd, std::shared_ptr<websocket> socket, direction ways,
+                                        std::function<void(bool from_fd)> ended);
+  virtual ~fd_pump() = default;
+  /// No more is read from the descriptor after what is there now (the process ended, but a grandchild holds the pipe).
+  virtual void drain_and_stop() = 0;
+};
+
+} // namespace troupe

@@ -1,0 +1,102 @@
+#pragma once
+
+#include "messages/error.hpp"
+#include "messages/event.capnp.h"
+#include "messages/message.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe {
+
+/// Every table of both environments. `scope` says where it lives: cluster.mdb is what a cluster replicates (specs,
+/// config), local.mdb is this member's own (status, events, operations, journal). One row per table in store.cpp.
+enum class table : uint8_t {
+  instances, profiles, images, aliases, pools, volumes, networks, projects, config, counters, outbox, // cluster
+  statuses, operations, journal, history, events, members, meta,                                       // local
+};
+
+struct write {
+  table where;
+  std::string key;
+  std::optional<std::string> value; // nullopt: delete; deleting what is absent is fine
+};
+
+/// Must hold for the batch to be applied: the record's bytes are exactly these (nullopt: absent).
+struct condition {
+  table where;
+  std::string key;
+  std::optional<std::string> value;
+};
+
+/// One atomic change and the events that tell of it. Sequence number, epoch, member and (if 0) time of the events are
+/// filled in by the store.
+struct batch {
+  std::vector<condition> conditions;
+  std::vector<write> writes;
+  std::vector<message<schema::Event>> events;
+};
+
+struct committed {
+  uint64_t index = 0;                          // grows by one with every commit
+  std::vector<message<schema::Event>> events;  // as stored, with their numbers
+};
+
+/// A consistent view of both environments. Cheap (LMDB readers never wait); short-lived: one request, one snapshot.
+/// Use from one thread. Values are valid until it dies and are not aligned: copy with message::from_bytes.
+class snapshot {
+public:
+  std::optional<std::string_view> get(table where, std::string_view key) const;
+  /// Calls `visit(key, value)` in key order for keys with this prefix, until it returns false.
+  void scan(table where, std::string_view prefix, const std::function<bool(std::string_view, std::string_view)>& visit) const;
+  /// The same, from the first key >= `from` on.
+  void scan_from(table where, std::string_view from, const std::function<bool(std::string_view, std::string_view)>& visit) const;
+
+  snapshot(snapshot&&) noexcept;
+  ~snapshot();
+
+private:
+  friend class store;
+  struct data;
+  explicit snapshot(std::unique_ptr<data> d);
+  std::unique_ptr<data> data_;
+};
+
+/// The two LMDB environments of a daemon. `commit` is for the single writer (the store actor's thread); `read` for all.
+class store {
+public:
+  /// Opens or creates DIR/database/{cluster,local}.mdb. Refuses a newer format (fault::newer_format) touching nothing; migrates an
+  /// older one. Drains an outbox that a crash left. `member` names the event log's owner.
+  static outcome<std::unique_ptr<store>> open(const std::string& directory, const std::string& member);
+  ~store();
+
+  snapshot read() const;
+
+  /// Group commit: applies the batches in order in one transaction per environment with one fsync each; a batch whose condition does
+  /// not hold is left out (fault::precondition) and does not disturb the others. Grows the maps as needed. A failed fsync or a
+  /// full disk fails all of them and changes nothing.
+  std::vector<outcome<committed>> commit(std::span<const batch> batches);
+
+  uint32_t epoch() const;
+  uint64_t last_seq() const;
+  /// First sequence number still kept; events before it were removed by retention.
+  uint64_t first_seq() const;
+  /// Removes events older than `before` (ns) or beyond `keep_max` entries; called by the writer now and then.
+  outcome<void> trim_events(int64_t before, uint64_t keep_max);
+
+private:
+  struct data;
+  explicit store(std::unique_ptr<data> d);
+  std::unique_ptr<data> data_;
+};
+
+/// Big-endian key of an event, so that key order is number order.
+std::string event_key(uint64_t seq);
+
+} // namespace troupe
