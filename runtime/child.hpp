@@ -16,14 +16,17 @@ class loop;
 
 /// How a child is started: an argument vector (never a shell), a clean environment, and exactly the descriptors named.
 struct child_spec {
-  std::vector<std::string> command;              // command[0]: absolute path
-  std::vector<std::string> environment;          // "K=V"; nothing is inherited
-  std::vector<std::pair<int, int>> descriptors;  // (ours, theirs); all others are closed, 0-2 default to /dev/null
-  bool die_with_daemon = false;                  // PR_SET_PDEATHSIG SIGKILL
+  std::vector<std::string> command;             // command[0]: absolute path
+  std::vector<std::string> environment;         // "K=V"; nothing is inherited
+  std::vector<std::pair<int, int>> descriptors; // (ours, theirs); all others are closed, 0-2 default to /dev/null
+  bool die_with_daemon = false;                 // PR_SET_PDEATHSIG SIGKILL
   bool new_session = true;
 };
 
-struct child_exit { int code = 0; int signal = 0; }; // signal != 0: killed by it
+struct child_exit {
+  int code = 0;
+  int signal = 0;
+}; // signal != 0: killed by it
 
 /// A running child, watched by its pidfd. Destroying it does not end the process, only the watch (it is still reaped).
 class child {
@@ -36,7 +39,8 @@ public:
 /// Starts it (vfork-like, safe in a threaded program); `ended` runs on the loop's thread, once.
 outcome<std::unique_ptr<child>> spawn(loop& on, const child_spec& spec, std::function<void(child_exit)> ended);
 
-/// A process found alive by a restarted daemon: not our child, only watched. nullopt-like error when it is gone or is another one
+/// A process found alive by a restarted daemon: not our child, only watched. nullopt-like error when it is gone or is
+/// another one
 /// (`start_time`: field 22 of /proc/PID/stat).
 outcome<std::unique_ptr<child>> adopt(loop& on, pid_t pid, uint64_t start_time, std::function<void()> ended);
 

@@ -31,8 +31,8 @@ struct supervisor_spec { // children start top to bottom and stop bottom to top
 };
 
 /// OTP's supervisor on CAF. A restarted child has a new handle; ask the supervisor for it by id.
-/// Messages: (get_atom, std::string id) -> caf::actor or error not_found; (add_atom: see supervisor.cpp) adds a child at run time.
-/// It exits with exit_reason::kill towards its parent when the restart intensity is passed (escalation).
+/// Messages: (get_atom, std::string id) -> caf::actor or error not_found; (add_atom: see supervisor.cpp) adds a child
+/// at run time. It exits with exit_reason::kill towards its parent when the restart intensity is passed (escalation).
 caf::actor spawn_supervisor(caf::actor_system& system, supervisor_spec spec);
 caf::actor spawn_supervisor(caf::event_based_actor* parent, supervisor_spec spec); // as a child of another
 
