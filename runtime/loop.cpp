@@ -46,9 +46,11 @@ struct node {
     std::exchange(open, nullptr)->erase(this);
     uv_close(&any, [](uv_handle_t* h) {
       auto* self = static_cast<node*>(h->data);
-      self->closed = true;
-      self->call = nullptr;
-      if (!self->owned) delete self;
+      auto last = std::move(self->call); // dies last: it may hold the owner, and that may delete the node
+      if (self->owned)
+        self->closed = true;
+      else
+        delete self;
     });
   }
 };
