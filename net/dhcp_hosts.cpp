@@ -25,10 +25,16 @@ bool is_key(const std::string& key) {
   });
 }
 
+/// dnsmasq tells the fields of a line by their look: these would be a lease time or a command to it.
+bool looks_like_a_name(const std::string& label) {
+  bool letter = (label[0] >= 'a' && label[0] <= 'z') || (label[0] >= 'A' && label[0] <= 'Z');
+  return letter && label != "ignore" && label != "infinite";
+}
+
 outcome<void> check(const dhcp_host& host) {
   if (!is_key(host.key)) return fail(fault::invalid, "The name of a DHCP host's file is malformed");
   if (!is_hwaddr(host.hwaddr)) return fail(fault::invalid, "The MAC address of a DHCP host is malformed", host.key);
-  if (!host.hostname.empty() && !is_host_label(host.hostname))
+  if (!host.hostname.empty() && !(is_host_label(host.hostname) && looks_like_a_name(host.hostname)))
     return fail(fault::invalid, "The name of a DHCP host is malformed", host.key);
   if (!host.ipv4.empty() && !parse_ip(host.ipv4, AF_INET))
     return fail(fault::invalid, "The IPv4 address of a DHCP host is malformed", host.key);
