@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <utility>
 
@@ -16,6 +17,7 @@ namespace {
 constexpr unsigned readers_max = 1024;
 constexpr unsigned tables_max = 64;
 constexpr size_t map_bytes_max = size_t{1} << 44;
+constexpr size_t full_disk_bytes = size_t{1} << 20;
 constexpr size_t reserve_step_bytes = size_t{1} << 20;
 
 } // namespace
@@ -168,6 +170,10 @@ void environment::end_read(MDB_txn* txn) noexcept {
 }
 
 error environment::to_error(int code) const {
+  // LMDB calls a write that was cut short an I/O error; on a full disk a person needs the true reason.
+  struct statvfs disk {};
+  if (code == EIO && ::statvfs(path_.c_str(), &disk) == 0 && disk.f_bavail * disk.f_frsize < full_disk_bytes)
+    code = ENOSPC;
   fault kind = fault::backend_failed;
   if (code == MDB_CORRUPTED || code == MDB_PAGE_NOTFOUND || code == MDB_INVALID) kind = fault::corrupt;
   if (code == MDB_VERSION_MISMATCH) kind = fault::newer_format;
