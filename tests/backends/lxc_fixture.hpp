@@ -8,10 +8,10 @@
 #include <linux/stat.h>
 #include <poll.h>
 #include <string>
-#include <vector>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <vector>
 
 namespace troupe::test {
 
@@ -55,13 +55,16 @@ inline void make_busybox_root(const std::filesystem::path& root) {
     fs::create_directories(root / d);
   ::chmod((root / "tmp").c_str(), 01777);
   fs::copy_file("/bin/busybox", root / "bin/busybox", fs::copy_options::overwrite_existing);
-  for (auto a : {"sh", "sleep", "cat", "echo", "true", "false", "kill", "id", "env", "stty", "ls", "tty", "ps", "dd", "touch", "ln", "mkdir", "mknod"})
+  for (auto a : {"sh",  "sleep", "cat", "echo", "true", "false", "kill",  "id", "env",   "head", "grep",
+                 "pwd", "stty",  "ls",  "tty",  "ps",   "dd",    "touch", "ln", "mkdir", "mknod"})
     fs::create_symlink("/bin/busybox", root / "bin" / a);
   for (auto a : {"init", "halt", "poweroff", "reboot", "ip"}) fs::create_symlink("/bin/busybox", root / "sbin" / a);
   write_text(root / "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n");
   write_text(root / "etc/group", "root:x:0:\nuser:x:1000:\n");
-  write_text(root / "etc/inittab", "::sysinit:/etc/init.d/rcS\n::respawn:/bin/sleep 86400\n::shutdown:/bin/touch /run/down\n");
-  write_text(root / "etc/init.d/rcS", "#!/bin/sh\necho booted > /run/booted\necho hello console > /dev/console\n", 0755);
+  write_text(root / "etc/inittab",
+             "::sysinit:/etc/init.d/rcS\n::respawn:/bin/sleep 86400\n::shutdown:/bin/touch /run/down\n");
+  write_text(root / "etc/init.d/rcS", "#!/bin/sh\necho booted > /run/booted\necho hello console > /dev/console\n",
+             0755);
 }
 
 /// One daemon's worth of driver with its own names; takes down what a failed test leaves.

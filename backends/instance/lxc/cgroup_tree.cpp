@@ -56,12 +56,14 @@ cgroup_tree::cgroup_tree(std::string prefix) : prefix_{std::move(prefix)} {
 
 std::string cgroup_tree::path(const std::string& key, std::string_view controller) const {
   for (const auto& h : hierarchies_)
-    if (controller.empty() ? h.controllers.empty() : h.controllers.find("," + std::string{controller} + ",") != std::string::npos)
+    if (controller.empty() ? h.controllers.empty()
+                           : h.controllers.find("," + std::string{controller} + ",") != std::string::npos)
       return h.base + "/" + payload_cgroup(prefix_, key);
   return {};
 }
 
-std::optional<std::string> cgroup_tree::read(const std::string& key, std::string_view controller, const char* file) const {
+std::optional<std::string> cgroup_tree::read(const std::string& key, std::string_view controller,
+                                             const char* file) const {
   auto group = path(key, controller);
   if (group.empty()) return std::nullopt;
   auto text = read_small(group + "/" + file);
@@ -69,14 +71,16 @@ std::optional<std::string> cgroup_tree::read(const std::string& key, std::string
   return text;
 }
 
-bool cgroup_tree::write(const std::string& key, std::string_view controller, const char* file, std::string_view value) const {
+bool cgroup_tree::write(const std::string& key, std::string_view controller, const char* file,
+                        std::string_view value) const {
   auto group = path(key, controller);
   unique_fd fd{group.empty() ? -1 : ::open((group + "/" + file).c_str(), O_WRONLY | O_CLOEXEC)};
   return fd && ::write(fd.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
 }
 
 bool cgroup_tree::frozen(const std::string& key) const {
-  if (auto events = read(key, "", "cgroup.events"); events && events->find("frozen 1") != std::string::npos) return true;
+  if (auto events = read(key, "", "cgroup.events"); events && events->find("frozen 1") != std::string::npos)
+    return true;
   auto state = read(key, "freezer", "freezer.state");
   return state && !state->starts_with("THAWED");
 }

@@ -9,8 +9,8 @@
 namespace troupe::lxc {
 
 /// The control groups of one daemon's containers in every hierarchy of this host. liblxc starts from the group of the
-/// machine's init; below that everything of a daemon is in `prefix`. Stateless and thread-safe; reads files, never blocks
-/// on a container.
+/// machine's init; below that everything of a daemon is in `prefix`. Stateless and thread-safe; reads files, never
+/// blocks on a container.
 class cgroup_tree {
 public:
   explicit cgroup_tree(std::string prefix);

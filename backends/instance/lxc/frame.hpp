@@ -10,7 +10,8 @@
 
 namespace troupe::lxc {
 
-/// What travels between the daemon and a job: the bytes of one Cap'n Proto message and the descriptors that belong to it.
+/// What travels between the daemon and a job: the bytes of one Cap'n Proto message and the descriptors that belong to
+/// it.
 struct frame {
   std::string bytes;
   std::vector<unique_fd> fds;

@@ -18,28 +18,27 @@ struct item {
 
 /// For every container.
 constexpr item common[] = {
-  {"lxc.log.level", "error"},
-  {"lxc.init.cmd", "/sbin/init"},
-  {"lxc.console.buffer.size", "1MB"},
-  {"lxc.console.path", ""},
-  {"lxc.tty.max", "0"},
-  {"lxc.pty.max", "1024"},
-  {"lxc.autodev", "1"},
-  {"lxc.signal.halt", "SIGPWR"},
-  {"lxc.mount.entry", "mqueue dev/mqueue mqueue rw,relatime,create=dir,optional 0 0"},
+    {"lxc.log.level", "error"},
+    {"lxc.init.cmd", "/sbin/init"},
+    {"lxc.console.buffer.size", "1MB"},
+    {"lxc.console.path", ""},
+    {"lxc.tty.max", "0"},
+    {"lxc.pty.max", "1024"},
+    {"lxc.autodev", "1"},
+    {"lxc.signal.halt", "SIGPWR"},
+    {"lxc.mount.entry", "mqueue dev/mqueue mqueue rw,relatime,create=dir,optional 0 0"},
 };
 
 /// Views of the host's kernel that programs look for; read-only in effect because their owner is not mapped.
 constexpr std::string_view kernel_views[] = {
-  "/proc/sys/fs/binfmt_misc", "/sys/fs/fuse/connections", "/sys/fs/pstore",
-  "/sys/kernel/config",       "/sys/kernel/debug",        "/sys/kernel/security",
-  "/sys/kernel/tracing",
+    "/proc/sys/fs/binfmt_misc", "/sys/fs/fuse/connections", "/sys/fs/pstore",      "/sys/kernel/config",
+    "/sys/kernel/debug",        "/sys/kernel/security",     "/sys/kernel/tracing",
 };
 
 /// What a container may do with devices: make any node, use only these.
 constexpr std::string_view allowed_devices[] = {
-  "b *:* m",     "c *:* m",     "c 1:3 rwm",   "c 1:5 rwm",     "c 1:7 rwm",      "c 1:8 rwm", "c 1:9 rwm",
-  "c 5:0 rwm",   "c 5:1 rwm",   "c 5:2 rwm",   "c 136:* rwm",   "c 10:229 rwm",   "c 10:200 rwm",
+    "b *:* m",   "c *:* m",   "c 1:3 rwm", "c 1:5 rwm",   "c 1:7 rwm",    "c 1:8 rwm",    "c 1:9 rwm",
+    "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm", "c 10:229 rwm", "c 10:200 rwm",
 };
 
 void add_devices(settings& out, const host_facts& host) {
@@ -51,12 +50,14 @@ void add_devices(settings& out, const host_facts& host) {
 void add_mounts(settings& out, const boot_plan& plan, const host_facts& host) {
   bool privileged = plan.ids.size == 0;
   // In a user namespace the kernel itself protects /proc/sys and /sys, and services (sysctl, udev) expect to write.
-  out.emplace_back("lxc.mount.auto", privileged ? "proc:mixed sys:mixed cgroup:mixed:force" : "proc:rw sys:rw cgroup:rw:force");
+  out.emplace_back("lxc.mount.auto",
+                   privileged ? "proc:mixed sys:mixed cgroup:mixed:force" : "proc:rw sys:rw cgroup:rw:force");
   if (host.fuse) out.emplace_back("lxc.mount.entry", "/dev/fuse dev/fuse none bind,create=file,optional 0 0");
   if (host.tun) out.emplace_back("lxc.mount.entry", "/dev/net/tun dev/net/tun none bind,create=file,optional 0 0");
   for (auto path : kernel_views)
     if (::access(std::string{path}.c_str(), F_OK) == 0)
-      out.emplace_back("lxc.mount.entry", std::string{path} + " " + std::string{path.substr(1)} + " none rbind,create=dir,optional 0 0");
+      out.emplace_back("lxc.mount.entry",
+                       std::string{path} + " " + std::string{path.substr(1)} + " none rbind,create=dir,optional 0 0");
   if (!is_true(get(plan.config, "security.nesting"))) return;
   // A nested runtime mounts its own proc and sysfs, which the kernel allows only where unobstructed ones are visible.
   out.emplace_back("lxc.mount.entry", "proc dev/.lxc/proc proc create=dir,optional 0 0");
@@ -70,8 +71,8 @@ void add_security(settings& out, const boot_plan& plan, const host_facts& host) 
     out.emplace_back("lxc.idmap", "u" + range);
     out.emplace_back("lxc.idmap", "g" + range);
   }
-  out.emplace_back("lxc.cap.drop", nesting ? "sys_time sys_module sys_rawio"
-                                           : "sys_time sys_module sys_rawio mac_admin mac_override");
+  out.emplace_back("lxc.cap.drop",
+                   nesting ? "sys_time sys_module sys_rawio" : "sys_time sys_module sys_rawio mac_admin mac_override");
   // Without AppArmor in the kernel any value of this key would break checkpoint and restore.
   if (host.apparmor) out.emplace_back("lxc.apparmor.profile", "unconfined");
   if (get(plan.config, "security.syscalls.deny_default", "true") == "false") return;
@@ -98,9 +99,12 @@ void add_passed_keys(settings& out, const boot_plan& plan) {
   for (const auto& [key, value] : plan.config) {
     std::string_view name = key;
     auto rest = [&](std::string_view prefix) { return std::string{name.substr(prefix.size())}; };
-    if (name.starts_with("environment.")) out.emplace_back("lxc.environment", rest("environment.") + "=" + value);
-    else if (name.starts_with("linux.sysctl.")) out.emplace_back("lxc.sysctl." + rest("linux.sysctl."), value);
-    else if (name.starts_with("limits.kernel.")) out.emplace_back("lxc.prlimit." + rest("limits.kernel."), value);
+    if (name.starts_with("environment."))
+      out.emplace_back("lxc.environment", rest("environment.") + "=" + value);
+    else if (name.starts_with("linux.sysctl."))
+      out.emplace_back("lxc.sysctl." + rest("linux.sysctl."), value);
+    else if (name.starts_with("limits.kernel."))
+      out.emplace_back("lxc.prlimit." + rest("limits.kernel."), value);
   }
 }
 
@@ -129,14 +133,16 @@ void add_personality(settings& out, const boot_plan& plan) {
   utsname host{};
   ::uname(&host);
   if (plan.architecture == "i686" && std::string_view{host.machine} == "x86_64") out.emplace_back("lxc.arch", "i686");
-  if (plan.architecture == "armv7l" && std::string_view{host.machine} == "aarch64") out.emplace_back("lxc.arch", "armv7l");
+  if (plan.architecture == "armv7l" && std::string_view{host.machine} == "aarch64")
+    out.emplace_back("lxc.arch", "armv7l");
 }
 
 } // namespace
 
 std::string seccomp_policy(bool nesting) {
   std::string text = "2\ndenylist\nreject_force_umount\n[all]\n";
-  for (auto call : {"kexec_load", "kexec_file_load", "open_by_handle_at", "init_module", "finit_module", "delete_module"})
+  for (auto call :
+       {"kexec_load", "kexec_file_load", "open_by_handle_at", "init_module", "finit_module", "delete_module"})
     // A nested runtime may pass the handles of its own file systems.
     if (!nesting || std::string_view{call} != "open_by_handle_at") text += std::string{call} + " errno 38\n";
   return text;

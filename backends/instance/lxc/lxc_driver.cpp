@@ -38,8 +38,8 @@ outcome<void> replace_file(const std::string& path, const std::string& content) 
   return {};
 }
 
-/// init understands one of two requests: systemd handles SIGRTMIN+3 (and therefore blocks it to read it from a signalfd),
-/// the others SIGPWR.
+/// init understands one of two requests: systemd handles SIGRTMIN+3 (and therefore blocks it to read it from a
+/// signalfd), the others SIGPWR.
 int stop_signal(pid_t leader) {
   auto blocked = read_status(leader, "SigBlk");
   auto mask = blocked.empty() ? 0 : std::strtoull(blocked.c_str(), nullptr, 16);
@@ -62,7 +62,8 @@ outcome<void> signal_process(pid_t pid, int number) {
 class driver final : public instance_driver {
 public:
   explicit driver(lxc_place place)
-      : place_{std::move(place)}, host_{read_host()}, cgroups_{place_.cgroup_prefix}, zygote_{place_.program, place_.lxcpath} {
+      : place_{std::move(place)}, host_{read_host()}, cgroups_{place_.cgroup_prefix}, zygote_{place_.program,
+                                                                                              place_.lxcpath} {
     make_directory(stage());
     ::chmod(stage().c_str(), 0755);
     host_.cgroup_prefix = place_.cgroup_prefix;
@@ -181,7 +182,8 @@ outcome<void> driver::set_frozen(const std::string& key, bool frozen) {
     return fail_errno(errno, frozen ? "Cannot freeze the instance" : "Cannot thaw the instance");
   for (;;) {
     char text[256] = {};
-    if (::pread(events.get(), text, sizeof text - 1, 0) < 0) return fail(fault::wrong_state, "The instance is not running");
+    if (::pread(events.get(), text, sizeof text - 1, 0) < 0)
+      return fail(fault::wrong_state, "The instance is not running");
     std::string_view now{text};
     if ((now.find("frozen 1") != now.npos) == frozen) return {};
     if (now.find("populated 0") != now.npos) return fail(fault::wrong_state, "The instance is not running");
@@ -229,6 +231,8 @@ instance_driver::usage driver::measure(const std::string& key, pid_t) {
 } // namespace
 } // namespace lxc
 
-std::unique_ptr<instance_driver> make_lxc_driver(lxc_place place) { return std::make_unique<lxc::driver>(std::move(place)); }
+std::unique_ptr<instance_driver> make_lxc_driver(lxc_place place) {
+  return std::make_unique<lxc::driver>(std::move(place));
+}
 
 } // namespace troupe

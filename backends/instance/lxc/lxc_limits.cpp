@@ -12,10 +12,17 @@ struct unit {
   uint64_t bytes;
 };
 constexpr unit units[] = {
-  {"", 1},           {"B", 1},
-  {"kB", 1000},      {"MB", 1000 * 1000},    {"GB", 1000ull * 1000 * 1000}, {"TB", 1000ull * 1000 * 1000 * 1000},
-  {"KiB", 1ull << 10}, {"MiB", 1ull << 20},  {"GiB", 1ull << 30},           {"TiB", 1ull << 40},
-  {"PiB", 1ull << 50},
+    {"", 1},
+    {"B", 1},
+    {"kB", 1000},
+    {"MB", 1000 * 1000},
+    {"GB", 1000ull * 1000 * 1000},
+    {"TB", 1000ull * 1000 * 1000 * 1000},
+    {"KiB", 1ull << 10},
+    {"MiB", 1ull << 20},
+    {"GiB", 1ull << 30},
+    {"TiB", 1ull << 40},
+    {"PiB", 1ull << 50},
 };
 
 /// The leading digits; the rest stays in `text`. nullopt: there are none, or too many.
@@ -33,7 +40,8 @@ struct writer {
   /// Sets the file of the hierarchy at hand; an empty name: there is no such file.
   void set(const char* v1, const char* v2, std::string value) {
     const char* file = unified ? v2 : v1;
-    if (*file != '\0') out.emplace_back((unified ? "lxc.cgroup2." : "lxc.cgroup.") + std::string{file}, std::move(value));
+    if (*file != '\0')
+      out.emplace_back((unified ? "lxc.cgroup2." : "lxc.cgroup.") + std::string{file}, std::move(value));
   }
 };
 
@@ -105,13 +113,15 @@ outcome<void> add_shares(writer& w, const boot_plan& plan) {
   if (allowance.ends_with('%')) {
     rest = allowance;
     percent = take_number(rest).value_or(0);
-    if (percent == 0 || rest != "%") return fail(fault::invalid, "limits.cpu.allowance is not a percentage: " + std::string{allowance});
+    if (percent == 0 || rest != "%")
+      return fail(fault::invalid, "limits.cpu.allowance is not a percentage: " + std::string{allowance});
   } else if (!allowance.empty()) {
     if (auto quota = add_quota(w, allowance); !quota) return quota;
   }
   if (percent == 100 && priority == 10) return {};
   auto shares = percent * 1024 / 100 - std::min(percent * 1024 / 100 - 2, 10 - priority);
-  w.set("cpu.shares", "cpu.weight", std::to_string(w.unified ? std::clamp<uint64_t>(shares * 100 / 1024, 1, 10000) : shares));
+  w.set("cpu.shares", "cpu.weight",
+        std::to_string(w.unified ? std::clamp<uint64_t>(shares * 100 / 1024, 1, 10000) : shares));
   return {};
 }
 

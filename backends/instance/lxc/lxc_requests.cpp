@@ -41,7 +41,8 @@ capnp::Data::Reader as_data(const std::string& text) {
 
 } // namespace
 
-job_request start_request(const job_address& job, const boot_plan& plan, const settings& config, const std::string& cgroup_prefix) {
+job_request start_request(const job_address& job, const boot_plan& plan, const settings& config,
+                          const std::string& cgroup_prefix) {
   return make(job, [&](auto request) {
     auto start = request.initStart();
     fill_root(start.initRoot(), plan.root, plan.ids);
@@ -69,8 +70,10 @@ job_request await_reboot_request(const job_address& job) {
 }
 job_request freeze_request(const job_address& job, bool freeze) {
   return make(job, [&](auto request) {
-    if (freeze) request.setFreeze();
-    else request.setUnfreeze();
+    if (freeze)
+      request.setFreeze();
+    else
+      request.setUnfreeze();
   });
 }
 job_request console_request(const job_address& job, bool clear) {
@@ -97,7 +100,8 @@ job_request read_request(const job_address& job, const file_root& root, const st
 job_request remove_request(const job_address& job, const file_root& root, const std::string& path) {
   return make_file(job, root, path, [](auto file) { file.setRemove(); });
 }
-job_request write_request(const job_address& job, const file_root& root, const std::string& path, const file_write& how) {
+job_request write_request(const job_address& job, const file_root& root, const std::string& path,
+                          const file_write& how) {
   return make_file(job, root, path, [&](auto file) {
     auto write = file.initWrite();
     auto given = [](const std::optional<uint32_t>& value) { return value ? static_cast<int64_t>(*value) : -1; };

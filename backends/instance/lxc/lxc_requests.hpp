@@ -13,14 +13,16 @@ struct job_address {
 };
 
 // The driver's values as messages to the helper ...
-job_request start_request(const job_address& job, const boot_plan& plan, const settings& config, const std::string& cgroup_prefix);
+job_request start_request(const job_address& job, const boot_plan& plan, const settings& config,
+                          const std::string& cgroup_prefix);
 job_request find_request(const job_address& job);
 job_request await_reboot_request(const job_address& job);
 job_request freeze_request(const job_address& job, bool freeze);
 job_request console_request(const job_address& job, bool clear);
 job_request exec_request(const job_address& job, const exec_plan& plan);
 job_request read_request(const job_address& job, const file_root& root, const std::string& path);
-job_request write_request(const job_address& job, const file_root& root, const std::string& path, const file_write& how);
+job_request write_request(const job_address& job, const file_root& root, const std::string& path,
+                          const file_write& how);
 job_request remove_request(const job_address& job, const file_root& root, const std::string& path);
 
 // ... and its answers as the driver's values.

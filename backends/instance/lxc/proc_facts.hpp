@@ -8,7 +8,7 @@ namespace troupe::lxc {
 
 /// What /proc says of one process; `state` is 0 when there is none. Never fails.
 struct proc_facts {
-  char state = 0;     // 'Z' and 'X': dead
+  char state = 0; // 'Z' and 'X': dead
   pid_t parent = 0;
   uint64_t start = 0; // field 22 of stat, clock ticks since boot
   bool alive() const noexcept { return state != 0 && state != 'Z' && state != 'X'; }

@@ -49,7 +49,8 @@ struct pair {
 
 outcome<pair> make_pair() {
   int fds[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) return fail_errno(errno, "Cannot make a socketpair");
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+    return fail_errno(errno, "Cannot make a socketpair");
   return pair{unique_fd{fds[0]}, unique_fd{fds[1]}};
 }
 
@@ -89,7 +90,8 @@ pid_t zygote::pid() const {
 void zygote::forget_locked() {
   socket_.reset();
   if (pid_ > 0)
-    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {}
+    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
   pid_ = 0;
 }
 
@@ -138,7 +140,8 @@ outcome<job_reply> next_answer(int socket) {
   try {
     auto problem = reply.answer.read([](auto a) -> outcome<void> {
       if (!a.isError()) return {};
-      return fail(static_cast<fault>(a.getError().getCode()), text(a.getError().getMessage()), text(a.getError().getEntity()));
+      return fail(static_cast<fault>(a.getError().getCode()), text(a.getError().getMessage()),
+                  text(a.getError().getEntity()));
     });
     if (!problem) return tl::unexpected{problem.error()};
   } catch (const kj::Exception& e) {

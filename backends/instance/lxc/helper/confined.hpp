@@ -12,8 +12,8 @@ namespace troupe::lxc {
 /// `path` is taken as seen from `root`. errno is set on failure.
 unique_fd open_confined(int root, const std::string& path, uint64_t flags, mode_t mode = 0);
 
-/// Opens exactly the file that `path_fd` (O_PATH) stands for. `proc_self_fd` is /proc/self/fd of the host's proc, opened
-/// before another mount namespace was entered.
+/// Opens exactly the file that `path_fd` (O_PATH) stands for. `proc_self_fd` is /proc/self/fd of the host's proc,
+/// opened before another mount namespace was entered.
 unique_fd reopen(int proc_self_fd, int path_fd, int flags);
 unique_fd open_proc_self_fd();
 

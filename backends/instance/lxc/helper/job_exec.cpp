@@ -34,7 +34,8 @@ struct command_line {
   std::string cwd;
   int report = -1;
 
-  explicit command_line(schema::ExecJob::Reader request) : words{to_vector(request.getCommand())}, cwd{text(request.getCwd())} {
+  explicit command_line(schema::ExecJob::Reader request)
+      : words{to_vector(request.getCommand())}, cwd{text(request.getCwd())} {
     for (auto variable : request.getEnvironment()) {
       variables.push_back(text(variable.getKey()) + "=" + text(variable.getValue()));
     }
@@ -119,12 +120,14 @@ outcome<void> look_after(job_context& job, pid_t command) {
     if (watched[1].revents == 0) continue;
     auto request = receive_frame(job.socket);
     int number = SIGKILL;
-    if (request) number = message<schema::HelperSignal>::from_bytes(request->bytes).read([](auto r) { return r.getNumber(); });
+    if (request)
+      number = message<schema::HelperSignal>::from_bytes(request->bytes).read([](auto r) { return r.getNumber(); });
     ::kill(command, number); // our child and not reaped: cannot be another process
     if (!request) watched[1].fd = -1;
   }
   int status = 0;
-  while (::waitpid(command, &status, 0) < 0 && errno == EINTR) {}
+  while (::waitpid(command, &status, 0) < 0 && errno == EINTR) {
+  }
   return send_ended(job, status);
 }
 
@@ -176,7 +179,8 @@ outcome<void> run_exec(job_context& job, schema::ExecJob::Reader request) {
     ::waitpid(command, nullptr, 0);
     return started;
   }
-  auto sent = interactive ? send_message(job.socket, told, std::array{pty.master.get()}) : send_message(job.socket, told);
+  auto sent =
+      interactive ? send_message(job.socket, told, std::array{pty.master.get()}) : send_message(job.socket, told);
   pty.master.reset();
   if (!sent) ::kill(command, SIGKILL);
   return look_after(job, command);

@@ -33,7 +33,8 @@ bool is_leader(pid_t leader, schema::RootView::Reader root) {
   if (root.getIdCount() == 0) return true;
   unsigned inside = 1, outside = 0, count = 0;
   auto map = read_small("/proc/" + std::to_string(leader) + "/uid_map");
-  return std::sscanf(map.c_str(), "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 && outside == root.getHostId();
+  return std::sscanf(map.c_str(), "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
+         outside == root.getHostId();
 }
 
 outcome<opened_root> enter_running(schema::FileJob::Reader request) {
@@ -42,7 +43,8 @@ outcome<opened_root> enter_running(schema::FileJob::Reader request) {
   opened_root result;
   result.proc = open_proc_self_fd();
   unique_fd pidfd{static_cast<int>(::syscall(SYS_pidfd_open, leader, 0))};
-  if (!pidfd || !is_leader(leader, request.getRoot())) return fail(fault::wrong_state, "The instance is not running any more");
+  if (!pidfd || !is_leader(leader, request.getRoot()))
+    return fail(fault::wrong_state, "The instance is not running any more");
   if (::setns(pidfd.get(), CLONE_NEWNS | (mapped ? CLONE_NEWUSER : 0)) < 0)
     return fail_errno(errno, "Cannot enter the instance's mounts");
   if (mapped && (::setgroups(0, nullptr) < 0 || ::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0))
@@ -74,8 +76,10 @@ std::string absolute_target(const std::string& link, const std::string& target) 
     auto part = full.substr(at, end - at);
     at = end + 1;
     if (part.empty() || part == ".") continue;
-    if (part != "..") parts.push_back(std::move(part));
-    else if (!parts.empty()) parts.pop_back();
+    if (part != "..")
+      parts.push_back(std::move(part));
+    else if (!parts.empty())
+      parts.pop_back();
   }
   std::string result;
   for (auto& p : parts) result.append("/").append(p);
@@ -152,7 +156,8 @@ outcome<unique_fd> write_regular(const opened_root& root, const std::string& pat
   int flags = O_WRONLY | (how.getAppend() ? O_APPEND : 0);
   if (auto there = open_confined(root.directory.get(), path, O_PATH)) {
     struct stat st {};
-    if (::fstat(there.get(), &st) < 0 || !S_ISREG(st.st_mode)) return fail(fault::invalid, "Not a regular file: " + path);
+    if (::fstat(there.get(), &st) < 0 || !S_ISREG(st.st_mode))
+      return fail(fault::invalid, "Not a regular file: " + path);
     auto fd = reopen(root.proc.get(), there.get(), flags | (how.getAppend() ? 0 : O_TRUNC));
     if (!fd) return fail_errno(errno, "Cannot open " + path);
     return fd;
@@ -184,13 +189,15 @@ outcome<void> make_other(const opened_root& root, const std::string& path, schem
   return dress(root, fd.get(), how, path);
 }
 
-outcome<void> write_path(job_context& job, const opened_root& root, const std::string& path, schema::FileJob::Write::Reader how) {
+outcome<void> write_path(job_context& job, const opened_root& root, const std::string& path,
+                         schema::FileJob::Write::Reader how) {
   if (how.getType() == 'f') {
     auto fd = write_regular(root, path, how);
     if (!fd) return tl::unexpected{fd.error()};
     return send_message(job.socket, done_answer(), std::array{fd->get()});
   }
-  if (how.getType() != 'd' && how.getType() != 'l') return fail(fault::invalid, "Only files, directories and links can be made");
+  if (how.getType() != 'd' && how.getType() != 'l')
+    return fail(fault::invalid, "Only files, directories and links can be made");
   auto made = make_other(root, path, how);
   return made ? send_message(job.socket, done_answer()) : made;
 }
@@ -214,9 +221,12 @@ outcome<void> run_file(job_context& job, schema::FileJob::Reader request) {
   if (!root) return tl::unexpected{root.error()};
   auto path = "/" + text(request.getPath());
   switch (request.which()) {
-    case schema::FileJob::READ: return read_path(job, *root, path);
-    case schema::FileJob::WRITE: return write_path(job, *root, path, request.getWrite());
-    case schema::FileJob::REMOVE: return remove_path(job, *root, path);
+    case schema::FileJob::READ:
+      return read_path(job, *root, path);
+    case schema::FileJob::WRITE:
+      return write_path(job, *root, path, request.getWrite());
+    case schema::FileJob::REMOVE:
+      return remove_path(job, *root, path);
   }
   return fail(fault::unsupported, "The lxc helper does not know this file job");
 }

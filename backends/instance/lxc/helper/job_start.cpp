@@ -34,7 +34,8 @@ outcome<void> write_boot_file(int root, int proc, schema::StartJob::BootFile::Re
     target = open_confined(root, path, O_WRONLY | O_CREAT | O_NONBLOCK, 0644);
   }
   if (!target) return fail_errno(errno, "Cannot write the template " + path);
-  return write_all(target.get(), reinterpret_cast<const char*>(file.getContent().begin()), file.getContent().size(), path);
+  return write_all(target.get(), reinterpret_cast<const char*>(file.getContent().begin()), file.getContent().size(),
+                   path);
 }
 
 outcome<void> write_boot_files(const root_view& view, capnp::List<schema::StartJob::BootFile>::Reader files) {
@@ -48,8 +49,8 @@ outcome<void> write_boot_files(const root_view& view, capnp::List<schema::StartJ
   return {};
 }
 
-/// liblxc's own words: "lxc c1 20260101120000.123 ERROR    conf - ../src/lxc/conf.c:fn:3708 - Why". The first error is the
-/// cause, the others follow from it.
+/// liblxc's own words: "lxc c1 20260101120000.123 ERROR    conf - ../src/lxc/conf.c:fn:3708 - Why". The first error is
+/// the cause, the others follow from it.
 std::string first_error(const std::string& log_file) {
   auto log = read_small(log_file);
   auto at = log.find(" ERROR ");
@@ -78,7 +79,8 @@ outcome<void> configure(lxc_container* c, schema::StartJob::Reader request, cons
 }
 
 void wait_for_children() {
-  while (::waitpid(-1, nullptr, 0) > 0 || errno == EINTR) {}
+  while (::waitpid(-1, nullptr, 0) > 0 || errno == EINTR) {
+  }
 }
 
 unique_fd open_pidfd(pid_t pid) { return unique_fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))}; }
@@ -124,7 +126,8 @@ outcome<void> run_start(job_context& job, schema::StartJob::Reader request) {
   if (c->start(c, 0, nullptr)) return report(job, c);
   wait_for_children();
   auto why = first_error(log_file);
-  return fail(fault::backend_failed, why.empty() ? "liblxc could not start the instance" : "Cannot start the instance: " + why);
+  return fail(fault::backend_failed,
+              why.empty() ? "liblxc could not start the instance" : "Cannot start the instance: " + why);
 }
 
 } // namespace troupe::lxc

@@ -47,7 +47,9 @@ outcome<void> run_freeze(job_context& job, bool freeze) {
   if (!c) return tl::unexpected{c.error()};
   if (ask_leader(c->get()) == 0) return fail(fault::wrong_state, "The instance is not running");
   bool good = freeze ? (*c)->freeze(c->get()) : (*c)->unfreeze(c->get());
-  if (!good) return fail(fault::backend_failed, freeze ? "liblxc could not freeze the instance" : "liblxc could not thaw the instance");
+  if (!good)
+    return fail(fault::backend_failed,
+                freeze ? "liblxc could not freeze the instance" : "liblxc could not thaw the instance");
   return send_message(job.socket, done_answer());
 }
 
@@ -60,8 +62,10 @@ outcome<void> run_console_log(job_context& job, bool clear) {
   log.clear = clear;
   log.read_max = &size;
   int result = (*c)->console_log(c->get(), &log);
-  if (result == -ENODATA || result == -ENOENT) size = 0;
-  else if (result < 0) return fail_errno(-result, "Cannot read the console of the instance");
+  if (result == -ENODATA || result == -ENOENT)
+    size = 0;
+  else if (result < 0)
+    return fail_errno(-result, "Cannot read the console of the instance");
   auto told = answer::make([&](schema::HelperAnswer::Builder a) {
     a.setLog(capnp::Data::Reader{reinterpret_cast<const kj::byte*>(log.data), size});
   });

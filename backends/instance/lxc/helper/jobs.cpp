@@ -11,14 +11,22 @@ namespace {
 
 outcome<void> dispatch(job_context& job, schema::HelperJob::Reader request) {
   switch (request.which()) {
-    case schema::HelperJob::START: return run_start(job, request.getStart());
-    case schema::HelperJob::FIND: return run_find(job);
-    case schema::HelperJob::AWAIT_REBOOT: return run_await_reboot(job);
-    case schema::HelperJob::FREEZE: return run_freeze(job, true);
-    case schema::HelperJob::UNFREEZE: return run_freeze(job, false);
-    case schema::HelperJob::CONSOLE_LOG: return run_console_log(job, request.getConsoleLog());
-    case schema::HelperJob::EXEC: return run_exec(job, request.getExec());
-    case schema::HelperJob::FILE: return run_file(job, request.getFile());
+    case schema::HelperJob::START:
+      return run_start(job, request.getStart());
+    case schema::HelperJob::FIND:
+      return run_find(job);
+    case schema::HelperJob::AWAIT_REBOOT:
+      return run_await_reboot(job);
+    case schema::HelperJob::FREEZE:
+      return run_freeze(job, true);
+    case schema::HelperJob::UNFREEZE:
+      return run_freeze(job, false);
+    case schema::HelperJob::CONSOLE_LOG:
+      return run_console_log(job, request.getConsoleLog());
+    case schema::HelperJob::EXEC:
+      return run_exec(job, request.getExec());
+    case schema::HelperJob::FILE:
+      return run_file(job, request.getFile());
   }
   return fail(fault::unsupported, "The lxc helper does not know this job; daemon and helper are of different versions");
 }

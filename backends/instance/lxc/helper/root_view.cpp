@@ -48,9 +48,12 @@ outcome<unique_fd> open_user_namespace(uint32_t host, uint32_t count) {
   if (good) {
     auto written = write_file(proc + "/uid_map", map).and_then([&] { return write_file(proc + "/gid_map", map); });
     unique_fd ns{::open((proc + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC)};
-    if (!written) result = tl::unexpected{written.error()};
-    else if (!ns) result = fail_errno(errno, "Cannot open the user namespace");
-    else result = std::move(ns);
+    if (!written)
+      result = tl::unexpected{written.error()};
+    else if (!ns)
+      result = fail_errno(errno, "Cannot open the user namespace");
+    else
+      result = std::move(ns);
   }
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
@@ -71,7 +74,8 @@ outcome<void> enter_private_mounts(const std::string& stage) {
 
 /// Mounts a clone of the directory `from` on `to`, with the ids mapped by `map` (-1: as they are).
 outcome<void> mount_clone(const std::string& from, const std::string& to, int map) {
-  unique_fd tree{static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, from.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC))};
+  unique_fd tree{
+      static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, from.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC))};
   if (!tree) return fail_errno(errno, "Cannot clone the mount of " + from);
   if (map >= 0) {
     mount_attr attributes{};
@@ -107,12 +111,15 @@ outcome<root_view> mount_overlay(const std::string& stage, schema::RootView::Rea
     return mount_clone(disk, stage + "/disk", map.get());
   });
   if (!cloned) return tl::unexpected{cloned.error()};
-  auto on_stage = [&](const std::string& path) { return stage + "/disk" + (disk == "/" ? path : path.substr(disk.size())); };
+  auto on_stage = [&](const std::string& path) {
+    return stage + "/disk" + (disk == "/" ? path : path.substr(disk.size()));
+  };
   // Paths of volumes may hold ',' or ':'; only the parts below the common parent show here, and those are ours.
   auto options = writable ? "lowerdir=" + stage + "/lower,upperdir=" + on_stage(upper) + ",workdir=" + on_stage(work)
                           : "lowerdir=" + on_stage(upper) + ":" + stage + "/lower";
   root_view view{stage + "/merged/rootfs", false, mapped ? root.getHostId() : 0};
-  // overlayfs keeps the credentials of who mounts it for its own work; only the guest's root has an id on mapped layers.
+  // overlayfs keeps the credentials of who mounts it for its own work; only the guest's root has an id on mapped
+  // layers.
   file_identity as_guest_root{view.owner};
   if (::mount("overlay", (stage + "/merged").c_str(), "overlay", 0, options.c_str()) < 0) {
     int problem = errno;
@@ -130,7 +137,8 @@ file_identity::file_identity(uid_t owner) {
   ::setfsgid(owner);
   ::setfsuid(owner); // takes the file capabilities away, which are given back here
   cap_t caps = cap_get_proc();
-  for (auto cap : {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_LINUX_IMMUTABLE}) {
+  for (auto cap :
+       {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_LINUX_IMMUTABLE}) {
     cap_value_t one[] = {cap};
     cap_flag_value_t permitted = CAP_CLEAR;
     if (cap_get_flag(caps, cap, CAP_PERMITTED, &permitted) == 0 && permitted == CAP_SET)
