@@ -41,7 +41,7 @@ public:
   outcome<void> write_request() {
     std::string head = call_.method + " " + call_.target +
                        " HTTP/1.1\r\nHost: unix.socket\r\nUser-Agent: troupe " TROUPE_VERSION "\r\n";
-    for (auto& [name, value] : call_.headers) head += name + ": " + value + "\r\n";
+    for (auto& [name, value] : call_.headers) head.append(name).append(": ").append(value).append("\r\n");
     if (total_ > 0 || call_.method == "POST" || call_.method == "PUT" || call_.method == "PATCH")
       head += "Content-Length: " + std::to_string(total_) + "\r\n";
     head += "\r\n";
@@ -67,8 +67,8 @@ public:
       if (got < 0) return fail_errno(errno, "Cannot read from the server");
       boost::beast::error_code problem;
       if (got == 0) {
-        parser_.put_eof(problem);
-        if (problem || !parser_.is_done())
+        if (parser_.got_some()) parser_.put_eof(problem);
+        if (problem || !parser_.got_some() || !parser_.is_done())
           return fail(fault::backend_failed, "The server closed the connection without an answer");
         break;
       }

@@ -62,6 +62,7 @@ std::string to_yaml(const json& value) {
 
 std::string to_table(const std::vector<std::string>& head, const std::vector<std::vector<std::string>>& rows) {
   std::vector<size_t> widths;
+  widths.reserve(head.size());
   for (auto& cell : head) widths.push_back(width_of(cell));
   for (auto& row : rows)
     for (size_t i = 0; i < widths.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));

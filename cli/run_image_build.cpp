@@ -47,6 +47,7 @@ outcome<std::vector<part>> open_parts(const image_files& files) {
 
 outcome<std::string> fingerprint_of(const std::vector<part>& parts) {
   std::vector<int> fds;
+  fds.reserve(parts.size());
   for (auto& each : parts) fds.push_back(each.fd.get());
   return sha256_of_files(fds);
 }

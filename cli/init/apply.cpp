@@ -36,18 +36,21 @@ json writable_part(const json& object) {
   return out;
 }
 
+/// An empty text: in a map that is merged it takes a key away.
+bool is_blank(const json& value) { return value.is_string() && value.get_ref<const std::string&>().empty(); }
+
 void merge_map(json& into, const json& wanted) {
   if (!into.is_object()) into = json::object();
   for (auto& [key, value] : wanted.items()) {
     auto present = into.find(key);
     if (present == into.end()) {
-      if (!value.is_string() || value != "") into[key] = value;
+      if (!is_blank(value)) into[key] = value;
       continue;
     }
-    bool chosen = value == "auto" && present->is_string() && *present != "" && *present != "none";
+    bool chosen = value == "auto" && !is_blank(*present) && *present != "none";
     if (value.is_object())
       merge_map(*present, value);
-    else if (value == "")
+    else if (is_blank(value))
       into.erase(key);
     else if (!chosen)
       *present = value;
@@ -90,7 +93,7 @@ public:
       if (made) created_.push_back(path);
       return tell(made, "Created " + title);
     }
-    if (of.fixed && wanted.contains(of.fixed) && wanted[of.fixed] != "" &&
+    if (of.fixed && wanted.contains(of.fixed) && !is_blank(wanted[of.fixed]) &&
         wanted[of.fixed] != present->value(of.fixed, ""))
       return fail(fault::invalid, "The " + title + " exists with " + of.fixed + " " + present->value(of.fixed, "") +
                                       ", not " + wanted[of.fixed].get<std::string>());
@@ -123,7 +126,7 @@ json merged_object(const json& present, const json& wanted) {
   for (auto& [key, value] : over.items()) {
     if (value.is_object())
       merge_map(out[key], value);
-    else if (value != "")
+    else if (!is_blank(value))
       out[key] = value;
   }
   return out;

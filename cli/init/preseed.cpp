@@ -59,7 +59,7 @@ outcome<void> walk(const YAML::Node& node, const std::string& place, Each&& each
   for (auto member : node) {
     if (!member.first.IsScalar()) return wrong(member.first, "A key in " + place + " must be text");
     auto key = member.first.Scalar();
-    if (!seen.insert(key).second) return wrong(member.first, "The key \"" + key + "\" occurs twice in " + place);
+    if (!seen.insert(key).second) return wrong(member.first, "A key occurs twice in " + place + ": " + key);
     if (outcome<void> done = each(key, member.second); !done) return done;
   }
   return {};
@@ -114,9 +114,10 @@ outcome<void> check_no_cluster(const YAML::Node& node) {
 }
 
 outcome<void> check_projects(const json& setup) {
-  auto is_default = [](const json& name) { return name == "default" || name == ""; };
+  auto is_default = [](const std::string& name) { return name.empty() || name == "default"; };
   for (auto& project : setup.value("projects", json::array()))
-    if (!is_default(project["name"])) return fail(fault::unsupported, "Only the project \"default\" is supported yet");
+    if (!is_default(project.value("name", "")))
+      return fail(fault::unsupported, "Only the project \"default\" is supported yet");
   for (auto& network : setup.value("networks", json::array()))
     if (!is_default(network.value("project", "")))
       return fail(fault::unsupported, "Networks can only be in the project \"default\" yet");
