@@ -1,0 +1,80 @@
+#include "cli/command.hpp"
+
+#include "cli/runs.hpp"
+
+#include <charconv>
+
+namespace troupe {
+namespace {
+
+using enum argument::kind;
+
+constexpr argument waitready_arguments[] = {
+    {"-t,--timeout", text, "give up after this many seconds (default: wait for ever)"},
+};
+
+constexpr argument init_arguments[] = {
+    {"--auto", flag, "no questions: a pool (btrfs if it works, else dir), a bridge and the default profile"},
+    {"--minimal", flag, "no questions: like --auto, but with a dir pool"},
+    {"--preseed", flag, "read the wanted set-up as YAML from stdin"},
+    {"--dump", flag, "print the present set-up as such YAML"},
+    {"--storage-backend", text, "with --auto: the pool's driver (btrfs or dir)"},
+    {"--storage-pool", text, "with --auto: the pool's name", "default"},
+    {"--storage-create-device", text, "with --auto: make the pool on this block device"},
+    {"--storage-create-loop", text, "with --auto: size of the pool's loop file in GiB"},
+};
+
+constexpr argument image_build_arguments[] = {
+    {"RECIPE", required_positional, "busybox or debian/12"},
+    {"--alias", text, "name of the image (default: the recipe's name)"},
+    {"--mirror", text, "debian/12: fetch packages from this URL"},
+};
+
+constexpr argument query_arguments[] = {
+    {"PATH", required_positional, "e.g. /1.0/instances?recursion=1"},
+    {"-X,--request", text, "the method", "GET"},
+    {"-d,--data", text, "the body, as JSON"},
+    {"--wait", flag, "follow the operation to its end and print it"},
+    {"--raw", flag, "print the whole reply, not only its metadata"},
+};
+
+constexpr argument operation_arguments[] = {{"ID", required_positional, "the operation's id"}};
+
+constexpr argument monitor_arguments[] = {
+    {"--type", text, "only these: operation, lifecycle, logging (comma-separated)"},
+};
+
+constexpr command table[] = {
+    {"waitready", "Wait until the daemon answers", waitready_arguments, run_waitready},
+    {"init", "Set up storage, network and the default profile", init_arguments, run_init},
+    {"image build", "Build an image on this machine and import it", image_build_arguments, run_image_build},
+    {"info", "Show the server's configuration and environment", {}, run_info},
+    {"version", "Show the client's and the server's version", {}, run_version},
+    {"query", "Send one request to the API", query_arguments, run_query},
+    {"operation list", "List operations", {}, run_operation_list},
+    {"operation show", "Show an operation", operation_arguments, run_operation_show},
+    {"operation wait", "Wait for the end of an operation", operation_arguments, run_operation_wait},
+    {"monitor", "Print events as they happen, one JSON object per line", monitor_arguments, run_monitor},
+};
+
+} // namespace
+
+std::span<const command> commands() noexcept { return table; }
+
+const std::string& invocation::text(std::string_view name) const {
+  static const std::string none;
+  auto at = values.find(name);
+  return at == values.end() ? none : at->second;
+}
+
+outcome<long> invocation::number(std::string_view name, long fallback) const {
+  const auto& typed = text(name);
+  if (typed.empty()) return fallback;
+  long value = 0;
+  auto [end, problem] = std::from_chars(typed.data(), typed.data() + typed.size(), value);
+  if (problem != std::errc{} || end != typed.data() + typed.size())
+    return fail(fault::invalid, std::string{name} + " must be a whole number, not \"" + typed + "\"");
+  return value;
+}
+
+} // namespace troupe

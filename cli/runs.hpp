@@ -1,0 +1,19 @@
+#pragma once
+
+#include "cli/command.hpp"
+
+namespace troupe {
+
+// One function per command; each lives in the file of its name (run_query.cpp, …).
+outcome<void> run_waitready(const invocation& call);
+outcome<void> run_init(const invocation& call);
+outcome<void> run_image_build(const invocation& call);
+outcome<void> run_info(const invocation& call);
+outcome<void> run_version(const invocation& call);
+outcome<void> run_query(const invocation& call);
+outcome<void> run_operation_list(const invocation& call);
+outcome<void> run_operation_show(const invocation& call);
+outcome<void> run_operation_wait(const invocation& call);
+outcome<void> run_monitor(const invocation& call);
+
+} // namespace troupe
