@@ -2,6 +2,7 @@
 
 #include "actors/names.hpp"
 #include "backends/storage/size.hpp"
+#include "net/names.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -96,11 +97,6 @@ outcome<void> check_disk(const std::string& name, const config_map& device) {
     return fail(fault::unsupported, "Device \"" + name + "\": only the root disk (path \"/\") is supported yet");
   if (get(device, "pool").empty()) return fail(fault::invalid, "Device \"" + name + "\": the root disk needs a pool");
   return {};
-}
-
-bool is_interface_name(std::string_view name) {
-  return !name.empty() && name.size() <= 15 && name != "." && name != ".." && name != "lo" &&
-         std::all_of(name.begin(), name.end(), [](char c) { return std::isgraph(static_cast<unsigned char>(c)) && c != '/' && c != ':' && c != ','; });
 }
 
 outcome<void> check_nic(const std::string& name, const config_map& device) {

@@ -13,10 +13,10 @@ exit_watch::exit_watch(loop& on, unique_fd pidfd, std::function<void()> ended)
   on.post([&on, d = data_] {
     if (!d->ended) return; // dropped before it began
     d->handle = on.watch_readable(d->pidfd.get(), [weak = std::weak_ptr{d}] {
-      auto d = weak.lock();
-      if (!d) return;
-      auto call = std::exchange(d->ended, nullptr);
-      d->handle.reset();
+      auto alive = weak.lock();
+      if (!alive) return;
+      auto call = std::exchange(alive->ended, nullptr);
+      alive->handle.reset();
       if (call) call();
     });
   });

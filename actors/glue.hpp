@@ -2,12 +2,15 @@
 
 #include "messages/envelope.hpp"
 #include "messages/error.hpp"
+#include "runtime/actor_error.hpp"
 
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/atom.hpp>
 #include <caf/error.hpp>
+#include <caf/delegated.hpp>
 #include <caf/make_message.hpp>
 #include <caf/response_promise.hpp>
+#include <caf/result.hpp>
 #include <functional>
 #include <string>
 
@@ -28,16 +31,11 @@ struct resume {
   std::function<void()> run;
 };
 
-inline caf::error to_caf(const error& from) {
-  return caf::error{static_cast<uint8_t>(from.code), caf::atom("troupe"), caf::make_message(from.message, from.entity)};
-}
-
-inline error from_caf(const caf::error& from) {
-  if (from.category() == caf::atom("troupe") && from.context().match_elements<std::string, std::string>())
-    return error{static_cast<fault>(from.code()), from.context().get_as<std::string>(0), from.context().get_as<std::string>(1)};
-  if (from.category() == caf::atom("system") && from.code() == static_cast<uint8_t>(caf::sec::request_timeout))
-    return error{fault::timed_out, "The request was not answered in time"};
-  return error{fault::internal, "An internal part failed and was restarted; try again"};
+/// Passes the current request on to another actor, which then answers with a `Reply`.
+template <class Reply, class Self, class Request>
+caf::result<Reply> hand_over(Self* self, const caf::actor& to, const Request& request) {
+  self->delegate(to, request);
+  return caf::delegated<Reply>{};
 }
 
 template <class T>

@@ -32,7 +32,7 @@ std::shared_ptr<saga> new_saga(std::shared_ptr<const header> head, std::string k
 
 caf::result<operation_record> begin(const data_ptr& me, outcome<std::shared_ptr<saga>> plan) {
   if (!plan) return to_caf(plan.error());
-  return me->self->delegate(me->with.find(role::operations), begin_saga{*plan});
+  return hand_over<operation_record>(me->self, me->with.find(role::operations), begin_saga{*plan});
 }
 
 // ---- import
@@ -105,7 +105,7 @@ outcome<void> check_facts(const data_ptr& me, const import_image& request, const
   return {};
 }
 
-caf::response_promise store(const data_ptr& me, const step_act& act) {
+caf::response_promise store_upload(const data_ptr& me, const step_act& act) {
   auto promise = me->self->make_response_promise();
   auto number = std::string{get(act.step.args, "upload")};
   auto at = me->uploads.find(number);
@@ -280,7 +280,7 @@ caf::behavior images(caf::event_based_actor* self, services& with) {
     [me](const delete_image& request) { return begin(me, plan_delete(me, request)); },
     [me](const update_image& request) { return begin(me, plan_update(me, request)); },
     [me](const change_alias& request) { return begin(me, plan_alias(me, request)); },
-    [me](const step_act& act) { return act.step.kind == "image.store" ? store(me, act) : forget_files(me, act); },
+    [me](const step_act& act) { return act.step.kind == "image.store" ? store_upload(me, act) : forget_files(me, act); },
     [me](const step_undo& undo) -> caf::result<caf::unit_t> {
       me->uploads.erase(std::string{get(undo.step.args, "upload")});
       auto promise = me->self->make_response_promise<caf::unit_t>();

@@ -43,11 +43,11 @@ void adopt_running(const data_ptr& all) {
   if (auto bytes = records.get(table::counters, id_counter)) all->next_id = std::stoull(std::string{*bytes}) + 1;
 }
 
-template <class Request>
-caf::result<operation_record> pass_on(const data_ptr& all, const to_instance& to, const Request& request) {
+template <class Reply, class Request>
+caf::result<Reply> pass_on(const data_ptr& all, const to_instance& to, const Request& request) {
   auto key = in_project(to.project, to.name);
   if (!all->active.count(key) && !all->with.db.read().get(table::instances, key)) return to_caf({fault::not_found, "Instance not found"});
-  return all->self->delegate(activate(all, to.project, to.name), request);
+  return hand_over<Reply>(all->self, activate(all, to.project, to.name), request);
 }
 
 caf::result<operation_record> create(const data_ptr& all, const envelope<schema::CreateInstance>& request) {
@@ -96,7 +96,7 @@ caf::result<step_result_ptr> forget(const data_ptr& all, const step_act& step) {
 template <class Step, class Reply>
 caf::result<Reply> to_performer(const data_ptr& all, const Step& step) {
   auto project = std::string{get(step.step.args, "project")}, name = std::string{get(step.step.args, "name")};
-  return all->self->delegate(activate(all, project, name), step);
+  return hand_over<Reply>(all->self, activate(all, project, name), step);
 }
 
 } // namespace
@@ -114,12 +114,12 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
   });
   return {
     [all](const envelope<schema::CreateInstance>& request) { return create(all, request); },
-    [all](const to_instance& to, const envelope<schema::UpdateInstance>& request) { return pass_on(all, to, request); },
-    [all](const to_instance& to, const envelope<schema::RenameInstance>& request) { return pass_on(all, to, request); },
-    [all](const to_instance& to, const envelope<schema::ChangeInstanceState>& request) { return pass_on(all, to, request); },
-    [all](const to_instance& to, const delete_instance& request) { return pass_on(all, to, request); },
-    [all](const to_instance& to, const run_exec& request) { return pass_on(all, to, request); },
-    [all](const to_instance& to, const locate_root& request) { return pass_on(all, to, request); },
+    [all](const to_instance& to, const envelope<schema::UpdateInstance>& request) { return pass_on<operation_record>(all, to, request); },
+    [all](const to_instance& to, const envelope<schema::RenameInstance>& request) { return pass_on<operation_record>(all, to, request); },
+    [all](const to_instance& to, const envelope<schema::ChangeInstanceState>& request) { return pass_on<operation_record>(all, to, request); },
+    [all](const to_instance& to, const delete_instance& request) { return pass_on<operation_record>(all, to, request); },
+    [all](const to_instance& to, const run_exec& request) { return pass_on<exec_session_ptr>(all, to, request); },
+    [all](const to_instance& to, const locate_root& request) { return pass_on<file_root_ptr>(all, to, request); },
     [all](const step_act& step) -> caf::result<step_result_ptr> {
       if (step.step.kind == "instance.forget") return forget(all, step);
       return to_performer<step_act, step_result_ptr>(all, step);

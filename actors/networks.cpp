@@ -168,7 +168,7 @@ outcome<std::shared_ptr<saga>> plan_rename(const data_ptr& me, const rename_netw
 
 caf::result<operation_record> begin(const data_ptr& me, outcome<std::shared_ptr<saga>> plan) {
   if (!plan) return to_caf(plan.error());
-  return me->self->delegate(me->with.find(role::operations), begin_saga{*plan});
+  return hand_over<operation_record>(me->self, me->with.find(role::operations), begin_saga{*plan});
 }
 
 void forget_actor(const data_ptr& me, const std::string& name) {
@@ -239,7 +239,7 @@ caf::behavior networks(caf::event_based_actor* self, services& with) {
     [me](const update_network& request) { return begin(me, plan_update(me, request)); },
     [me](const delete_network& request) { return begin(me, plan_delete(me, request)); },
     [me](const rename_network& request) { return begin(me, plan_rename(me, request)); },
-    [me](const announce_host& request) -> caf::result<caf::unit_t> { return me->self->delegate(actor_of(me, request.network), request); },
+    [me](const announce_host& request) -> caf::result<caf::unit_t> { return hand_over<caf::unit_t>(me->self, actor_of(me, request.network), request); },
     [me](const forget_host& request) { forget_everywhere(me, request); },
     [me](const step_act& act) { return perform(me, act.step); },
     [me](const step_undo& undo) { return take_back(me, undo.step); },

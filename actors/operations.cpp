@@ -54,7 +54,7 @@ caf::behavior operations(caf::event_based_actor* self, services& with) {
       auto record = make_record(*request.what, id, all->with.server_name);
       auto child = self->spawn(operation, std::ref(all->with), record, request.what);
       all->running.emplace(id, child);
-      return self->delegate(child, request);
+      return hand_over<operation_record>(self, child, request);
     },
     [self, all](const begin_live& request) {
       auto id = make_uuid_v7();
@@ -71,7 +71,7 @@ caf::behavior operations(caf::event_based_actor* self, services& with) {
     [self, all](const await_operation& request) { return await(self, all, request.id); },
     [self, all](const cancel_operation& request) -> caf::result<caf::unit_t> {
       auto at = all->running.find(request.id);
-      if (at != all->running.end()) return self->delegate(at->second, request);
+      if (at != all->running.end()) return hand_over<caf::unit_t>(self, at->second, request);
       if (all->with.db.read().get(table::operations, request.id))
         return to_caf({fault::invalid, "This operation can't be cancelled"});
       return to_caf({fault::not_found, "Operation not found"});

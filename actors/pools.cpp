@@ -141,7 +141,7 @@ outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_pool
 
 caf::result<operation_record> begin(const data_ptr& me, outcome<std::shared_ptr<saga>> plan) {
   if (!plan) return to_caf(plan.error());
-  return me->self->delegate(me->with.find(role::operations), begin_saga{*plan});
+  return hand_over<operation_record>(me->self, me->with.find(role::operations), begin_saga{*plan});
 }
 
 config_map config_of(const saga_step& step) {
@@ -178,7 +178,7 @@ template <class Reply, class Request>
 caf::result<Reply> to_pool(const data_ptr& me, const std::string& name, const Request& request) {
   auto at = me->all.find(name);
   if (at == me->all.end()) return to_caf({fault::not_found, "Storage pool not found"});
-  return me->self->delegate(at->second, request);
+  return hand_over<Reply>(me->self, at->second, request);
 }
 
 } // namespace

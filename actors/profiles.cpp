@@ -155,7 +155,7 @@ caf::behavior profiles(caf::event_based_actor* self, services& with) {
     [self, &with](const change_profile& request) -> caf::result<operation_record> {
       auto plan = make_plan(with.db.read(), request);
       if (!plan) return to_caf(plan.error());
-      return self->delegate(with.find(role::operations), begin_saga{*plan});
+      return hand_over<operation_record>(self, with.find(role::operations), begin_saga{*plan});
     },
   };
 }
@@ -175,7 +175,7 @@ caf::behavior server(caf::event_based_actor* self, services& with) {
     [self, &with](const change_server_config& request) -> caf::result<operation_record> {
       auto plan = plan_config(with.db.read(), request);
       if (!plan) return to_caf(plan.error());
-      return self->delegate(with.find(role::operations), begin_saga{*plan});
+      return hand_over<operation_record>(self, with.find(role::operations), begin_saga{*plan});
     },
   };
 }

@@ -5,7 +5,7 @@
 #include "backends/instance/instance_driver.hpp"
 #include "persist/store.hpp"
 #include "runtime/blocking_pool.hpp"
-#include "runtime/config.hpp"
+#include "runtime/state_dir.hpp"
 #include "runtime/log.hpp"
 #include "runtime/loop.hpp"
 
