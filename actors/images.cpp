@@ -117,8 +117,14 @@ caf::response_promise store_upload(const data_ptr& me, const step_act& act) {
   on_blocking_thread(
     me->self, me->with, [&files = me->with.image_files, upload = request.upload] { return files.inspect(*upload, {}); },
     [me, promise, request, number](outcome<image_facts> facts) mutable {
-      if (!facts) return promise.deliver(to_caf(facts.error()));
-      if (auto good = check_facts(me, request, *facts); !good) return promise.deliver(to_caf(good.error()));
+      if (!facts) {
+        promise.deliver(to_caf(facts.error()));
+        return;
+      }
+      if (auto good = check_facts(me, request, *facts); !good) {
+        promise.deliver(to_caf(good.error()));
+        return;
+      }
       auto kept = std::make_shared<image_facts>(std::move(*facts));
       on_blocking_thread(
         me->self, me->with, [&files = me->with.image_files, upload = request.upload, kept] { return files.keep(*upload, *kept); },

@@ -40,10 +40,6 @@ using file_root_ptr = std::shared_ptr<const file_root>;
 struct monitor_ended { uint64_t life = 0; };
 struct leader_ended { uint64_t life = 0; };
 struct halt_timeout { uint64_t life = 0; };
-/// INTERNAL, instances -> instance at start-up: this is what the record says; take it over.
-struct adopt {
-  status_record recorded;
-};
 
 struct instance_data {
   services& with;
@@ -106,4 +102,3 @@ TROUPE_LOCAL_MESSAGE(troupe::file_root_ptr)
 TROUPE_LOCAL_MESSAGE(troupe::monitor_ended)
 TROUPE_LOCAL_MESSAGE(troupe::leader_ended)
 TROUPE_LOCAL_MESSAGE(troupe::halt_timeout)
-TROUPE_LOCAL_MESSAGE(troupe::adopt)

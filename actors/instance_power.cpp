@@ -79,13 +79,13 @@ std::shared_ptr<step_result> result_with(const instance_ptr& me, const header& h
 struct boot_request {
   std::shared_ptr<const header> head;
   std::string action;
-  caf::response_promise promise;
+  mutable caf::response_promise promise; // a handle
 };
 
 void boot_failed(const instance_ptr& me, const boot_request& request, error why) {
   move(me, trigger::failed);
   me->status = status_now(me);
-  request.promise.deliver(to_caf(why)); // NOLINT(performance): promises are handles
+  request.promise.deliver(to_caf(why));
 }
 
 void boot_done(const instance_ptr& me, const boot_request& request, boot_outcome outcome) {
@@ -201,7 +201,8 @@ caf::response_promise change_freezer(const instance_ptr& me, const step_act& ste
     [me, freeze, promise, head = step.head](outcome<void> done) mutable {
       if (!done) {
         move(me, trigger::failed);
-        return promise.deliver(to_caf(done.error()));
+        promise.deliver(to_caf(done.error()));
+        return;
       }
       move(me, freeze ? trigger::frozen : trigger::thawed);
       me->status = status_now(me, nullptr);

@@ -174,7 +174,11 @@ caf::behavior network(caf::event_based_actor* self, services& with, std::string 
     [me](const announce_host& request) {
       auto promise = me->self->make_response_promise();
       on_blocking_thread(me->self, me->with, [dir = me->dir, host = request.host] { return add_dhcp_host(dir, host); },
-                         [promise](outcome<void> done) mutable { answer(promise, done); });
+                         [me, promise](outcome<dhcp_notice> done) mutable {
+                           if (done && *done == dhcp_notice::sighup && me->dnsmasq) me->dnsmasq->signal(SIGHUP);
+                           if (done) promise.deliver(caf::unit);
+                           else promise.deliver(to_caf(done.error()));
+                         });
       return promise;
     },
     [me](const forget_host& request) {

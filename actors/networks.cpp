@@ -20,7 +20,7 @@ std::string url_of(const std::string& name) { return "/1.0/networks/" + name; }
 
 caf::actor actor_of(const data_ptr& me, const std::string& name) {
   auto at = me->all.find(name);
-  if (at == me->all.end()) at = me->all.emplace(name, me->self->spawn<caf::monitored>(network, std::ref(me->with), name)).first;
+  if (at == me->all.end()) at = me->all.emplace(name, me->self->spawn<caf::monitored>([&with = me->with, name](caf::event_based_actor* child) { return network(child, with, name); })).first;
   return at->second;
 }
 
@@ -182,7 +182,10 @@ caf::result<step_result_ptr> perform(const data_ptr& me, const saga_step& step) 
   auto promise = me->self->make_response_promise<step_result_ptr>();
   auto done = [me, promise, name, make, remove]() mutable {
     if (remove) forget_actor(me, name);
-    if (make) return promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+    if (make) {
+        promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+        return;
+      }
     rebuild(me, [promise](outcome<void> set) mutable {
       if (set) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
       else promise.deliver(to_caf(set.error()));

@@ -25,7 +25,9 @@ void recover(caf::event_based_actor* self, data_ptr all) {
   auto view_of_disk = all->with.db.read();
   view_of_disk.scan(table::journal, "", [&](std::string_view id, std::string_view phase) {
     if (auto record = load<schema::Operation>(view_of_disk, table::operations, id))
-      all->running.emplace(id, self->spawn(operation_recovery, std::ref(all->with), *record, phase == "committed"));
+      all->running.emplace(id, self->spawn([&with = all->with, record = *record, committed = phase == "committed"](caf::event_based_actor* child) {
+        return operation_recovery(child, with, record, committed);
+      }));
     return true;
   });
 }
@@ -52,14 +54,14 @@ caf::behavior operations(caf::event_based_actor* self, services& with) {
         return to_caf({fault::busy, "Too many operations are running; try again later"});
       auto id = make_uuid_v7();
       auto record = make_record(*request.what, id, all->with.server_name);
-      auto child = self->spawn(operation, std::ref(all->with), record, request.what);
+      auto child = self->spawn([&with = all->with, record, what = request.what](caf::event_based_actor* actor) { return operation(actor, with, record, what); });
       all->running.emplace(id, child);
       return hand_over<operation_record>(self, child, request);
     },
     [self, all](const begin_live& request) {
       auto id = make_uuid_v7();
       auto record = make_record(request, id, all->with.server_name);
-      all->running.emplace(id, self->spawn(live_operation, std::ref(all->with), record));
+      all->running.emplace(id, self->spawn([&with = all->with, record](caf::event_based_actor* actor) { return live_operation(actor, with, record); }));
       return record;
     },
     [self, all](const finish_live& last) {

@@ -21,7 +21,7 @@ driver_ptr make_driver(const services& with, const std::string& name, const std:
 
 caf::actor add(const data_ptr& me, const std::string& name, driver_ptr driver) {
   me->drivers[name] = driver;
-  auto child = me->self->spawn<caf::monitored>(pool, std::ref(me->with), name, driver);
+  auto child = me->self->spawn<caf::monitored>([&with = me->with, name, driver](caf::event_based_actor* actor) { return pool(actor, with, name, driver); });
   me->all[name] = child;
   return child;
 }
@@ -166,7 +166,10 @@ caf::result<Reply> change_pool(const data_ptr& me, const saga_step& step, bool m
       return driver->open();
     },
     [me, promise, name, driver, make](outcome<void> done) mutable {
-      if (!done) return promise.deliver(to_caf(done.error()));
+      if (!done) {
+        promise.deliver(to_caf(done.error()));
+        return;
+      }
       if (make) add(me, name, driver);
       if constexpr (std::is_same_v<Reply, step_result_ptr>) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
       else promise.deliver(caf::unit);

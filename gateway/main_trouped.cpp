@@ -48,7 +48,7 @@ id_range subordinate_ids() {
 
 template <class Part>
 actor_spec part(std::string id, services& with, Part behavior) {
-  return {std::move(id), [&with, behavior](caf::event_based_actor* parent) { return parent->spawn(behavior, std::ref(with)); }};
+  return {std::move(id), [&with, behavior](caf::event_based_actor* parent) { return parent->spawn([&with, behavior](caf::event_based_actor* self) { return behavior(self, with); }); }};
 }
 
 supervisor_spec tree(services& with) {
@@ -56,7 +56,7 @@ supervisor_spec tree(services& with) {
   root.name = "root";
   root.on_failure = strategy::one_for_one;
   root.children = {
-    {"store", [&with](caf::event_based_actor* parent) { return parent->spawn<caf::detached>(store_actor, std::ref(with)); }},
+    {"store", [&with](caf::event_based_actor* parent) { return parent->spawn<caf::detached>([&with](caf::event_based_actor* self) { return store_actor(self, with); }); }},
     part("events", with, event_log),   part("pools", with, pools),       part("networks", with, networks),
     part("images", with, images),      part("profiles", with, profiles), part("server", with, server),
     part("instances", with, instances), part("operations", with, operations),
