@@ -146,10 +146,7 @@ outcome<void> btrfs_driver::create() {
 }
 
 outcome<void> btrfs_driver::unmake_contents() const {
-  if (where() == origin::directory) {
-    if (auto emptied = empty_pool_trash(layout_); !emptied) return emptied;
-    return layout_.unmake();
-  }
+  if (where() == origin::directory) return unmake_pool(layout_);
   auto volumes = layout_.list();
   if (volumes && !volumes->empty())
     return fail(fault::in_use, "The storage pool " + place_.name + " still holds " + volumes->front().kind + '/' +

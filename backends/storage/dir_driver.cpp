@@ -65,8 +65,7 @@ outcome<void> dir_driver::destroy() {
   if (access(place_.directory.c_str(), F_OK) != 0) return {};
   // Where the source is gone (or never was) nothing of ours can be on it.
   if (auto up = bring_up(); !up && up.error().code != fault::not_found) return up;
-  if (auto emptied = empty_pool_trash(layout_); !emptied) return emptied;
-  if (auto unmade = layout_.unmake(); !unmade) return unmade;
+  if (auto unmade = unmake_pool(layout_); !unmade) return unmade;
   if (!bound_source().empty() && is_mount_point(place_.directory))
     if (auto down = unmount(place_.directory); !down) return down;
   return remove_pool_directory(place_.directory);
@@ -74,6 +73,8 @@ outcome<void> dir_driver::destroy() {
 
 outcome<void> dir_driver::open() {
   std::lock_guard lock{pool_};
+  if (!bound_source().empty())
+    if (auto made = make_pool_directory(place_.directory); !made) return made;
   if (auto up = bring_up(); !up) return up;
   if (auto made = layout_.require_made(); !made) return made;
   probe();

@@ -100,10 +100,12 @@ outcome<void> pool_layout::make() const {
   return {};
 }
 
-outcome<void> pool_layout::unmake() const {
+bool pool_layout::is_only_ours() const {
   auto names = read_names(directory_);
-  if (!names) return names.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{names.error()};
-  if (std::find_if_not(names->begin(), names->end(), is_ours) != names->end()) return {};
+  return names && std::all_of(names->begin(), names->end(), is_ours);
+}
+
+outcome<void> pool_layout::unmake() const {
   for (auto& row : directories) {
     auto inside = row.volumes ? read_names(directory_ + '/' + std::string{row.name}) : std::vector<std::string>{};
     if (inside && !inside->empty())
@@ -199,7 +201,7 @@ outcome<void> pool_layout::discard(const volume_id& id) const {
 outcome<void> pool_layout::sweep() const {
   auto directory = directory_ + "/.incomplete";
   auto claim = open_directory(directory);
-  if (!claim) return tl::unexpected{claim.error()};
+  if (!claim) return claim.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{claim.error()};
   if (flock(claim->get(), LOCK_EX | LOCK_NB) != 0) return {};
   auto names = read_names(directory);
   if (!names) return tl::unexpected{names.error()};

@@ -26,7 +26,9 @@ public:
   const std::string& directory() const noexcept { return directory_; }
   /// Makes what is missing. Fails with `in_use` where the directory holds something that is not ours.
   outcome<void> make() const;
-  /// Undoes `make`: `in_use` while a volume is left. The trash must be empty. Leaves a foreign directory untouched.
+  /// Whether nothing is there that `make` would not have made.
+  bool is_only_ours() const;
+  /// Undoes `make`: `in_use` while a volume is left. The trash must be empty.
   outcome<void> unmake() const;
   /// `wrong_state` unless `make` was done here: the disk may not be mounted.
   outcome<void> require_made() const;

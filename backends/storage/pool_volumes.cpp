@@ -75,4 +75,10 @@ outcome<void> empty_pool_trash(const pool_layout& layout) {
   return first;
 }
 
+outcome<void> unmake_pool(const pool_layout& layout) {
+  if (!layout.is_only_ours()) return {};
+  if (auto emptied = empty_pool_trash(layout); !emptied) return emptied;
+  return layout.unmake();
+}
+
 } // namespace troupe

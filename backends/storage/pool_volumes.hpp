@@ -25,4 +25,8 @@ outcome<uint64_t> volume_usage(const pool_layout& layout, const volume_id& id);
 /// Removes all it can, then reports the first thing that it could not. No trash is an empty trash.
 outcome<void> empty_pool_trash(const pool_layout& layout);
 
+/// Removes the pool's directories with the trash in them, `in_use` while a volume is left. Where something is that is
+/// not ours, `make` never succeeded, and all of it stays.
+outcome<void> unmake_pool(const pool_layout& layout);
+
 } // namespace troupe

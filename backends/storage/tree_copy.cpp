@@ -92,7 +92,8 @@ outcome<void> copy_attributes(const std::string& from, const std::string& to, co
 
 std::pair<std::string, std::string> split(const std::string& path) {
   auto slash = path.rfind('/');
-  return slash == path.npos ? std::pair{std::string{"."}, path} : std::pair{path.substr(0, slash + 1), path.substr(slash + 1)};
+  return slash == path.npos ? std::pair{std::string{"."}, path}
+                            : std::pair{path.substr(0, slash + 1), path.substr(slash + 1)};
 }
 
 class tree_copier {
@@ -102,8 +103,7 @@ public:
     unique_fd from_parent{open(from.first.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     unique_fd to_parent{open(to.first.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     struct stat facts;
-    if (!from_parent || !to_parent ||
-        fstatat(from_parent.get(), from.second.c_str(), &facts, AT_SYMLINK_NOFOLLOW) != 0)
+    if (!from_parent || !to_parent || fstatat(from_parent.get(), from.second.c_str(), &facts, AT_SYMLINK_NOFOLLOW) != 0)
       return stuck(source.c_str());
     root_ = to_parent.get();
     return directory({from_parent.get(), from.second.c_str(), root_, to.second.c_str(), to.second, 0}, facts);

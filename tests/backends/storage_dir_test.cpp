@@ -113,6 +113,7 @@ TEST_CASE("a source that holds something is refused and stays as it is", "[stora
   pool_fixture pool{driver_name};
   config_map config{{"source", elsewhere.path()}};
   std::filesystem::create_directories(elsewhere.path() + "/.trash/mine");
+  std::filesystem::create_directories(elsewhere.path() + "/.incomplete/mine");
   write_text(elsewhere.path() + "/precious", "precious");
   CHECK(fault_of(pool.driver->complete(config)) == fault::invalid);
   CHECK(fault_of(pool.driver->complete({{"source", "/nowhere/at/all"}})) == fault::invalid);
