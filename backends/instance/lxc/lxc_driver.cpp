@@ -75,7 +75,10 @@ public:
   }
 
   // Not earlier: a start that runs meanwhile needs them. While containers are left the kernel refuses.
-  ~driver() override { cgroups_.remove_all(); }
+  ~driver() override {
+    cgroups_.remove_all();
+    ::rmdir(lock_directory().c_str());
+  }
 
   std::string version() const override { return TROUPE_LIBLXC_VERSION; }
 
@@ -144,12 +147,17 @@ public:
 
   usage measure(const std::string& key, pid_t) override;
 
-  void sweep(const std::string& key) override { cgroups_.remove(key); }
+  void sweep(const std::string& key) override {
+    cgroups_.remove(key);
+    ::unlink((lock_directory() + "/." + key).c_str());
+  }
 
 private:
   static constexpr uint32_t short_job = 30, file_job = 60; // seconds
   static constexpr int freeze_wait_ms = 10000;
 
+  /// Where liblxc, run by root, keeps its locks.
+  std::string lock_directory() const { return "/run/lxc/lock" + place_.lxcpath; }
   std::string stage() const { return place_.lxcpath + "/.stage"; }
   job_address job(const std::string& key, uint32_t seconds) const { return {key, place_.lxcpath, stage(), seconds}; }
 
