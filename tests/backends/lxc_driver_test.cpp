@@ -68,7 +68,9 @@ TEST_CASE("a container starts, is found, stops when asked and leaves nothing", "
   REQUIRE(gone);
   CHECK_FALSE(*gone);
   world.driver->sweep("c1");
+  world.driver = nullptr;
   CHECK(count_cgroups(world.id) == 0);
+  world.driver = world.make();
   CHECK(world.driver->kill("c1", run.leader)); // repeating is harmless
 }
 
@@ -178,7 +180,9 @@ TEST_CASE("a failed start says why and leaves nothing", "[lxc]") {
   CHECK_FALSE(*world.driver->find("c1"));
   CHECK_FALSE(fs::exists("/sys/class/net/tl" + std::to_string(::getpid()) + "x"));
   world.driver->sweep("c1");
+  world.driver = nullptr;
   CHECK(count_cgroups(world.id) == 0);
+  world.driver = world.make();
 }
 
 TEST_CASE("a frozen container is seen as frozen, thaws, and dies when killed", "[lxc]") {
@@ -256,7 +260,9 @@ TEST_CASE("a reboot from inside is awaited and keeps the monitor", "[lxc]") {
   CHECK((*again)->leader != run.leader);
   CHECK((*again)->monitor == run.monitor);
   CHECK(world.shell((*again)->leader, "echo up") == "up\n");
+  auto second = lxc_world::pidfd((*again)->leader);
   world.driver->kill("c1", (*again)->leader);
+  REQUIRE(readable(second.get()));
   auto down = world.driver->await_reboot("c1");
   REQUIRE(down);
   CHECK_FALSE(*down);

@@ -88,6 +88,7 @@ public:
     driver.reset();
     std::error_code ignored;
     std::filesystem::remove_all(place, ignored);
+    std::filesystem::remove("/run/lxc/lock" + place.string(), ignored);
   }
 
   static unique_fd pidfd(pid_t pid);

@@ -38,8 +38,9 @@ std::string mount_point(const std::string& controllers) {
 
 } // namespace
 
-cgroup_tree::cgroup_tree(std::string prefix) : prefix_{std::move(prefix)} {
-  auto text = read_small("/proc/1/cgroup");
+std::vector<cgroup_place> read_cgroups(const std::string& process) {
+  std::vector<cgroup_place> places;
+  auto text = read_small("/proc/" + process + "/cgroup");
   for (size_t at = 0; at < text.size();) {
     auto end = text.find('\n', at);
     auto line = text.substr(at, end - at);
@@ -47,18 +48,31 @@ cgroup_tree::cgroup_tree(std::string prefix) : prefix_{std::move(prefix)} {
     auto first = line.find(':'), second = line.find(':', first + 1);
     if (second == std::string::npos) continue;
     auto controllers = line.substr(first + 1, second - first - 1), group = line.substr(second + 1);
-    if (group.ends_with("/init.scope")) group.resize(group.size() - std::strlen("/init.scope"));
     auto mounted = mount_point(controllers);
-    if (::access(mounted.c_str(), F_OK) != 0) continue;
-    hierarchies_.push_back({controllers.empty() ? "" : "," + controllers + ",", mounted + (group == "/" ? "" : group)});
+    if (::access((mounted + "/cgroup.procs").c_str(), F_OK) != 0) continue;
+    places.push_back({controllers.empty() ? "" : "," + controllers + ",", mounted + (group == "/" ? "" : group)});
   }
+  return places;
+}
+
+void enter_cgroups(const std::vector<cgroup_place>& places) {
+  for (const auto& place : places) {
+    unique_fd fd{::open((place.directory + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC)};
+    if (fd && ::write(fd.get(), "0", 1) != 1) continue; // 0: the writer
+  }
+}
+
+cgroup_tree::cgroup_tree(std::string prefix) : prefix_{std::move(prefix)}, hierarchies_{read_cgroups("1")} {
+  constexpr std::string_view own = "/init.scope"; // systemd's own leaf; liblxc goes one up from there
+  for (auto& h : hierarchies_)
+    if (h.directory.ends_with(own)) h.directory.resize(h.directory.size() - own.size());
 }
 
 std::string cgroup_tree::path(const std::string& key, std::string_view controller) const {
   for (const auto& h : hierarchies_)
     if (controller.empty() ? h.controllers.empty()
                            : h.controllers.find("," + std::string{controller} + ",") != std::string::npos)
-      return h.base + "/" + payload_cgroup(prefix_, key);
+      return h.directory + "/" + payload_cgroup(prefix_, key);
   return {};
 }
 
@@ -87,15 +101,15 @@ bool cgroup_tree::frozen(const std::string& key) const {
 
 void cgroup_tree::remove(const std::string& key) const {
   for (const auto& h : hierarchies_) {
-    prune(h.base + "/" + payload_cgroup(prefix_, key));
-    prune(h.base + "/" + monitor_cgroup(prefix_, key));
+    prune(h.directory + "/" + payload_cgroup(prefix_, key));
+    prune(h.directory + "/" + monitor_cgroup(prefix_, key));
   }
 }
 
 void cgroup_tree::remove_all() const {
   for (const auto& h : hierarchies_) {
-    ::rmdir((h.base + "/" + prefix_ + "/lxc.pivot").c_str());
-    ::rmdir((h.base + "/" + prefix_).c_str());
+    ::rmdir((h.directory + "/" + prefix_ + "/lxc.pivot").c_str());
+    ::rmdir((h.directory + "/" + prefix_).c_str());
   }
 }
 

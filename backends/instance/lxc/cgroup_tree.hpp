@@ -8,6 +8,16 @@
 
 namespace troupe::lxc {
 
+/// The groups of one process: in each mounted hierarchy its controllers (",cpu,cpuacct,", empty for the unified one)
+/// and the group's directory on the host.
+struct cgroup_place {
+  std::string controllers, directory;
+};
+std::vector<cgroup_place> read_cgroups(const std::string& process); // "self", "1"
+
+/// Moves this process into those groups, as far as they exist.
+void enter_cgroups(const std::vector<cgroup_place>& places);
+
 /// The control groups of one daemon's containers in every hierarchy of this host. liblxc starts from the group of the
 /// machine's init; below that everything of a daemon is in `prefix`. Stateless and thread-safe; reads files, never
 /// blocks on a container.
@@ -28,12 +38,8 @@ public:
   void remove_all() const;
 
 private:
-  struct hierarchy {
-    std::string controllers; // ",cpu,cpuacct,", empty for the unified one
-    std::string base;        // directory on the host
-  };
   std::string prefix_;
-  std::vector<hierarchy> hierarchies_;
+  std::vector<cgroup_place> hierarchies_; // where liblxc starts
 };
 
 } // namespace troupe::lxc

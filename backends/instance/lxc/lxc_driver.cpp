@@ -74,6 +74,12 @@ public:
     });
   }
 
+  // Not earlier: a start that runs meanwhile needs them. While containers are left the kernel refuses.
+  ~driver() override {
+    cgroups_.remove_all();
+    ::rmdir(lock_directory().c_str());
+  }
+
   std::string version() const override { return TROUPE_LIBLXC_VERSION; }
 
   outcome<boot_result> start(const boot_plan& plan) override {
@@ -119,13 +125,13 @@ public:
   }
 
   outcome<std::string> console_log(const std::string& key, bool clear) override {
-    auto reply = zygote_.run(console_request(job(key, short_job), clear), {}, true);
+    auto reply = zygote_.run(console_request(job(key, short_job), clear));
     if (!reply) return tl::unexpected{reply.error()};
     return read_log(*reply);
   }
 
   outcome<file_info> read_file(const file_root& root, const std::string& path) override {
-    auto reply = zygote_.run(read_request(job("files", file_job), root, path), {}, true);
+    auto reply = zygote_.run(read_request(job("files", file_job), root, path));
     if (!reply) return tl::unexpected{reply.error()};
     return troupe::lxc::read_info(*reply);
   }
@@ -143,18 +149,20 @@ public:
 
   void sweep(const std::string& key) override {
     cgroups_.remove(key);
-    cgroups_.remove_all();
+    ::unlink((lock_directory() + "/." + key).c_str());
   }
 
 private:
   static constexpr uint32_t short_job = 30, file_job = 60; // seconds
   static constexpr int freeze_wait_ms = 10000;
 
+  /// Where liblxc, run by root, keeps its locks.
+  std::string lock_directory() const { return "/run/lxc/lock" + place_.lxcpath; }
   std::string stage() const { return place_.lxcpath + "/.stage"; }
   job_address job(const std::string& key, uint32_t seconds) const { return {key, place_.lxcpath, stage(), seconds}; }
 
   outcome<std::optional<instance_found>> ask(const std::string& key, const job_request& request) {
-    auto reply = zygote_.run(request, {}, true);
+    auto reply = zygote_.run(request);
     if (!reply) return tl::unexpected{reply.error()};
     auto found = read_found(*reply);
     if (found && *found) (*found)->frozen = cgroups_.frozen(key);
@@ -175,7 +183,7 @@ outcome<void> driver::set_frozen(const std::string& key, bool frozen) {
   auto group = cgroups_.path(key, "");
   unique_fd events{group.empty() ? -1 : ::open((group + "/cgroup.events").c_str(), O_RDONLY | O_CLOEXEC)};
   if (!events) {
-    auto reply = zygote_.run(freeze_request(job(key, short_job), frozen), {}, true);
+    auto reply = zygote_.run(freeze_request(job(key, short_job), frozen));
     return reply ? outcome<void>{} : tl::unexpected{reply.error()};
   }
   if (!cgroups_.write(key, "", "cgroup.freeze", frozen ? "1" : "0"))

@@ -8,7 +8,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <kj/exception.h>
-#include <poll.h>
 #include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -18,6 +17,7 @@ namespace troupe::lxc {
 namespace {
 
 constexpr int helper_socket = 3; // as main_troupe_lxc.cpp expects it
+constexpr int attempts_max = 3;
 
 struct spawn_setup {
   posix_spawn_file_actions_t actions;
@@ -75,6 +75,15 @@ bool hand_over(int socket, int fd) {
   return n == 1;
 }
 
+/// The byte with which a job shows that it exists; false: the socket was closed instead.
+bool job_begins(int socket) {
+  char byte = 0;
+  ssize_t n = 0;
+  do n = ::recv(socket, &byte, 1, 0);
+  while (n < 0 && errno == EINTR);
+  return n == 1;
+}
+
 } // namespace
 
 zygote::zygote(std::string program, std::string lxcpath) : program_{std::move(program)}, lxcpath_{std::move(lxcpath)} {}
@@ -124,12 +133,6 @@ outcome<unique_fd> zygote::submit() {
   return fail(fault::backend_failed, "The lxc helper ended as soon as it was started");
 }
 
-bool zygote::died() {
-  std::lock_guard hold{lock_};
-  pollfd end{socket_.get(), POLLIN, 0};
-  return !socket_ || (::poll(&end, 1, 0) == 1 && (end.revents & (POLLHUP | POLLERR)) != 0);
-}
-
 outcome<job_reply> next_answer(int socket) {
   auto got = receive_frame(socket);
   if (!got) {
@@ -150,17 +153,17 @@ outcome<job_reply> next_answer(int socket) {
   return reply;
 }
 
-outcome<job_reply> zygote::run(const job_request& request, std::span<const int> fds, bool repeatable) {
-  auto socket = submit();
-  if (!socket) return tl::unexpected{socket.error()};
-  auto sent = send_message(socket->get(), request, fds);
-  auto reply = next_answer(socket->get());
-  if (reply) {
-    reply->socket = std::move(*socket);
+outcome<job_reply> zygote::run(const job_request& request, std::span<const int> fds) {
+  for (int attempt = 0; attempt < attempts_max; ++attempt) {
+    auto socket = submit();
+    if (!socket) return tl::unexpected{socket.error()};
+    if (!job_begins(socket->get())) continue; // the helper was killed with the job in its queue
+    if (auto sent = send_message(socket->get(), request, fds); !sent) return tl::unexpected{sent.error()};
+    auto reply = next_answer(socket->get());
+    if (reply) reply->socket = std::move(*socket);
     return reply;
   }
-  if (repeatable && died()) return run(request, fds, false);
-  return reply;
+  return fail(fault::backend_failed, "The lxc helper cannot begin a job");
 }
 
 } // namespace troupe::lxc

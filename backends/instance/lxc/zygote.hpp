@@ -31,8 +31,8 @@ public:
   zygote& operator=(const zygote&) = delete;
 
   /// Runs one job up to its first answer. An `error` answer becomes the error. A job that dies without an answer gives
-  /// backend_failed; with `repeatable` it is tried once more if the zygote itself has died.
-  outcome<job_reply> run(const job_request& request, std::span<const int> fds = {}, bool repeatable = false);
+  /// backend_failed; one that never began, because the helper was killed, is given to a new helper.
+  outcome<job_reply> run(const job_request& request, std::span<const int> fds = {});
 
   /// The process at this moment, 0 when none was started.
   pid_t pid() const;
@@ -41,7 +41,6 @@ private:
   outcome<void> start_locked();
   void forget_locked();
   outcome<unique_fd> submit();
-  bool died();
 
   const std::string program_, lxcpath_;
   mutable std::mutex lock_;

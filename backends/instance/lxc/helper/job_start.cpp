@@ -112,7 +112,8 @@ outcome<void> run_start(job_context& job, schema::StartJob::Reader request) {
   auto* c = opened->get();
   if (c->init_pid(c) > 0) return fail(fault::wrong_state, "The instance is already running");
   // What a killed monitor left would make liblxc refuse the names.
-  cgroup_tree{text(request.getPrefix())}.remove(job.key);
+  cgroup_tree groups{text(request.getPrefix())};
+  groups.remove(job.key);
   auto view = assemble_for_boot(job.stage, request.getRoot());
   if (!view) return tl::unexpected{view.error()};
   if (auto files = write_boot_files(*view, request.getFiles()); !files) return files;
@@ -123,8 +124,12 @@ outcome<void> run_start(job_context& job, schema::StartJob::Reader request) {
   c->want_close_all_fds(c, true);
   // The monitor becomes a child of this process instead of the machine's init: a failed one can be waited for.
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  auto home = read_cgroups("self");
   if (c->start(c, 0, nullptr)) return report(job, c);
   wait_for_children();
+  // liblxc has put this process into the monitor's group, which could therefore not be removed.
+  enter_cgroups(home);
+  groups.remove(job.key);
   auto why = first_error(log_file);
   return fail(fault::backend_failed,
               why.empty() ? "liblxc could not start the instance" : "Cannot start the instance: " + why);

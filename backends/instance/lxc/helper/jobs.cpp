@@ -76,6 +76,8 @@ void warm_up(const char* lxcpath) {
 int run_job(int socket) {
   job_context job;
   job.socket = socket;
+  // Tells the daemon that the job exists: before this byte a request can be given to another helper, after it not.
+  if (::send(socket, "!", 1, MSG_NOSIGNAL) != 1) return 1;
   auto request = receive_frame(socket);
   if (!request) return 1;
   job.fds = std::move(request->fds);
