@@ -35,7 +35,7 @@ struct http_request {
   std::multimap<std::string, std::string, std::less<>> query; // decoded
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  unique_fd spool;                                       // rewound; with rule.spool
+  unique_fd spool;                                       // rewound; with rule.spool, if the request has a body
   uint64_t spool_size = 0;
   peer_credentials peer;
   bool wants_websocket = false;                          // Upgrade: websocket with a valid key
@@ -46,12 +46,14 @@ struct http_request {
 
 /// A piece of a reply body: bytes shared with others, or a range of a file that is streamed without being held in memory.
 struct file_range { unique_fd file; uint64_t offset = 0, size = 0; };
-using body_part = std::variant<std::string, std::shared_ptr<const std::string>, file_range>;
+/// What a pipe or socket gives until its end: the length is unknown, so the whole reply is sent chunked.
+struct pipe_stream { unique_fd source; };
+using body_part = std::variant<std::string, std::shared_ptr<const std::string>, file_range, pipe_stream>;
 
 struct http_response {
   int status = 200;
   std::vector<std::pair<std::string, std::string>> headers;
-  std::vector<body_part> body;    // sent with Content-Length, in order
+  std::vector<body_part> body;    // in order; with Content-Length unless a pipe_stream is among them
 };
 
 /// One websocket. Every method may be called from any thread. Callbacks run on the loop's thread.
@@ -62,11 +64,14 @@ public:
   virtual bool send_text(std::shared_ptr<const std::string> text) = 0;
   virtual bool send_binary(std::string data) = 0;
   virtual void close(uint16_t code = 1000) = 0;  // after what is queued was sent
-  virtual size_t queued_bytes() const = 0;
-  /// Set once, before anything is received. `binary`: false for text frames.
+  virtual size_t queued_bytes() const = 0;       // payloads and a little per frame
+  /// Set once. What arrives earlier waits (and reading stops when that grows). `binary`: false for text frames.
   virtual void on_message(std::function<void(std::string data, bool binary)> call) = 0;
-  virtual void on_close(std::function<void()> call) = 0; // once, however it ends
-  virtual void on_drain(std::function<void()> call) = 0; // queue fell below the low-water mark
+  /// Each call set is called once, however it ends; also if it already has.
+  virtual void on_close(std::function<void()> call) = 0;
+  /// Called each time the queue falls below the low-water mark after having passed it.
+  virtual void on_drain(std::function<void()> call) = 0;
+  static constexpr size_t low_water_bytes = 64 << 10;
   virtual void pause(bool reading_paused) = 0;           // back-pressure towards the peer
 };
 
@@ -94,12 +99,15 @@ struct http_limits {
   std::chrono::seconds body_timeout{60};          // without progress
   std::chrono::seconds idle_timeout{300};         // kept-alive connection without a request
   std::chrono::seconds write_timeout{60};         // without progress
-  size_t connections_max = 4096;
+  size_t connections_max = 4096;                  // more are answered 503 at once
   size_t websocket_queue_bytes = 8 << 20;
+  size_t websocket_message_bytes = 16 << 20;      // a joined message from the peer; 1009 beyond
+  std::chrono::seconds ping_period{10};           // a peer that read three pings and answered none is dropped
 };
 
 /// HTTP/1.1 on a unix socket: keep-alive, pipelining (answered in order), chunked bodies both ways, Expect: 100-continue, HEAD, websockets.
 /// Parsing by Boost.Beast, frames by wslay, all on one libuv loop; a slow, idle or garbage client costs others nothing.
+/// Ignores SIGPIPE for the whole process: a peer that closes must not end it.
 class http_server {
 public:
   using rule = std::function<body_rule(const http_request& head)>;           // on the loop's thread
@@ -109,9 +117,9 @@ public:
   http_server(loop& on, http_limits limits, std::string spool_dir, rule body, handler handle);
   ~http_server(); // closes listeners and connections; call off the loop's thread
 
-  /// Binds and listens; mode 0660. Replaces a stale socket file, refuses one that somebody answers on.
+  /// Binds and listens, with the mode given. Replaces a stale socket file, refuses one that somebody answers on.
   outcome<void> listen_unix(const std::string& path, int mode);
-  /// Stops accepting; running requests go on.
+  /// Stops accepting and removes the socket files; running requests go on.
   void stop_listening();
   size_t connections() const;
 
@@ -123,6 +131,8 @@ private:
 /// Moves bytes between a descriptor and a websocket with back-pressure both ways; used by exec, console, migration.
 /// fd -> websocket: binary frames, then (at end of file) an empty text frame. websocket -> fd: binary frames are written, an empty text
 /// frame or close ends the writing side. Owns `fd`. `ended(from_fd)` runs once per direction on the loop's thread.
+/// Keeps itself alive until all its directions have ended. Never closes the websocket. Any thread. Takes on_message and
+/// on_drain of the websocket for itself; `to_socket` ignores what the peer sends.
 class fd_pump {
 public:
   enum class direction { to_socket, from_socket, both };

@@ -1,1 +1,161 @@
-int main() { return 0; }
+#include "actors/event_log.hpp"
+#include "actors/images.hpp"
+#include "actors/instances.hpp"
+#include "actors/networks.hpp"
+#include "actors/operations.hpp"
+#include "actors/pools.hpp"
+#include "actors/profiles.hpp"
+#include "actors/store_actor.hpp"
+#include "backends/instance/lxc/lxc_driver.hpp"
+#include "gateway/rest_door.hpp"
+#include "runtime/config.hpp"
+#include "runtime/limits.hpp"
+#include "runtime/notify.hpp"
+#include "runtime/state_dir.hpp"
+#include "runtime/supervisor.hpp"
+
+#include <caf/actor_system_config.hpp>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sys/signalfd.h>
+
+// The daemon: reads like a list of its parts, from the ground up.
+
+using namespace troupe;
+
+namespace {
+
+constexpr size_t blocking_threads_max = 24;
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+// What root may map on this host: its line of /etc/subuid, else LXD's default.
+id_range subordinate_ids() {
+  std::ifstream in{"/etc/subuid"};
+  for (std::string line; std::getline(in, line);) {
+    unsigned long first = 0, count = 0;
+    if (std::sscanf(line.c_str(), "root:%lu:%lu", &first, &count) == 2 && count >= 65536)
+      return {static_cast<uint32_t>(first), static_cast<uint32_t>(count)};
+  }
+  return {1'000'000, 1'000'000'000};
+}
+
+template <class Part>
+actor_spec part(std::string id, services& with, Part behavior) {
+  return {std::move(id), [&with, behavior](caf::event_based_actor* parent) { return parent->spawn(behavior, std::ref(with)); }};
+}
+
+supervisor_spec tree(services& with) {
+  supervisor_spec root;
+  root.name = "root";
+  root.on_failure = strategy::one_for_one;
+  root.children = {
+    {"store", [&with](caf::event_based_actor* parent) { return parent->spawn<caf::detached>(store_actor, std::ref(with)); }},
+    part("events", with, event_log),   part("pools", with, pools),       part("networks", with, networks),
+    part("images", with, images),      part("profiles", with, profiles), part("server", with, server),
+    part("instances", with, instances), part("operations", with, operations),
+  };
+  return root;
+}
+
+// A new database gets what every LXD server has from the start.
+outcome<void> make_first_records(store& db) {
+  if (db.read().get(table::projects, "default")) return {};
+  batch first;
+  first.writes.push_back(put(table::projects, "default", message<schema::ProjectSpec>::make([](schema::ProjectSpec::Builder p) {
+    p.setName("default");
+    p.setDescription("Default LXD project");
+    config_map features{{"features.images", "true"}, {"features.networks", "true"}, {"features.profiles", "true"},
+                        {"features.storage.buckets", "true"}, {"features.storage.volumes", "true"}};
+    fill(p.initConfig(static_cast<unsigned>(features.size())), features);
+  })));
+  first.writes.push_back(put(table::profiles, "default/default", message<schema::ProfileSpec>::make([](schema::ProfileSpec::Builder p) {
+    p.setName("default");
+    p.setProject("default");
+    p.setDescription("Default LXD profile");
+  })));
+  auto done = db.commit(std::span{&first, 1});
+  if (!done.front()) return tl::unexpected{done.front().error()};
+  return {};
+}
+
+// SIGTERM and SIGINT arrive here and nowhere else; returns when one does.
+void wait_for_the_end(const sigset_t& signals) {
+  int number = 0;
+  sigwait(&signals, &number);
+  log().info("Signal {}: stopping; instances go on running", number);
+}
+
+outcome<void> run(const daemon_config& config, const sigset_t& signals) {
+  auto dir = prepare_state_dir(config.directory);
+  if (!dir) return tl::unexpected{dir.error()};
+  open_log(dir->logs + "/troupe.log", config.debug);
+  static_cast<void>(raise_open_files());
+  auto db = store::open(dir->database, host_name());
+  if (!db) return tl::unexpected{db.error()};
+  if (auto done = make_first_records(**db); !done) return done;
+
+  auto programs = std::filesystem::read_symlink("/proc/self/exe").parent_path().string();
+  auto containers = make_lxc_driver({programs + "/troupe-lxc", dir->lxc, "troupe-" + dir->id});
+  image_store image_files{dir->images, programs + "/troupe-unpack"};
+  blocking_pool blocking{blocking_threads_max};
+  loop io{"io"};
+
+  caf::actor_system_config actor_config;
+  actor_config.set("scheduler.max-threads", size_t{2});
+  caf::actor_system system{actor_config};
+  services with{system, io, blocking, **db, *containers, image_files, std::move(*dir), host_name(), subordinate_ids()};
+
+  auto root = spawn_supervisor(system, tree(with));
+  outcome<void> listening;
+  {
+    rest_door door{with};
+    listening = door.listen(with.dir.unix_socket);
+    if (listening) {
+      observe_log([&with](int level, std::string_view text) {
+        if (auto events = with.find(role::events)) caf::anon_send(events, log_line{level, std::string{text}});
+      });
+      log().info("Serving {}", with.dir.unix_socket);
+      notify_ready();
+      wait_for_the_end(signals);
+      notify_stopping();
+    }
+    door.stop_listening();
+    observe_log(nullptr);
+  }
+  caf::anon_send_exit(root, caf::exit_reason::user_shutdown);
+  root = nullptr;
+  system.await_all_actors_done();
+  return listening;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  tune_allocator();
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr); // before any thread: all inherit it
+  auto config = parse_command_line(argc, argv);
+  if (!config) {
+    std::cerr << "Error: " << config.error().message << '\n';
+    return 2;
+  }
+  if (!config->say.empty()) {
+    std::cout << config->say;
+    return 0;
+  }
+  if (auto done = run(*config, signals); !done) {
+    std::cerr << "Error: " << done.error().message << '\n';
+    return 1;
+  }
+  return 0;
+}

@@ -1,7 +1,105 @@
 @0xd42ec56614e1b995;
-# What the daemon and troupe-lxc say to each other: one request per socketpair, file descriptors by SCM_RIGHTS.
+# What the daemon and troupe-lxc say to each other: one socketpair per job, which carries one request, one answer
+# (exec: a second one when the command ended) and file descriptors by SCM_RIGHTS.
 
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("troupe::schema");
 using Json = import "json.capnp";
 using Error = import "error.capnp".Error;
+
+struct HelperJob {
+  key      @0 :Text;    # the container's name for liblxc
+  lxcpath  @1 :Text;
+  stage    @2 :Text;    # an empty directory on which a job may mount, in a mount namespace of its own
+  seconds  @3 :UInt32;  # the job is killed after this time, 0: never
+  union {
+    start       @4 :StartJob;
+    find        @5 :Void;
+    awaitReboot @6 :Void;
+    freeze      @7 :Void;
+    unfreeze    @8 :Void;
+    consoleLog  @9 :Bool;       # true: empty it afterwards
+    exec        @10 :ExecJob;
+    file        @11 :FileJob;
+  }
+}
+
+struct RootView {
+  # root_mount and id_range of the driver's interface.
+  path    @0 :Text;
+  lower   @1 :Text;
+  upper   @2 :Text;
+  work    @3 :Text;
+  shifted @4 :Bool;     # ids are rewritten on disk
+  hostId  @5 :UInt32;
+  idCount @6 :UInt32;   # 0: privileged
+}
+
+struct StartJob {
+  root     @0 :RootView;
+  settings @1 :List(Json.KeyValue);   # liblxc keys in order; repeated keys are lists
+  files    @2 :List(BootFile);
+  logFile  @3 :Text;
+  prefix   @4 :Text;                  # the cgroup that holds those of all instances of this daemon
+  struct BootFile { path @0 :Text; content @1 :Data; createOnly @2 :Bool; }
+}
+
+struct ExecJob {
+  # Descriptors: standard input, output and error, unless interactive.
+  command     @0 :List(Text);
+  environment @1 :List(Json.KeyValue);
+  uid         @2 :UInt32;
+  gid         @3 :UInt32;
+  cwd         @4 :Text;
+  interactive @5 :Bool;
+  width       @6 :UInt16;
+  height      @7 :UInt16;
+}
+
+struct FileJob {
+  leader @0 :Int32;   # 0: the instance is stopped, `root` tells where it is
+  root   @1 :RootView;
+  path   @2 :Text;
+  union {
+    read   @3 :Void;
+    write  @4 :Write;
+    remove @5 :Void;
+  }
+  struct Write {
+    type   @0 :UInt8;     # 'f', 'd', 'l'
+    append @1 :Bool;
+    uid    @2 :Int64 = -1;  # -1: not given
+    gid    @3 :Int64 = -1;
+    mode   @4 :Int64 = -1;
+    target @5 :Text;
+  }
+}
+
+struct HelperAnswer {
+  union {
+    error   @0 :Error;
+    done    @1 :Void;
+    found   @2 :Found;     # start: with the pidfds of leader and monitor
+    running @3 :Void;      # exec: the command runs; with the pty's master when interactive
+    ended   @4 :Int32;     # exec: exit status, 128 + n for a signal
+    log     @5 :Data;
+    file    @6 :FileInfo;  # a regular file: with its content as a descriptor
+  }
+  struct Found {
+    leader       @0 :Int32;    # 0: nothing runs
+    monitor      @1 :Int32;
+    monitorStart @2 :UInt64;
+  }
+  struct FileInfo {
+    type     @0 :UInt8;
+    uid      @1 :UInt32;
+    gid      @2 :UInt32;
+    mode     @3 :UInt32;
+    size     @4 :UInt64;
+    modified @5 :Int64;
+    target   @6 :Text;
+    entries  @7 :List(Text);
+  }
+}
+
+struct HelperSignal { number @0 :Int32; }   # daemon to a running exec job

@@ -22,7 +22,6 @@ struct ImageSpec {
   properties   @12 :List(Json.KeyValue) $Json.map;
   profiles     @13 :List(Text);
   split        @14 :Bool $Json.hidden;     # metadata and root file system are two files
-  pools        @15 :List(Text) $Json.hidden;  # pools that hold it unpacked
 }
 struct ImageAlias { name @0 :Text; description @1 :Text; }
 struct ImageAliasEntry { name @0 :Text; description @1 :Text; type @2 :InstanceType; target @3 :Text; }

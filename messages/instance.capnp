@@ -92,6 +92,7 @@ struct UpdateInstance {
   stateful     @6 :Bool;
   description  @7 :Text;
   etag         @8 :Text $Json.hidden;    # If-Match, empty: unconditional
+  given        @9 :List(Text) $Json.hidden;  # PATCH: the fields that were sent; null: a PUT, replace everything
 }
 
 struct ChangeInstanceState {

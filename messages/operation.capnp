@@ -43,4 +43,5 @@ struct Step {
   unit      @6 :Text;       # progress: "bytes", "files"
   done      @7 :UInt64;
   total     @8 :UInt64;
+  after     @9 :Bool;       # comes after the commit: can only go forward
 }

@@ -11,7 +11,9 @@
 
 namespace troupe {
 
-struct link_address { std::string family, address, netmask, scope; }; // inet/inet6, "10.0.0.2", "24", global/link/local
+struct link_address {
+  std::string family, address, netmask, scope;
+}; // inet/inet6, "10.0.0.2", "24", global/link/local
 struct link_counters {
   uint64_t rx_bytes = 0, tx_bytes = 0, rx_packets = 0, tx_packets = 0;
   uint64_t rx_errors = 0, tx_errors = 0, rx_dropped = 0, tx_dropped = 0;
@@ -20,7 +22,7 @@ struct link_facts {
   std::string name, hwaddr, type; // type as LXD shows it: broadcast, loopback, point-to-point, unknown
   std::string kind;               // IFLA_INFO_KIND: bridge, veth, ..., empty: physical
   std::string master;
-  std::string peer;               // veth: host name of the other end where known in the asking namespace
+  std::string peer; // veth: host name of the other end where known in the asking namespace
   int index = 0, peer_index = 0, mtu = 0;
   bool up = false;
   std::vector<link_address> addresses;
@@ -29,8 +31,8 @@ struct link_facts {
 
 /// Links of the host's network namespace.
 outcome<std::vector<link_facts>> list_links();
-/// Links inside the network namespace of process `leader`. Blocks for microseconds; the calling thread is back in its own
-/// namespace at return.
+/// Links inside the network namespace of process `leader`. Blocks for microseconds; the calling thread is back in its
+/// own namespace at return.
 outcome<std::vector<link_facts>> list_links_of(pid_t leader);
 outcome<link_facts> get_link(const std::string& name);
 /// Deletes a link if it is there (a veth end left by a killed monitor).

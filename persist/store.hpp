@@ -35,6 +35,9 @@ struct condition {
   std::optional<std::string> value;
 };
 
+/// Keys are 1 to 511 bytes. `outbox`, `events`, `history` and the keys of `meta` that begin with "store/" are the store's
+/// own: a batch that writes them is fault::invalid.
+///
 /// One atomic change and the events that tell of it. Sequence number, epoch, member and (if 0) time of the events are
 /// filled in by the store.
 struct batch {
@@ -48,8 +51,12 @@ struct committed {
   std::vector<message<schema::Event>> events;  // as stored, with their numbers
 };
 
-/// A consistent view of both environments. Cheap (LMDB readers never wait); short-lived: one request, one snapshot.
-/// Use from one thread. Values are valid until it dies and are not aligned: copy with message::from_bytes.
+/// A view of both environments, each at one commit. The cluster side is never older than the local side, so an event that
+/// is seen means that its change is seen; while a commit is between its two halves the change may be seen before its event.
+/// Cheap (LMDB readers never wait); short-lived: one request, one snapshot; it must die before the store, and the
+/// writer's thread must not hold one while it commits (a map that has to move waits for all readers). Use from one
+/// thread. Values are valid until it dies and are not aligned: copy with message::from_bytes.
+/// Throws std::runtime_error when the file cannot be read: "absent" would be a lie.
 class snapshot {
 public:
   std::optional<std::string_view> get(table where, std::string_view key) const;
@@ -68,19 +75,29 @@ private:
   std::unique_ptr<data> data_;
 };
 
+struct format_history; // migrations.hpp
+
+struct store_options {
+  size_t map_bytes = size_t{4} << 30;      // of each map at first: address space only; doubled when full
+  const format_history* formats = nullptr; // null: this daemon's own
+};
+
 /// The two LMDB environments of a daemon. `commit` is for the single writer (the store actor's thread); `read` for all.
 class store {
 public:
   /// Opens or creates DIR/database/{cluster,local}.mdb. Refuses a newer format (fault::newer_format) touching nothing; migrates an
-  /// older one. Drains an outbox that a crash left. `member` names the event log's owner.
-  static outcome<std::unique_ptr<store>> open(const std::string& directory, const std::string& member);
+  /// older one. Drains an outbox that a crash left. `member` names the event log's owner. fault::busy while another
+  /// process has it open; fault::corrupt for files that are damaged or do not belong together, touching nothing.
+  static outcome<std::unique_ptr<store>> open(const std::string& directory, const std::string& member,
+                                              const store_options& options = {});
   ~store();
 
   snapshot read() const;
 
   /// Group commit: applies the batches in order in one transaction per environment with one fsync each; a batch whose condition does
   /// not hold is left out (fault::precondition) and does not disturb the others. Grows the maps as needed. A failed fsync or a
-  /// full disk fails all of them and changes nothing.
+  /// full disk fails all of them and changes nothing. (Only a disk that dies between the two halves and does not take
+  /// them back either leaves a failed change to be completed: by the next commit or open, whichever works first.)
   std::vector<outcome<committed>> commit(std::span<const batch> batches);
 
   uint32_t epoch() const;
@@ -98,5 +115,11 @@ private:
 
 /// Big-endian key of an event, so that key order is number order.
 std::string event_key(uint64_t seq);
+
+/// `history` has, for each event of a kind, the key history_prefix + event_key and no value: a prefix scan gives an
+/// entity's events in order.
+std::string history_prefix(std::string_view kind, std::string_view project, std::string_view entity);
+/// The number at the end of a key of `events` or `history`.
+uint64_t event_seq(std::string_view key);
 
 } // namespace troupe

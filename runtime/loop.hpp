@@ -17,11 +17,13 @@ public:
   explicit loop(std::string name);
   ~loop(); // stops, runs what was posted, closes every handle, joins
 
+  /// Runs `work` on the loop's thread, in the order of posting. Dropped, not run, once the destructor has run all else.
   void post(std::function<void()> work);
   bool on_thread() const noexcept;
   uv_loop_s* raw() noexcept;
 
-  /// A handle that dies with its owner. Destroy it on the loop's thread.
+  /// A handle that dies with its owner. Destroy it on the loop's thread, also from within its own callback, or anywhere
+  /// once the loop is gone.
   class handle {
   public:
     virtual ~handle() = default;
@@ -30,7 +32,9 @@ public:
 
   handle_ptr after(std::chrono::milliseconds delay, std::function<void()> then); // once
   handle_ptr every(std::chrono::milliseconds period, std::function<void()> then);
-  /// Calls `ready` each time `fd` is readable (a pidfd: once its process ended) until the handle dies. Does not own `fd`.
+  /// Calls `ready` each time `fd` is readable (a pidfd: once its process ended) until the handle dies. Does not own
+  /// `fd`, which must stay open as long; it is made non-blocking. One watch per descriptor; null if it cannot be
+  /// polled.
   handle_ptr watch_readable(int fd, std::function<void()> ready);
 
 private:

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -50,11 +51,13 @@ public:
   outcome<std::string> extension(const unique_fd& file);
   /// Unpacks into an empty volume directory: metadata.yaml, templates/, rootfs/. Hostile content cannot leave it.
   outcome<void> unpack(const std::string& fingerprint, bool split, const std::string& volume_dir, const progress_sink& progress);
-  outcome<std::vector<std::string>> list(); // fingerprints on disk, to reconcile with
+  /// Fingerprints of whole images on disk, sorted, to reconcile with; sweeps halves that a crash left.
+  outcome<std::vector<std::string>> list();
 
 private:
   std::string directory_;
   std::string unpack_program_;
+  std::mutex files_; // keep, forget and list see each other's files whole
 };
 
 /// metadata.yaml of a volume or an image; unknown keys are ignored, wrong types are refused.

@@ -1,0 +1,49 @@
+#pragma once
+
+#include "actors/operations.hpp"
+#include "actors/records.hpp"
+#include "actors/saga.hpp"
+
+namespace troupe {
+
+/// An upload that the gateway has spooled.
+struct import_image { // -> operation_record
+  std::shared_ptr<const header> head;
+  std::shared_ptr<image_upload> upload;
+  bool is_public = false;
+  config_map properties;
+  std::string expected_fingerprint; // from the client, empty: any
+  std::vector<std::string> profiles, aliases;
+};
+struct delete_image { // -> operation_record
+  std::shared_ptr<const header> head;
+  std::string fingerprint; // or its unique beginning
+};
+struct update_image { // -> operation_record
+  std::string fingerprint;
+  envelope<schema::ImagePut> request;
+  std::string etag;
+  bool patch = false;
+  std::vector<std::string> given;
+};
+struct change_alias { // -> operation_record
+  enum class verb : uint8_t { create, update, rename, remove };
+  verb what = verb::create;
+  std::shared_ptr<const header> head;
+  std::string name, target, description, new_name;
+  bool keep_target = false, keep_description = false; // PATCH
+  std::string etag;
+};
+
+/// The full fingerprint of a unique beginning.
+outcome<std::string> full_fingerprint(const snapshot& records, std::string_view beginning);
+
+/// The IMAGES actor: image records, aliases and the files behind them.
+caf::behavior images(caf::event_based_actor* self, services& with);
+
+} // namespace troupe
+
+TROUPE_LOCAL_MESSAGE(troupe::import_image)
+TROUPE_LOCAL_MESSAGE(troupe::delete_image)
+TROUPE_LOCAL_MESSAGE(troupe::update_image)
+TROUPE_LOCAL_MESSAGE(troupe::change_alias)

@@ -1,0 +1,109 @@
+#pragma once
+
+#include "actors/exit_watch.hpp"
+#include "actors/instance_lifecycle.hpp"
+#include "actors/operations.hpp"
+#include "actors/records.hpp"
+#include "actors/saga.hpp"
+
+#include <deque>
+
+namespace troupe {
+
+using status_record = message<schema::InstanceStatus>;
+using spec_record = message<schema::InstanceSpec>;
+
+/// For whom a request is; the instances actor activates that instance and passes the request on.
+struct to_instance {
+  std::string project, name;
+};
+
+/// Ask for a command to be run. Answered with the session; the descriptors of the plan are consumed.
+struct run_exec {
+  std::shared_ptr<const header> head;
+  std::shared_ptr<exec_plan> plan;
+};
+using exec_session_ptr = std::shared_ptr<exec_session>;
+
+/// Deletes the record, then the volume.
+struct delete_instance {
+  std::shared_ptr<const header> head;
+};
+
+/// How the files of an instance are reached right now.
+struct locate_root {
+  std::shared_ptr<const header> head;
+};
+using file_root_ptr = std::shared_ptr<const file_root>;
+
+/// INTERNAL: what the host says of the instance's processes; `life` tells this life from an older one.
+struct monitor_ended { uint64_t life = 0; };
+struct leader_ended { uint64_t life = 0; };
+struct halt_timeout { uint64_t life = 0; };
+/// INTERNAL, instances -> instance at start-up: this is what the record says; take it over.
+struct adopt {
+  status_record recorded;
+};
+
+struct instance_data {
+  services& with;
+  caf::event_based_actor* self;
+  std::string project, name;
+  instance_state now = instance_state::STOPPED;
+  status_record status;
+  uint64_t life = 0; // grows with every boot and reboot
+  std::unique_ptr<exit_watch> monitor_watch, leader_watch;
+
+  std::string busy_with;  // id of the running operation
+  bool busy = false;      // from a request's acceptance to its operation's end
+  std::deque<std::function<void()>> queue;
+
+  caf::response_promise halting; // a halt step that waits for the end
+  bool halt_forced = false;
+  bool boot_abandoned = false;   // a forced stop came while it was starting
+
+  std::string id() const { return in_project(project, name); }
+  std::string key() const { return instance_key(project, name); }
+  std::string url() const { return "/1.0/instances/" + name; }
+  std::optional<spec_record> spec() const { return load<schema::InstanceSpec>(with.db.read(), table::instances, id()); }
+};
+using instance_ptr = std::shared_ptr<instance_data>;
+
+/// The INSTANCE actor: owns one instance's life. Restores itself from the record and from what runs on the host.
+/// (envelope<UpdateInstance>), (envelope<RenameInstance>), (envelope<ChangeInstanceState>), (delete_instance) -> operation_record
+/// (run_exec) -> exec_session_ptr; (locate_root) -> file_root_ptr; (step_act), (step_undo): as every performer.
+caf::behavior instance(caf::event_based_actor* self, services& with, std::string project, std::string name);
+
+// Parts of its behaviour, each in its file.
+
+/// instance_change.cpp: requests that become sagas.
+id_range choose_ids(const services& with, const snapshot& records, const config_map& config, std::string_view except);
+write put_record(const instance_data& me, const spec_record& spec);
+outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelope<schema::UpdateInstance>& request);
+outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelope<schema::RenameInstance>& request);
+outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete_instance& request);
+outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me, const envelope<schema::ChangeInstanceState>& request);
+
+/// instance_boot.cpp: what a boot needs, from the records; blocking (reads templates).
+outcome<boot_plan> make_boot_plan(services& with, const spec_record& spec, root_mount root);
+
+/// instance_power.cpp: the steps that boot, halt, freeze and thaw, and what the host reports.
+void restore(const instance_ptr& me, const status_record& recorded);
+caf::result<step_result_ptr> perform(const instance_ptr& me, const step_act& step);
+caf::result<caf::unit_t> take_back(const instance_ptr& me, const step_undo& step);
+void on_monitor_ended(const instance_ptr& me, uint64_t life);
+void on_leader_ended(const instance_ptr& me, uint64_t life);
+void on_halt_timeout(const instance_ptr& me, uint64_t life);
+
+} // namespace troupe
+
+TROUPE_LOCAL_MESSAGE(troupe::to_instance)
+TROUPE_LOCAL_MESSAGE(troupe::run_exec)
+TROUPE_LOCAL_MESSAGE(troupe::exec_session_ptr)
+TROUPE_LOCAL_MESSAGE(troupe::delete_instance)
+TROUPE_LOCAL_MESSAGE(troupe::locate_root)
+TROUPE_LOCAL_MESSAGE(troupe::file_root_ptr)
+TROUPE_LOCAL_MESSAGE(troupe::monitor_ended)
+TROUPE_LOCAL_MESSAGE(troupe::leader_ended)
+TROUPE_LOCAL_MESSAGE(troupe::halt_timeout)
+TROUPE_LOCAL_MESSAGE(troupe::adopt)

@@ -1,0 +1,130 @@
+#include "actors/instance.hpp"
+#include "actors/instance_nics.hpp"
+#include "backends/image/image_store.hpp"
+#include "backends/image/template_engine.hpp"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+namespace troupe {
+namespace {
+
+constexpr size_t template_bytes_max = 1 << 20;
+
+// The volume's metadata and templates come from an image: nothing in them may lead out of the volume.
+outcome<std::string> read_confined(int dir, const char* path) {
+  open_how how{};
+  how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  unique_fd file{static_cast<int>(syscall(SYS_openat2, dir, path, &how, sizeof how))};
+  if (!file) return fail_errno(errno, std::string{"Cannot read "} + path + " of the image");
+  struct stat info {};
+  if (fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > static_cast<off_t>(template_bytes_max))
+    return fail(fault::invalid, std::string{path} + " of the image is no file of at most 1 MiB");
+  std::string out(static_cast<size_t>(info.st_size), '\0');
+  size_t have = 0;
+  while (have < out.size()) {
+    auto got = read(file.get(), out.data() + have, out.size() - have);
+    if (got <= 0) break;
+    have += static_cast<size_t>(got);
+  }
+  out.resize(have);
+  return out;
+}
+
+// A volume is one directory, or what the instance wrote above what the image holds.
+outcome<std::vector<unique_fd>> open_layers(const root_mount& root) {
+  std::vector<unique_fd> layers;
+  for (auto& path : root.lower.empty() ? std::vector{root.path} : std::vector{root.upper, root.lower}) {
+    layers.emplace_back(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!layers.back()) return fail_errno(errno, "Cannot open the volume of the instance");
+  }
+  return layers;
+}
+
+outcome<std::string> read_confined(const std::vector<unique_fd>& layers, const char* path) {
+  outcome<std::string> content = fail(fault::not_found, std::string{path} + " is missing");
+  for (auto& layer : layers) {
+    content = read_confined(layer.get(), path);
+    if (content || content.error().code != fault::not_found) break;
+  }
+  return content;
+}
+
+bool applies_at(schema::ImageMetadata::Template::Reader row, std::string_view trigger) {
+  for (auto when : row.getWhen())
+    if (view(when) == trigger) return true;
+  return false;
+}
+
+template_context context_of(schema::InstanceSpec::Reader spec, const expansion& effective, std::string_view trigger) {
+  template_context context;
+  context.trigger = trigger;
+  context.instance = {{"name", text(spec.getName())},
+                      {"type", "container"},
+                      {"architecture", text(spec.getArchitecture())},
+                      {"privileged", is_true(get(effective.config, "security.privileged")) ? "true" : "false"},
+                      {"ephemeral", spec.getEphemeral() ? "true" : "false"}};
+  context.config = effective.config;
+  context.devices = effective.devices;
+  return context;
+}
+
+// `trigger` create or copy or rename is pending from the change that asked for it; start always applies.
+outcome<std::vector<boot_file>> render_templates(schema::InstanceSpec::Reader spec, const expansion& effective,
+                                                 const root_mount& root) {
+  std::vector<boot_file> files;
+  auto layers = open_layers(root);
+  if (!layers) return tl::unexpected{layers.error()};
+  auto yaml = read_confined(*layers, "metadata.yaml");
+  if (!yaml) {
+    if (yaml.error().code == fault::not_found) return files; // an empty instance has none
+    return tl::unexpected{yaml.error()};
+  }
+  auto metadata = parse_metadata(*yaml);
+  if (!metadata) return tl::unexpected{metadata.error()};
+  auto pending = std::string{get(effective.config, "volatile.apply_template")};
+  return metadata->read([&](schema::ImageMetadata::Reader image) -> outcome<std::vector<boot_file>> {
+    for (auto entry : image.getTemplates()) {
+      auto row = entry.getTemplate();
+      auto trigger = !pending.empty() && applies_at(row, pending) ? pending : std::string{"start"};
+      if (!applies_at(row, trigger)) continue;
+      auto source = read_confined(*layers, ("templates/" + text(row.getTemplate())).c_str());
+      if (!source) return tl::unexpected{source.error()};
+      auto context = context_of(spec, effective, trigger);
+      context.path = text(entry.getPath());
+      context.properties = to_map(row.getProperties());
+      auto content = render_template(*source, context);
+      if (!content) return fail(content.error().code, "Template " + text(row.getTemplate()) + ": " + content.error().message);
+      files.push_back({text(entry.getPath()), std::move(*content), row.getCreateOnly()});
+    }
+    return files;
+  });
+}
+
+} // namespace
+
+outcome<boot_plan> make_boot_plan(services& with, const spec_record& spec, root_mount root) {
+  auto records = with.db.read();
+  return spec.read([&](schema::InstanceSpec::Reader s) -> outcome<boot_plan> {
+    auto effective = expand(records, s);
+    auto files = render_templates(s, effective, root);
+    if (!files) return tl::unexpected{files.error()};
+    boot_plan plan;
+    plan.key = instance_key(view(s.getProject()), view(s.getName()));
+    plan.name = text(s.getName());
+    plan.architecture = text(s.getArchitecture());
+    plan.root = std::move(root);
+    if (!is_true(get(effective.config, "security.privileged"))) plan.ids = {s.getIdmapBase(), s.getIdmapSize()};
+    plan.config = effective.config;
+    plan.files = std::move(*files);
+    plan.log_dir = with.dir.logs + "/" + plan.key;
+    if (mkdir(plan.log_dir.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(errno, "Cannot make the log directory");
+    for (auto& nic : nics_of(effective)) plan.nics.push_back({nic.bridge, nic.host_name, nic.name, nic.hwaddr, nic.mtu});
+    return plan;
+  });
+}
+
+} // namespace troupe

@@ -1,0 +1,228 @@
+#include "actors/config_keys.hpp"
+#include "actors/instance.hpp"
+#include "actors/instance_nics.hpp"
+#include "actors/names.hpp"
+
+#include <algorithm>
+#include <caf/event_based_actor.hpp>
+
+namespace troupe {
+namespace {
+
+std::shared_ptr<saga> new_saga(const instance_data& me, std::shared_ptr<const header> head, std::string kind,
+                               std::string description) {
+  auto plan = std::make_shared<saga>();
+  plan->kind = std::move(kind);
+  plan->description = std::move(description);
+  plan->head = std::move(head);
+  plan->entity = "instance/" + me.id();
+  plan->resources = {{"instances", {me.url()}}, {"containers", {"/1.0/containers/" + me.name}}};
+  plan->owner = me.self;
+  return plan;
+}
+
+saga_step step(const instance_data& me, std::string kind, config_map args = {}) {
+  args["project"] = me.project;
+  args["name"] = me.name;
+  return {std::move(kind), std::move(args)};
+}
+
+bool is_down(const instance_data& me) { return me.now == instance_state::STOPPED || me.now == instance_state::ERROR; }
+
+// What the client sent over what there is: a PUT replaces, a PATCH merges what was given.
+struct wanted {
+  std::string architecture, description;
+  bool ephemeral = false;
+  std::vector<std::string> profiles;
+  config_map config;
+  device_map devices;
+};
+
+wanted read_wanted(schema::InstanceSpec::Reader is, schema::UpdateInstance::Reader put) {
+  auto given = to_vector(put.getGiven());
+  auto has = [&](std::string_view field) {
+    return !put.hasGiven() || std::find(given.begin(), given.end(), field) != given.end();
+  };
+  wanted out;
+  out.architecture = has("architecture") && put.getArchitecture().size() ? text(put.getArchitecture()) : text(is.getArchitecture());
+  out.description = text(has("description") ? put.getDescription() : is.getDescription());
+  out.ephemeral = has("ephemeral") ? put.getEphemeral() : is.getEphemeral();
+  out.profiles = to_vector(has("profiles") && (put.hasProfiles() || put.hasGiven()) ? put.getProfiles() : is.getProfiles());
+  out.config = to_map(put.getConfig());
+  out.devices = to_map(put.getDevices());
+  if (put.hasGiven()) {
+    auto config = to_map(is.getConfig());
+    for (auto& [key, value] : out.config) config.insert_or_assign(key, value);
+    auto devices = to_map(is.getDevices());
+    for (auto& [name, device] : out.devices) devices.insert_or_assign(name, device);
+    out.config = std::move(config);
+    out.devices = std::move(devices);
+  }
+  std::erase_if(out.config, [](auto& entry) { return entry.second.empty(); });
+  // The server keeps its own state: what a client sends back of it is not taken, except a MAC it chooses.
+  for (auto& [key, value] : to_map(is.getConfig()))
+    if (key.starts_with("volatile.") && !(key.ends_with(".hwaddr") && out.config.count(key))) out.config[key] = value;
+  return out;
+}
+
+outcome<void> check_wanted(const instance_data& me, const snapshot& records, schema::InstanceSpec::Reader is, const wanted& to) {
+  if (to.architecture != view(is.getArchitecture())) return fail(fault::invalid, "The architecture of an instance cannot be changed");
+  if (auto good = check_text("description", to.description); !good) return good;
+  if (auto good = check_instance_config(to.config); !good) return good;
+  if (auto good = check_devices(to.devices); !good) return good;
+  for (auto& profile : to.profiles)
+    if (!records.get(table::profiles, in_project(me.project, profile)))
+      return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");
+  auto after = expand(records, me.project, to.profiles, to.config, to.devices);
+  if (auto good = check_expanded(records, after); !good) return good;
+  if (get(*root_disk(after.devices), "pool") != view(is.getPool()))
+    return fail(fault::unsupported, "The root disk cannot move to another pool yet");
+  if (is_down(me)) return {};
+  return check_running_change(expand(records, is), after);
+}
+
+uint32_t number_of(const config_map& args, std::string_view key, uint32_t fallback) {
+  auto value = get(args, key);
+  return value.empty() ? fallback : static_cast<uint32_t>(std::strtoul(std::string{value}.c_str(), nullptr, 10));
+}
+
+} // namespace
+
+// Isolated instances get ranges of their own behind the shared one; a free one is found among the records.
+id_range choose_ids(const services& with, const snapshot& records, const config_map& config, std::string_view except) {
+  auto all = with.ids;
+  if (!is_true(get(config, "security.idmap.isolated"))) return {all.host, std::min<uint32_t>(65536, all.size)};
+  auto size = number_of(config, "security.idmap.size", 65536);
+  std::vector<std::pair<uint32_t, uint32_t>> taken;
+  records.scan(table::instances, "", [&](std::string_view key, std::string_view bytes) {
+    spec_record::from_bytes(bytes).read([&](schema::InstanceSpec::Reader s) {
+      if (key != except && s.getIdmapBase() != all.host) taken.emplace_back(s.getIdmapBase(), s.getIdmapSize());
+    });
+    return true;
+  });
+  std::sort(taken.begin(), taken.end());
+  uint64_t base = uint64_t{all.host} + 65536;
+  for (auto [from, count] : taken) {
+    if (base + size <= from) break;
+    base = std::max<uint64_t>(base, uint64_t{from} + count);
+  }
+  if (size == 0 || base + size > uint64_t{all.host} + all.size) return {};
+  return {static_cast<uint32_t>(base), size};
+}
+
+outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelope<schema::UpdateInstance>& request) {
+  auto records = me.with.db.read();
+  auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
+  if (!spec) return fail(fault::not_found, "Instance not found");
+  return request.body.read([&](schema::UpdateInstance::Reader put) {
+    return spec->read([&](schema::InstanceSpec::Reader is) -> outcome<std::shared_ptr<saga>> {
+      if (put.getEtag().size() && view(put.getEtag()) != etag_of(spec->bytes()))
+        return fail(fault::precondition, "The instance was changed in the meantime (ETag does not match)");
+      if (put.getRestore().size()) return fail(fault::unsupported, "Restoring snapshots is not supported yet");
+      if (put.getStateful()) return fail(fault::unsupported, "Stateful instances are not supported yet");
+      auto to = read_wanted(is, put);
+      if (auto good = check_wanted(me, records, is, to); !good) return tl::unexpected{good.error()};
+      settle_volatile(to.config, expand(records, me.project, to.profiles, to.config, to.devices));
+      auto after = expand(records, me.project, to.profiles, to.config, to.devices);
+      auto was_isolated = is_true(get(expand(records, is).config, "security.idmap.isolated"));
+      id_range ids{is.getIdmapBase(), is.getIdmapSize()};
+      if (was_isolated != is_true(get(after.config, "security.idmap.isolated"))) ids = choose_ids(me.with, records, after.config, me.id());
+      if (ids.size == 0) return fail(fault::too_large, "No range of host ids is free");
+
+      auto plan = new_saga(me, request.head, "instance.update", "Updating instance");
+      plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
+      plan->commit.writes.push_back(put_record(me, changed(*spec, [&](schema::InstanceSpec::Builder b) {
+        b.setDescription(to.description);
+        b.setEphemeral(to.ephemeral);
+        b.setIdmapBase(ids.host);
+        b.setIdmapSize(ids.size);
+        fill(b.initProfiles(static_cast<unsigned>(to.profiles.size())), to.profiles);
+        fill(b.initConfig(static_cast<unsigned>(to.config.size())), to.config);
+        fill(b.initDevices(static_cast<unsigned>(to.devices.size())), to.devices);
+      })));
+      plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-updated", me.url()));
+      return plan;
+    });
+  });
+}
+
+write put_record(const instance_data& me, const spec_record& spec) { return put(table::instances, me.id(), spec); }
+
+outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelope<schema::RenameInstance>& request) {
+  auto records = me.with.db.read();
+  auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
+  if (!spec) return fail(fault::not_found, "Instance not found");
+  return request.body.read([&](schema::RenameInstance::Reader post) -> outcome<std::shared_ptr<saga>> {
+    if (post.getMigration() || post.hasTarget() || post.getPool().size() || post.getProject().size())
+      return fail(fault::unsupported, "Moving and migrating instances is not supported yet");
+    auto to = text(post.getName());
+    if (auto good = check_instance_name(to); !good) return tl::unexpected{good.error()};
+    if (!is_down(me)) return fail(fault::wrong_state, "Renaming of running instance not allowed");
+    if (records.get(table::instances, in_project(me.project, to)))
+      return fail(fault::already_exists, "Name \"" + to + "\" already in use");
+    auto plan = new_saga(me, request.head, "instance.rename", "Renaming instance");
+    auto pool = spec->read([](auto s) { return text(s.getPool()); });
+    plan->before.push_back({"volume.rename", {{"pool", pool}, {"from", me.key()}, {"to", instance_key(me.project, to)}}});
+    plan->commit.conditions = {unchanged(records, table::instances, me.id()), absent(table::instances, in_project(me.project, to))};
+    plan->commit.writes = {
+      erase(table::instances, me.id()), erase(table::statuses, me.id()),
+      put(table::instances, in_project(me.project, to), changed(*spec, [&](schema::InstanceSpec::Builder b) {
+            b.setName(to);
+            auto config = to_map(b.asReader().getConfig());
+            if (get(config, "volatile.apply_template").empty()) config["volatile.apply_template"] = "rename";
+            fill(b.initConfig(static_cast<unsigned>(config.size())), config);
+          })),
+      put(table::statuses, in_project(me.project, to), me.status)};
+    plan->commit.events.push_back(lifecycle_event(*request.head, "instance", to, "instance-renamed", "/1.0/instances/" + to, {{"old_name", me.name}}));
+    plan->after.push_back(step(me, "instance.forget"));
+    return plan;
+  });
+}
+
+outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete_instance& request) {
+  auto records = me.with.db.read();
+  auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
+  if (!spec) return fail(fault::not_found, "Instance not found");
+  if (!is_down(me)) return fail(fault::wrong_state, "Instance is running");
+  auto plan = new_saga(me, request.head, "instance.delete", "Deleting instance");
+  plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
+  plan->commit.writes = {erase(table::instances, me.id()), erase(table::statuses, me.id())};
+  plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-deleted", me.url()));
+  auto pool = spec->read([](auto s) { return text(s.getPool()); });
+  plan->after.push_back({"volume.destroy", {{"pool", pool}, {"volume", me.key()}}});
+  plan->after.push_back(step(me, "instance.forget"));
+  return plan;
+}
+
+outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me, const envelope<schema::ChangeInstanceState>& request) {
+  return request.body.read([&](schema::ChangeInstanceState::Reader put) -> outcome<std::shared_ptr<saga>> {
+    auto action = view(put.getAction());
+    if (put.getStateful()) return fail(fault::unsupported, "Stateful start and stop are not supported yet");
+    struct row {
+      std::string_view action;
+      trigger needs;
+      std::string_view description;
+    };
+    static constexpr row rows[] = {{"start", trigger::start, "Starting instance"},   {"stop", trigger::stop, "Stopping instance"},
+                                   {"restart", trigger::stop, "Restarting instance"}, {"freeze", trigger::freeze, "Freezing instance"},
+                                   {"unfreeze", trigger::thaw, "Unfreezing instance"}};
+    auto at = std::find_if(std::begin(rows), std::end(rows), [&](auto& r) { return r.action == action; });
+    if (at == std::end(rows)) return fail(fault::invalid, "Unknown action: " + std::string{action});
+    auto needs = at->needs == trigger::stop && put.getForce() ? trigger::force_stop : at->needs;
+    // A start of something frozen thaws it: that is how the stock client resumes.
+    bool resume = action == "start" && me.now == instance_state::FROZEN;
+    bool early_kill = needs == trigger::force_stop && me.now == instance_state::STARTING;
+    if (!resume && !early_kill && !next(me.now, needs)) return fail(fault::wrong_state, std::string{words_of(me.now).refusal});
+
+    auto plan = new_saga(me, request.head, "instance." + std::string{action}, std::string{at->description});
+    config_map halt{{"force", put.getForce() ? "true" : "false"}, {"timeout", std::to_string(put.getTimeout())}, {"action", std::string{action}}};
+    if (resume || action == "unfreeze") plan->before = {step(me, "instance.thaw")};
+    else if (action == "start") plan->before = {step(me, "instance.boot", {{"action", "start"}})};
+    else if (action == "freeze") plan->before = {step(me, "instance.freeze")};
+    else plan->before = {step(me, "instance.halt", halt)};
+    if (action == "restart") plan->before.push_back(step(me, "instance.boot", {{"action", "restart"}}));
+    return plan;
+  });
+}
+
+} // namespace troupe

@@ -1,0 +1,157 @@
+#include "actors/config_keys.hpp"
+#include "actors/instance_nics.hpp"
+#include "actors/instances.hpp"
+#include "actors/names.hpp"
+#include "runtime/uuid.hpp"
+
+#include <sys/utsname.h>
+
+namespace troupe {
+namespace {
+
+struct draft {
+  std::string name, pool, fingerprint;
+  std::vector<std::string> profiles;
+  config_map config;
+  device_map devices;
+  id_range ids;
+};
+
+std::string host_architecture() {
+  utsname host{};
+  uname(&host);
+  return host.machine;
+}
+
+// The fingerprint that an alias, a fingerprint or the unique beginning of one stands for.
+outcome<std::string> resolve_image(const snapshot& records, schema::InstanceSource::Reader source) {
+  if (source.getServer().size() || (source.getProtocol().size() && view(source.getProtocol()) != "lxd"))
+    return fail(fault::unsupported, "Images of remote servers are not supported yet: import the image first");
+  if (source.getAlias().size()) {
+    if (auto alias = load<schema::ImageAliasEntry>(records, table::aliases, view(source.getAlias())))
+      return alias->read([](auto a) { return text(a.getTarget()); });
+  }
+  auto wanted = view(source.getFingerprint().size() ? source.getFingerprint() : source.getAlias());
+  if (wanted.empty()) return fail(fault::invalid, "The image must be given by alias or fingerprint");
+  std::vector<std::string> found;
+  records.scan(table::images, wanted, [&](std::string_view key, std::string_view) {
+    found.emplace_back(key);
+    return found.size() < 2;
+  });
+  if (found.size() != 1) return fail(fault::not_found, found.empty() ? "Image not found" : "The fingerprint is not unique");
+  return found.front();
+}
+
+outcome<void> check_source(schema::CreateInstance::Reader post) {
+  auto type = view(post.getSource().getType());
+  if (type == "image" || type == "none") return {};
+  if (type == "copy" || type == "migration") return fail(fault::unsupported, "Source type \"" + std::string{type} + "\" is not supported yet");
+  return fail(fault::invalid, type.empty() ? "The source type is missing" : "Unknown source type: " + std::string{type});
+}
+
+outcome<void> check_request(schema::CreateInstance::Reader post, const snapshot& records, const std::string& project, const draft& d) {
+  if (auto good = check_instance_name(d.name); !good) return good;
+  if (post.getType() != schema::InstanceType::CONTAINER) return fail(fault::unsupported, "Virtual machines are not supported yet");
+  if (post.getStateful() || post.getRestore().size()) return fail(fault::unsupported, "Stateful instances are not supported yet");
+  if (post.getInstanceType().size()) return fail(fault::unsupported, "Instance types (\"" + text(post.getInstanceType()) + "\") are not supported yet");
+  auto architecture = text(post.getArchitecture());
+  if (!architecture.empty() && architecture != host_architecture())
+    return fail(fault::invalid, "Architecture \"" + architecture + "\" does not run on this host (" + host_architecture() + ")");
+  if (auto good = check_text("description", view(post.getDescription())); !good) return good;
+  if (auto good = check_source(post); !good) return good;
+  if (auto good = check_instance_config(d.config); !good) return good;
+  if (auto good = check_devices(d.devices); !good) return good;
+  for (auto& profile : d.profiles)
+    if (!records.get(table::profiles, in_project(project, profile)))
+      return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");
+  if (records.get(table::instances, in_project(project, d.name)))
+    return fail(fault::already_exists, "Instance \"" + d.name + "\" already exists");
+  return {};
+}
+
+outcome<void> take_image(const snapshot& records, schema::CreateInstance::Reader post, draft& d) {
+  if (view(post.getSource().getType()) != "image") return {};
+  auto fingerprint = resolve_image(records, post.getSource());
+  if (!fingerprint) return tl::unexpected{fingerprint.error()};
+  auto image = load<schema::ImageSpec>(records, table::images, *fingerprint);
+  if (!image) return fail(fault::not_found, "Image not found");
+  d.fingerprint = *fingerprint;
+  return image->read([&](schema::ImageSpec::Reader i) -> outcome<void> {
+    if (i.getType() != schema::InstanceType::CONTAINER) return fail(fault::invalid, "The image is for virtual machines");
+    if (view(i.getArchitecture()) != host_architecture()) return fail(fault::invalid, "The image is for another architecture (" + text(i.getArchitecture()) + ")");
+    for (auto& [key, value] : to_map(i.getProperties()))
+      if (auto name = "image." + key; find_instance_key(name)) d.config.emplace(name, value);
+    d.config.insert_or_assign("volatile.base_image", d.fingerprint);
+    return {};
+  });
+}
+
+spec_record make_spec(schema::CreateInstance::Reader post, const header& head, const draft& d, uint64_t id) {
+  return spec_record::make([&](schema::InstanceSpec::Builder s) {
+    s.setName(d.name);
+    s.setProject(head.project);
+    s.setDescription(post.getDescription());
+    s.setType(post.getType());
+    s.setArchitecture(host_architecture());
+    s.setEphemeral(post.getEphemeral());
+    s.setCreatedAt(now_ns());
+    s.setLocation("none");
+    s.setId(id);
+    s.setPool(d.pool);
+    s.setIdmapBase(d.ids.host);
+    s.setIdmapSize(d.ids.size);
+    fill(s.initProfiles(static_cast<unsigned>(d.profiles.size())), d.profiles);
+    fill(s.initConfig(static_cast<unsigned>(d.config.size())), d.config);
+    fill(s.initDevices(static_cast<unsigned>(d.devices.size())), d.devices);
+  });
+}
+
+std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request, const draft& d, const spec_record& spec, uint64_t id) {
+  auto& head = *request.head;
+  auto key = instance_key(head.project, d.name), record = in_project(head.project, d.name), url = "/1.0/instances/" + d.name;
+  auto plan = std::make_shared<saga>();
+  plan->kind = "instance.create";
+  plan->description = "Creating instance";
+  plan->head = request.head;
+  plan->entity = "instance/" + record;
+  plan->resources = {{"instances", {url}}, {"containers", {"/1.0/containers/" + d.name}}};
+  plan->may_cancel = !d.fingerprint.empty();
+  if (d.fingerprint.empty()) plan->before.push_back({"volume.create", {{"pool", d.pool}, {"volume", key}}});
+  else plan->before.push_back({"volume.clone", {{"pool", d.pool}, {"image", d.fingerprint}, {"volume", key}}});
+  plan->commit.conditions.push_back(absent(table::instances, record));
+  plan->commit.writes = {put(table::instances, record, spec),
+                         put(table::statuses, record, status_record{}),
+                         {table::counters, "instance", std::to_string(id)}};
+  plan->commit.events.push_back(
+    lifecycle_event(head, "instance", d.name, "instance-created", url, {{"type", "container"}, {"storage-pool", d.pool}}));
+  return plan;
+}
+
+} // namespace
+
+outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<schema::CreateInstance>& request, uint64_t id) {
+  auto records = with.db.read();
+  auto& head = *request.head;
+  return request.body.read([&](schema::CreateInstance::Reader post) -> outcome<std::shared_ptr<saga>> {
+    draft d;
+    d.name = post.getName().size() ? text(post.getName()) : random_instance_name();
+    d.profiles = post.hasProfiles() ? to_vector(post.getProfiles()) : std::vector<std::string>{"default"};
+    d.config = to_map(post.getConfig());
+    d.devices = to_map(post.getDevices());
+    std::erase_if(d.config, [](auto& entry) { return entry.second.empty(); });
+    std::erase_if(d.config, [](auto& entry) { return entry.first.starts_with("volatile.") && !entry.first.ends_with(".hwaddr"); });
+    if (auto good = check_request(post, records, head.project, d); !good) return tl::unexpected{good.error()};
+    if (auto good = take_image(records, post, d); !good) return tl::unexpected{good.error()};
+    auto effective = expand(records, head.project, d.profiles, d.config, d.devices);
+    if (auto good = check_expanded(records, effective); !good) return tl::unexpected{good.error()};
+    d.pool = get(*root_disk(effective.devices), "pool");
+    d.config["volatile.uuid"] = make_uuid_v4();
+    if (!d.fingerprint.empty()) d.config["volatile.apply_template"] = "create";
+    settle_volatile(d.config, effective);
+    d.ids = choose_ids(with, records, effective.config, "");
+    if (d.ids.size == 0) return fail(fault::too_large, "No range of host ids is free");
+    return make_saga(request, d, make_spec(post, head, d, id), id);
+  });
+}
+
+} // namespace troupe

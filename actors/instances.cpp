@@ -1,0 +1,138 @@
+#include "actors/instances.hpp"
+
+#include "actors/networks.hpp"
+#include "actors/names.hpp"
+
+#include <caf/event_based_actor.hpp>
+#include <filesystem>
+#include <set>
+
+namespace troupe {
+namespace {
+
+constexpr std::string_view id_counter = "instance";
+
+struct instances_data {
+  services& with;
+  caf::event_based_actor* self;
+  std::map<std::string, caf::actor> active;
+  std::map<std::string, std::string> creating; // operation -> instance, so that a name is taken from the first request on
+  std::set<std::string> reserved;
+  uint64_t next_id = 1;
+};
+using data_ptr = std::shared_ptr<instances_data>;
+
+caf::actor activate(const data_ptr& all, const std::string& project, const std::string& name) {
+  auto key = in_project(project, name);
+  auto at = all->active.find(key);
+  if (at != all->active.end()) return at->second;
+  auto child = all->self->spawn<caf::monitored>(instance, std::ref(all->with), project, name);
+  return all->active.emplace(key, child).first->second;
+}
+
+// Running instances must be watched from the start; stopped ones wait in the database.
+void adopt_running(const data_ptr& all) {
+  auto records = all->with.db.read();
+  records.scan(table::statuses, "", [&](std::string_view key, std::string_view bytes) {
+    auto state = status_record::from_bytes(bytes).read([](auto s) { return s.getState(); });
+    if (state == instance_state::STOPPED) return true;
+    auto slash = key.find('/');
+    activate(all, std::string{key.substr(0, slash)}, std::string{key.substr(slash + 1)});
+    return true;
+  });
+  if (auto bytes = records.get(table::counters, id_counter)) all->next_id = std::stoull(std::string{*bytes}) + 1;
+}
+
+template <class Request>
+caf::result<operation_record> pass_on(const data_ptr& all, const to_instance& to, const Request& request) {
+  auto key = in_project(to.project, to.name);
+  if (!all->active.count(key) && !all->with.db.read().get(table::instances, key)) return to_caf({fault::not_found, "Instance not found"});
+  return all->self->delegate(activate(all, to.project, to.name), request);
+}
+
+caf::result<operation_record> create(const data_ptr& all, const envelope<schema::CreateInstance>& request) {
+  auto plan = plan_create(all->with, request, all->next_id);
+  if (!plan) return to_caf(plan.error());
+  auto entity = (*plan)->entity;
+  if (!all->reserved.insert(entity).second) return to_caf({fault::already_exists, "This instance is being created already"});
+  ++all->next_id;
+  (*plan)->owner = all->self;
+  auto promise = all->self->make_response_promise<operation_record>();
+  all->self->request(all->with.find(role::operations), caf::infinite, begin_saga{*plan})
+    .then(
+      [all, promise, entity](const operation_record& record) mutable {
+        all->creating.emplace(record.read([](auto op) { return text(op.getId()); }), entity);
+        promise.deliver(record);
+      },
+      [all, promise, entity](caf::error& why) mutable {
+        all->reserved.erase(entity);
+        promise.deliver(std::move(why));
+      });
+  return promise;
+}
+
+// What an instance leaves outside of its volume: logs, its name in DHCP and DNS, its lease.
+caf::result<step_result_ptr> forget(const data_ptr& all, const step_act& step) {
+  auto project = std::string{get(step.step.args, "project")}, name = std::string{get(step.step.args, "name")};
+  if (auto at = all->active.find(in_project(project, name)); at != all->active.end()) {
+    all->self->send_exit(at->second, caf::exit_reason::user_shutdown);
+    all->active.erase(at);
+  }
+  auto promise = all->self->make_response_promise<step_result_ptr>();
+  auto key = instance_key(project, name);
+  all->self->send(all->with.find(role::networks), forget_host{"", key, ""});
+  on_blocking_thread(
+    all->self, all->with,
+    [dir = all->with.dir.logs + "/" + key, &with = all->with, key]() -> outcome<void> {
+      std::error_code ignored;
+      std::filesystem::remove_all(dir, ignored);
+      with.containers.sweep(key);
+      return {};
+    },
+    [promise](outcome<void>) mutable { promise.deliver(step_result_ptr{std::make_shared<step_result>()}); });
+  return promise;
+}
+
+template <class Step, class Reply>
+caf::result<Reply> to_performer(const data_ptr& all, const Step& step) {
+  auto project = std::string{get(step.step.args, "project")}, name = std::string{get(step.step.args, "name")};
+  return all->self->delegate(activate(all, project, name), step);
+}
+
+} // namespace
+
+caf::behavior instances(caf::event_based_actor* self, services& with) {
+  with.enter(role::instances, self);
+  auto all = std::make_shared<instances_data>(instances_data{with, self});
+  adopt_running(all);
+  self->set_down_handler([all](caf::down_msg& down) {
+    std::erase_if(all->active, [&](auto& entry) { return entry.second.address() == down.source; });
+    if (down.reason != caf::exit_reason::user_shutdown && down.reason) {
+      log().error("An instance actor failed and is rebuilt from its record");
+      adopt_running(all);
+    }
+  });
+  return {
+    [all](const envelope<schema::CreateInstance>& request) { return create(all, request); },
+    [all](const to_instance& to, const envelope<schema::UpdateInstance>& request) { return pass_on(all, to, request); },
+    [all](const to_instance& to, const envelope<schema::RenameInstance>& request) { return pass_on(all, to, request); },
+    [all](const to_instance& to, const envelope<schema::ChangeInstanceState>& request) { return pass_on(all, to, request); },
+    [all](const to_instance& to, const delete_instance& request) { return pass_on(all, to, request); },
+    [all](const to_instance& to, const run_exec& request) { return pass_on(all, to, request); },
+    [all](const to_instance& to, const locate_root& request) { return pass_on(all, to, request); },
+    [all](const step_act& step) -> caf::result<step_result_ptr> {
+      if (step.step.kind == "instance.forget") return forget(all, step);
+      return to_performer<step_act, step_result_ptr>(all, step);
+    },
+    [all](const step_undo& step) -> caf::result<caf::unit_t> { return to_performer<step_undo, caf::unit_t>(all, step); },
+    [all](const operation_ended& over) {
+      auto at = all->creating.find(over.id);
+      if (at == all->creating.end()) return;
+      all->reserved.erase(at->second);
+      all->creating.erase(at);
+    },
+    [](resume& back) { back.run(); },
+  };
+}
+
+} // namespace troupe

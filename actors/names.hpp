@@ -1,0 +1,25 @@
+#pragma once
+
+#include "messages/error.hpp"
+
+#include <string>
+#include <string_view>
+
+namespace troupe {
+
+/// A host name label: 1-63 letters, digits and dashes, starting with a letter, not ending with a dash (LXD's rule for instances).
+outcome<void> check_instance_name(std::string_view name);
+/// Profiles, pools, networks, projects, devices: 1-63 of letters, digits, and `-_.:` , no leading dash or dot. `noun` starts the sentence.
+outcome<void> check_plain_name(std::string_view noun, std::string_view name);
+/// Image aliases: any printable text without whitespace at the ends; '/' is allowed, "..", empty parts and control characters are not.
+outcome<void> check_alias_name(std::string_view name);
+/// Free text fields: no control characters but newline and tab.
+outcome<void> check_text(std::string_view field, std::string_view value);
+
+/// A random, readable name ("brisk-otter") for an instance that was given none.
+std::string random_instance_name();
+/// A locally administered MAC of the 00:16:3e range.
+std::string random_mac();
+bool is_mac(std::string_view value);
+
+} // namespace troupe

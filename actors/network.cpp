@@ -1,0 +1,199 @@
+#include "actors/networks.hpp"
+#include "runtime/child.hpp"
+
+#include <algorithm>
+#include <caf/event_based_actor.hpp>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+namespace troupe {
+namespace {
+
+struct dnsmasq_ended { uint64_t life = 0; };
+struct start_dnsmasq { uint64_t life = 0; };
+
+struct network_data {
+  services& with;
+  caf::event_based_actor* self;
+  std::string name, dir;
+  std::optional<bridge_plan> plan;
+  std::vector<std::string> command; // of the dnsmasq that runs or shall run
+  std::unique_ptr<child> dnsmasq;
+  uint64_t life = 0;
+  unsigned failures = 0;
+};
+using network_ptr = std::shared_ptr<network_data>;
+
+constexpr unsigned backoff_max = 6; // doublings of 250 ms
+
+std::string pid_file(const network_data& me) { return me.dir + "/dnsmasq.running"; }
+
+// Who runs is written down, so that a restarted daemon takes it over instead of dropping every lease in flight.
+void write_down(const network_data& me, pid_t pid) {
+  std::ofstream out{pid_file(me), std::ios::trunc};
+  out << pid << ' ' << process_start_time(pid) << '\n';
+  for (auto& word : me.command) out << word << '\n';
+}
+
+bool take_over(const network_ptr& me, std::function<void()> ended) {
+  std::ifstream in{pid_file(*me)};
+  pid_t pid = 0;
+  uint64_t started = 0;
+  std::string rest;
+  if (!(in >> pid >> started) || !std::getline(in, rest)) return false;
+  std::vector<std::string> command;
+  for (std::string word; std::getline(in, word);) command.push_back(word);
+  auto adopted = adopt(me->with.io, pid, started, std::move(ended));
+  if (!adopted) return false;
+  if (command != me->command) { // it serves an older plan
+    (*adopted)->signal(SIGTERM);
+    return false;
+  }
+  me->dnsmasq = std::move(*adopted);
+  return true;
+}
+
+void run_dnsmasq(const network_ptr& me) {
+  auto life = ++me->life;
+  auto actor = caf::actor_cast<caf::actor>(me->self);
+  auto ended = [actor, life] { caf::anon_send(actor, dnsmasq_ended{life}); };
+  if (me->command.empty() || take_over(me, ended)) return;
+  child_spec spec;
+  spec.command = me->command;
+  auto started = spawn(me->with.io, spec, [ended](child_exit) { ended(); });
+  if (!started) {
+    log().error("Network {}: dnsmasq could not be started: {}", me->name, started.error().message);
+    return ended();
+  }
+  me->dnsmasq = std::move(*started);
+  write_down(*me, me->dnsmasq->pid());
+}
+
+void end_dnsmasq(const network_ptr& me) {
+  ++me->life;
+  if (me->dnsmasq) me->dnsmasq->signal(SIGTERM);
+  me->dnsmasq.reset();
+  std::error_code ignored;
+  std::filesystem::remove(pid_file(*me), ignored);
+}
+
+outcome<bridge_plan> plan_from_record(const network_data& me) {
+  auto record = load<schema::NetworkSpec>(me.with.db.read(), table::networks, in_project("default", me.name));
+  if (!record) return fail(fault::not_found, "Network not found");
+  return plan_bridge(me.name, record->read([](auto n) { return to_map(n.getConfig()); }));
+}
+
+struct applied {
+  bridge_plan plan;
+  std::vector<std::string> command;
+};
+
+void apply_now(const network_ptr& me, const std::optional<config_map>& config, caf::response_promise promise) {
+  auto plan = config ? plan_bridge(me->name, *config) : plan_from_record(*me);
+  if (!plan) return promise.deliver(to_caf(plan.error()));
+  on_blocking_thread(
+    me->self, me->with,
+    [plan = *plan, dir = me->dir]() -> outcome<applied> {
+      std::error_code failed;
+      std::filesystem::create_directories(dir, failed);
+      if (failed) return fail(fault::backend_failed, "Cannot make " + dir + ": " + failed.message());
+      if (auto done = apply_bridge(plan); !done) return tl::unexpected{done.error()};
+      auto command = dnsmasq_command(plan, dir);
+      if (!command) return tl::unexpected{command.error()};
+      return applied{plan, std::move(*command)};
+    },
+    [me, promise](outcome<applied> done) mutable {
+      if (!done) return promise.deliver(to_caf(done.error()));
+      me->plan = done->plan;
+      if (me->dnsmasq && me->command != done->command) end_dnsmasq(me);
+      me->command = std::move(done->command);
+      if (!me->dnsmasq) run_dnsmasq(me);
+      promise.deliver(caf::unit);
+    });
+}
+
+void take_down(const network_ptr& me, caf::response_promise promise) {
+  end_dnsmasq(me);
+  on_blocking_thread(
+    me->self, me->with,
+    [name = me->name, dir = me->dir]() -> outcome<void> {
+      if (auto done = remove_bridge(name); !done) return done;
+      std::error_code ignored;
+      std::filesystem::remove_all(dir, ignored);
+      return {};
+    },
+    [promise](outcome<void> done) mutable { answer(promise, done); });
+}
+
+void forget(const network_ptr& me, const forget_host& request, caf::response_promise promise) {
+  on_blocking_thread(
+    me->self, me->with,
+    [dir = me->dir, plan = me->plan, request]() -> outcome<bool> {
+      auto hosts = list_dhcp_hosts(dir);
+      if (!hosts) return tl::unexpected{hosts.error()};
+      bool found = false;
+      for (auto& host : *hosts) {
+        if (!host.key.starts_with(request.key + ".")) continue;
+        found = true;
+        if (auto done = remove_dhcp_host(dir, host.key); !done) return tl::unexpected{done.error()};
+        if (plan) static_cast<void>(release_lease(*plan, dir, host.hwaddr));
+      }
+      return found;
+    },
+    [me, promise](outcome<bool> found) mutable {
+      // dnsmasq sees new host files by itself; that one is gone it reads at SIGHUP.
+      if (found && *found && me->dnsmasq) me->dnsmasq->signal(SIGHUP);
+      promise.deliver(caf::unit);
+    });
+}
+
+} // namespace
+} // namespace troupe
+
+TROUPE_LOCAL_MESSAGE(troupe::dnsmasq_ended)
+TROUPE_LOCAL_MESSAGE(troupe::start_dnsmasq)
+
+namespace troupe {
+
+caf::behavior network(caf::event_based_actor* self, services& with, std::string name) {
+  auto dir = with.dir.networks + "/" + name;
+  auto me = std::make_shared<network_data>(network_data{with, self, std::move(name), std::move(dir), {}, {}, nullptr});
+  self->attach_functor([me] { me->dnsmasq.reset(); });
+  return {
+    [me](const apply_network& request) {
+      auto promise = me->self->make_response_promise();
+      apply_now(me, request.config, promise);
+      return promise;
+    },
+    [me](take_down_network) {
+      auto promise = me->self->make_response_promise();
+      take_down(me, promise);
+      return promise;
+    },
+    [me](const announce_host& request) {
+      auto promise = me->self->make_response_promise();
+      on_blocking_thread(me->self, me->with, [dir = me->dir, host = request.host] { return add_dhcp_host(dir, host); },
+                         [promise](outcome<void> done) mutable { answer(promise, done); });
+      return promise;
+    },
+    [me](const forget_host& request) {
+      auto promise = me->self->make_response_promise();
+      forget(me, request, promise);
+      return promise;
+    },
+    [me](dnsmasq_ended gone) {
+      if (gone.life != me->life) return;
+      me->dnsmasq.reset();
+      log().warn("Network {}: dnsmasq ended and is started again", me->name);
+      auto wait = std::chrono::milliseconds{250} * ((1u << std::min(me->failures++, backoff_max)) - 1);
+      me->self->delayed_send(me->self, wait, start_dnsmasq{gone.life});
+    },
+    [me](start_dnsmasq again) {
+      if (again.life == me->life && !me->dnsmasq) run_dnsmasq(me);
+    },
+    [](resume& back) { back.run(); },
+  };
+}
+
+} // namespace troupe

@@ -1,0 +1,251 @@
+#include "actors/networks.hpp"
+
+#include "actors/names.hpp"
+#include "net/links.hpp"
+
+#include <caf/event_based_actor.hpp>
+
+namespace troupe {
+namespace {
+
+struct networks_data {
+  services& with;
+  caf::event_based_actor* self;
+  std::map<std::string, caf::actor> all;
+};
+using data_ptr = std::shared_ptr<networks_data>;
+
+std::string key_of(std::string_view name) { return in_project("default", name); }
+std::string url_of(const std::string& name) { return "/1.0/networks/" + name; }
+
+caf::actor actor_of(const data_ptr& me, const std::string& name) {
+  auto at = me->all.find(name);
+  if (at == me->all.end()) at = me->all.emplace(name, me->self->spawn<caf::monitored>(network, std::ref(me->with), name)).first;
+  return at->second;
+}
+
+std::vector<bridge_plan> all_plans(const services& with, const std::string& except = {}) {
+  std::vector<bridge_plan> plans;
+  auto records = with.db.read();
+  records.scan(table::networks, "default/", [&](std::string_view, std::string_view bytes) {
+    message<schema::NetworkSpec>::from_bytes(bytes).read([&](schema::NetworkSpec::Reader n) {
+      auto plan = plan_bridge(text(n.getName()), to_map(n.getConfig()));
+      if (plan && plan->name != except) plans.push_back(std::move(*plan));
+    });
+    return true;
+  });
+  return plans;
+}
+
+// One table for all bridges of this daemon, replaced in one transaction.
+void rebuild(const data_ptr& me, std::function<void(outcome<void>)> then, const std::string& except = {}) {
+  on_blocking_thread(
+    me->self, me->with, [table = "troupe_" + me->with.dir.id, plans = all_plans(me->with, except)] { return apply_firewall(table, plans); },
+    [then](outcome<void> done) {
+      if (!done) log().error("The firewall could not be set: {}", done.error().message);
+      then(done);
+    });
+}
+
+void apply_recorded(const data_ptr& me) {
+  auto plans = all_plans(me->with);
+  for (auto& plan : plans) me->self->send(actor_of(me, plan.name), apply_network{});
+  if (!plans.empty()) rebuild(me, [](outcome<void>) {});
+}
+
+std::shared_ptr<saga> new_saga(std::shared_ptr<const header> head, const std::string& name, std::string kind, std::string description) {
+  auto plan = std::make_shared<saga>();
+  plan->kind = std::move(kind);
+  plan->description = std::move(description);
+  plan->head = std::move(head);
+  plan->entity = "network/" + key_of(name);
+  plan->resources = {{"networks", {url_of(name)}}};
+  return plan;
+}
+
+std::vector<std::string> taken_subnets(const services& with) {
+  std::vector<std::string> out;
+  for (auto& plan : all_plans(with))
+    for (auto& subnet : {plan.ipv4, plan.ipv6})
+      if (!subnet.empty()) out.push_back(subnet);
+  return out;
+}
+
+outcome<void> check_network_name(const services& with, const std::string& name) {
+  if (auto good = check_plain_name("Network", name); !good) return good;
+  if (name.size() > 15 || name.find(':') != name.npos) return fail(fault::invalid, "Network name must be an interface name of at most 15 characters");
+  if (with.db.read().get(table::networks, key_of(name))) return fail(fault::already_exists, "The network already exists");
+  if (get_link(name)) return fail(fault::already_exists, "Network interface \"" + name + "\" already exists on the host");
+  return {};
+}
+
+outcome<std::shared_ptr<saga>> plan_create(const data_ptr& me, const envelope<schema::NetworksPost>& request) {
+  return request.body.read([&](schema::NetworksPost::Reader post) -> outcome<std::shared_ptr<saga>> {
+    auto name = text(post.getName());
+    if (post.getType().size() && view(post.getType()) != "bridge") return fail(fault::unsupported, "Network type \"" + text(post.getType()) + "\" is not supported yet");
+    if (auto good = check_network_name(me->with, name); !good) return tl::unexpected{good.error()};
+    if (auto good = check_text("description", view(post.getDescription())); !good) return tl::unexpected{good.error()};
+    if (auto good = check_bridge_config(to_map(post.getConfig())); !good) return tl::unexpected{good.error()};
+    auto config = complete_bridge_config(to_map(post.getConfig()), taken_subnets(me->with));
+    if (!config) return tl::unexpected{config.error()};
+    if (auto plan = plan_bridge(name, *config); !plan) return tl::unexpected{plan.error()};
+    auto plan = new_saga(request.head, name, "network.create", "Creating network");
+    plan->commit.conditions.push_back(absent(table::networks, key_of(name)));
+    plan->commit.writes.push_back(put(table::networks, key_of(name), message<schema::NetworkSpec>::make([&](schema::NetworkSpec::Builder n) {
+      n.setName(name);
+      n.setDescription(post.getDescription());
+      n.setType("bridge");
+      n.setProject("default");
+      n.setCreatedAt(now_ns());
+      fill(n.initConfig(static_cast<unsigned>(config->size())), *config);
+    })));
+    plan->commit.events.push_back(lifecycle_event(*request.head, "network", name, "network-created", url_of(name)));
+    auto args = *config; // the step's own key starts with '@', which no config key does
+    args["@network"] = name;
+    plan->before.push_back({"network.make", args});
+    plan->after.push_back({"network.apply", {{"network", name}}});
+    return plan;
+  });
+}
+
+outcome<std::shared_ptr<saga>> plan_delete(const data_ptr& me, const delete_network& request) {
+  auto records = me->with.db.read();
+  if (!records.get(table::networks, key_of(request.network))) return fail(fault::not_found, "Network not found");
+  if (auto users = users_of_network(records, request.network); !users.empty()) return fail(fault::in_use, "The network is currently in use by " + users.front());
+  auto plan = new_saga(request.head, request.network, "network.delete", "Deleting network");
+  plan->commit.conditions.push_back(unchanged(records, table::networks, key_of(request.network)));
+  plan->commit.writes.push_back(erase(table::networks, key_of(request.network)));
+  plan->commit.events.push_back(lifecycle_event(*request.head, "network", request.network, "network-deleted", url_of(request.network)));
+  plan->after.push_back({"network.remove", {{"network", request.network}}});
+  return plan;
+}
+
+outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_network& request) {
+  auto records = me->with.db.read();
+  auto record = load<schema::NetworkSpec>(records, table::networks, key_of(request.network));
+  if (!record) return fail(fault::not_found, "Network not found");
+  if (!request.etag.empty() && request.etag != etag_of(record->bytes()))
+    return fail(fault::precondition, "The network was changed in the meantime (ETag does not match)");
+  return request.request.body.read([&](schema::NetworkPut::Reader put_) -> outcome<std::shared_ptr<saga>> {
+    auto wanted = to_map(put_.getConfig());
+    if (request.patch)
+      for (auto& [key, value] : record->read([](auto n) { return to_map(n.getConfig()); })) wanted.emplace(key, value);
+    std::erase_if(wanted, [](auto& entry) { return entry.second.empty(); });
+    if (auto good = check_text("description", view(put_.getDescription())); !good) return tl::unexpected{good.error()};
+    if (auto good = check_bridge_config(wanted); !good) return tl::unexpected{good.error()};
+    // "auto" is worked out now; what is not named stays unset, unlike at creation.
+    for (auto key : {"ipv4.address", "ipv6.address"})
+      if (!wanted.count(key)) wanted[key] = "none";
+    auto config = complete_bridge_config(wanted, taken_subnets(me->with));
+    if (!config) return tl::unexpected{config.error()};
+    if (auto good = plan_bridge(request.network, *config); !good) return tl::unexpected{good.error()};
+    auto plan = new_saga(request.request.head, request.network, "network.update", "Updating network");
+    plan->commit.conditions.push_back(unchanged(records, table::networks, key_of(request.network)));
+    plan->commit.writes.push_back(put(table::networks, key_of(request.network), changed(*record, [&](schema::NetworkSpec::Builder n) {
+      if (!request.patch || put_.hasDescription()) n.setDescription(put_.getDescription());
+      fill(n.initConfig(static_cast<unsigned>(config->size())), *config);
+    })));
+    plan->commit.events.push_back(lifecycle_event(*request.request.head, "network", request.network, "network-updated", url_of(request.network)));
+    plan->after.push_back({"network.apply", {{"network", request.network}}});
+    return plan;
+  });
+}
+
+outcome<std::shared_ptr<saga>> plan_rename(const data_ptr& me, const rename_network& request) {
+  auto records = me->with.db.read();
+  auto record = load<schema::NetworkSpec>(records, table::networks, key_of(request.network));
+  if (!record) return fail(fault::not_found, "Network not found");
+  if (auto good = check_network_name(me->with, request.to); !good) return tl::unexpected{good.error()};
+  if (auto users = users_of_network(records, request.network); !users.empty()) return fail(fault::in_use, "The network is currently in use by " + users.front());
+  auto plan = new_saga(request.head, request.to, "network.rename", "Renaming network");
+  plan->commit.conditions = {unchanged(records, table::networks, key_of(request.network)), absent(table::networks, key_of(request.to))};
+  plan->commit.writes = {erase(table::networks, key_of(request.network)),
+                         put(table::networks, key_of(request.to), changed(*record, [&](schema::NetworkSpec::Builder n) { n.setName(request.to); }))};
+  plan->commit.events.push_back(lifecycle_event(*request.head, "network", request.to, "network-renamed", url_of(request.to), {{"old_name", request.network}}));
+  plan->after = {{"network.remove", {{"network", request.network}}}, {"network.apply", {{"network", request.to}}}};
+  return plan;
+}
+
+caf::result<operation_record> begin(const data_ptr& me, outcome<std::shared_ptr<saga>> plan) {
+  if (!plan) return to_caf(plan.error());
+  return me->self->delegate(me->with.find(role::operations), begin_saga{*plan});
+}
+
+void forget_actor(const data_ptr& me, const std::string& name) {
+  me->self->send_exit(actor_of(me, name), caf::exit_reason::user_shutdown);
+  me->all.erase(name);
+}
+
+caf::result<step_result_ptr> perform(const data_ptr& me, const saga_step& step) {
+  bool make = step.kind == "network.make", remove = step.kind == "network.remove";
+  auto name = std::string{get(step.args, make ? "@network" : "network")};
+  auto promise = me->self->make_response_promise<step_result_ptr>();
+  auto done = [me, promise, name, make, remove]() mutable {
+    if (remove) forget_actor(me, name);
+    if (make) return promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+    rebuild(me, [promise](outcome<void> set) mutable {
+      if (set) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+      else promise.deliver(to_caf(set.error()));
+    });
+  };
+  auto failed = [promise](caf::error& why) mutable { promise.deliver(std::move(why)); };
+  apply_network apply;
+  if (make) {
+    apply.config = step.args;
+    apply.config->erase("@network");
+  }
+  // A network that was deleted before its application came through has nothing to apply.
+  if (!make && !remove && !me->with.db.read().get(table::networks, key_of(name))) done();
+  else if (remove) me->self->request(actor_of(me, name), caf::infinite, take_down_network{}).then(done, failed);
+  else me->self->request(actor_of(me, name), caf::infinite, apply).then(done, failed);
+  return promise;
+}
+
+caf::result<caf::unit_t> take_back(const data_ptr& me, const saga_step& step) {
+  if (step.kind != "network.make") return caf::unit;
+  auto name = std::string{get(step.args, "@network")};
+  auto promise = me->self->make_response_promise<caf::unit_t>();
+  me->self->request(actor_of(me, name), caf::infinite, take_down_network{})
+    .then(
+      [me, promise, name]() mutable {
+        forget_actor(me, name);
+        promise.deliver(caf::unit);
+      },
+      [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
+  return promise;
+}
+
+// An instance does not say which networks it was on: each network looks for its host entries.
+void forget_everywhere(const data_ptr& me, const forget_host& request) {
+  for (auto& [name, child] : me->all)
+    if (request.network.empty() || request.network == name) me->self->send(child, request);
+}
+
+} // namespace
+
+caf::behavior networks(caf::event_based_actor* self, services& with) {
+  with.enter(role::networks, self);
+  auto me = std::make_shared<networks_data>(networks_data{with, self, {}});
+  apply_recorded(me);
+  self->set_down_handler([me](caf::down_msg& down) {
+    std::erase_if(me->all, [&](auto& entry) { return entry.second.address() == down.source; });
+    if (down.reason && down.reason != caf::exit_reason::user_shutdown) {
+      log().error("A network actor failed and is started anew");
+      apply_recorded(me);
+    }
+  });
+  return {
+    [me](const envelope<schema::NetworksPost>& request) { return begin(me, plan_create(me, request)); },
+    [me](const update_network& request) { return begin(me, plan_update(me, request)); },
+    [me](const delete_network& request) { return begin(me, plan_delete(me, request)); },
+    [me](const rename_network& request) { return begin(me, plan_rename(me, request)); },
+    [me](const announce_host& request) -> caf::result<caf::unit_t> { return me->self->delegate(actor_of(me, request.network), request); },
+    [me](const forget_host& request) { forget_everywhere(me, request); },
+    [me](const step_act& act) { return perform(me, act.step); },
+    [me](const step_undo& undo) { return take_back(me, undo.step); },
+    [](resume& back) { back.run(); },
+    [](const caf::unit_t&) {},
+  };
+}
+
+} // namespace troupe

@@ -1,0 +1,186 @@
+#include "actors/pools.hpp"
+#include "actors/store_actor.hpp"
+
+#include <caf/event_based_actor.hpp>
+
+namespace troupe {
+namespace {
+
+struct pool_data {
+  services& with;
+  caf::event_based_actor* self;
+  std::string name;
+  driver_ptr driver;
+  std::map<std::string, std::vector<std::function<void(outcome<void>)>>> loading; // image -> who waits for it
+  bool emptying = false, empty_again = false;
+};
+using pool_ptr = std::shared_ptr<pool_data>;
+
+volume_id container(const saga_step& step, std::string_view key = "volume") { return {"containers", std::string{get(step.args, key)}}; }
+
+void empty_trash(const pool_ptr& me) {
+  if (std::exchange(me->emptying, true)) {
+    me->empty_again = true;
+    return;
+  }
+  on_blocking_thread(
+    me->self, me->with, [driver = me->driver] { return driver->empty_trash(); },
+    [me](outcome<void> done) {
+      me->emptying = false;
+      if (!done) log().warn("Pool {}: its trash could not be emptied: {}", me->name, done.error().message);
+      if (std::exchange(me->empty_again, false)) empty_trash(me);
+    });
+}
+
+message<schema::VolumeSpec> image_volume(const std::string& pool, const std::string& fingerprint) {
+  return message<schema::VolumeSpec>::make([&](schema::VolumeSpec::Builder v) {
+    v.setName(fingerprint);
+    v.setType("image");
+    v.setContentType("filesystem");
+    v.setProject("default");
+    v.setLocation("none");
+    v.setPool(pool);
+    v.setCreatedAt(now_ns());
+  });
+}
+
+void loaded(const pool_ptr& me, const std::string& fingerprint, const outcome<void>& result) {
+  if (result) {
+    batch change;
+    change.writes.push_back(put(table::volumes, me->name + "/image/" + fingerprint, image_volume(me->name, fingerprint)));
+    me->self->send(me->with.find(role::store), propose{std::make_shared<const batch>(std::move(change))});
+  }
+  auto waiters = me->loading.extract(fingerprint);
+  for (auto& waiter : waiters.mapped()) waiter(result);
+}
+
+progress_sink report_to(services& with, const std::string& operation) {
+  return [operations = with.find(role::operations), operation, last = uint64_t{101}](uint64_t done, uint64_t total) mutable {
+    auto percent = total ? done * 100 / total : 0;
+    if (percent == std::exchange(last, percent)) return;
+    caf::anon_send(operations, operation_progress{operation, "create_instance_from_image_unpack_progress", "Unpack: " + std::to_string(percent) + "%"});
+  };
+}
+
+// Many launches may ask at once; one of them unpacks, the others wait for it.
+void with_image(const pool_ptr& me, const std::string& fingerprint, const std::string& operation, std::function<void(outcome<void>)> then) {
+  if (auto at = me->loading.find(fingerprint); at != me->loading.end()) return at->second.push_back(std::move(then));
+  auto image = load<schema::ImageSpec>(me->with.db.read(), table::images, fingerprint);
+  if (!image) return then(fail(fault::not_found, "Image not found"));
+  bool split = image->read([](auto i) { return i.getSplit(); });
+  me->loading[fingerprint].push_back(std::move(then));
+  on_blocking_thread(
+    me->self, me->with,
+    [driver = me->driver, &files = me->with.image_files, fingerprint, split, sink = report_to(me->with, operation)]() -> outcome<void> {
+      volume_id id{"images", fingerprint};
+      if (driver->is_sealed(id)) return {};
+      if (auto done = driver->destroy_volume(id); !done) return done; // the half of an interrupted one
+      if (auto done = driver->create_volume(id); !done) return done;
+      if (auto done = files.unpack(fingerprint, split, driver->path(id), sink); !done) {
+        static_cast<void>(driver->destroy_volume(id));
+        return done;
+      }
+      return driver->seal_volume(id);
+    },
+    [me, fingerprint](outcome<void> result) { loaded(me, fingerprint, result); });
+}
+
+template <class Work>
+void run(const pool_ptr& me, caf::response_promise promise, Work work) {
+  on_blocking_thread(me->self, me->with, [driver = me->driver, work] { return work(*driver); }, [promise](outcome<void> done) mutable {
+    if (done) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+    else promise.deliver(to_caf(done.error()));
+  });
+}
+
+caf::response_promise perform(const pool_ptr& me, const step_act& act) {
+  auto promise = me->self->make_response_promise();
+  auto& step = act.step;
+  auto volume = container(step);
+  if (step.kind == "volume.clone") {
+    volume_id image{"images", std::string{get(step.args, "image")}};
+    with_image(me, image.name, act.operation, [me, promise, image, volume](outcome<void> there) mutable {
+      if (!there) return promise.deliver(to_caf(there.error()));
+      run(me, promise, [image, volume](storage_driver& driver) { return driver.clone_volume(image, volume); });
+    });
+  } else if (step.kind == "volume.create") {
+    run(me, promise, [volume](storage_driver& driver) { return driver.create_volume(volume); });
+  } else if (step.kind == "volume.destroy") {
+    run(me, promise, [volume](storage_driver& driver) { return driver.destroy_volume(volume); });
+    empty_trash(me);
+  } else if (step.kind == "volume.rename") {
+    run(me, promise, [from = container(step, "from"), to = container(step, "to")](storage_driver& driver) { return driver.rename_volume(from, to); });
+  } else {
+    promise.deliver(to_caf({fault::internal, "No pool performs " + step.kind}));
+  }
+  return promise;
+}
+
+caf::response_promise take_back(const pool_ptr& me, const step_undo& undo) {
+  auto promise = me->self->make_response_promise();
+  auto& step = undo.step;
+  on_blocking_thread(
+    me->self, me->with,
+    [driver = me->driver, step]() -> outcome<void> {
+      if (step.kind == "volume.clone" || step.kind == "volume.create") return driver->destroy_volume(container(step));
+      if (step.kind == "volume.rename") return driver->rename_volume(container(step, "to"), container(step, "from"));
+      return {};
+    },
+    [me, promise](outcome<void> done) mutable {
+      answer(promise, done);
+      empty_trash(me);
+    });
+  return promise;
+}
+
+// An image volume without an image record goes when no overlay stands on it any more.
+caf::response_promise unload_image(const pool_ptr& me, const std::string& fingerprint) {
+  auto promise = me->self->make_response_promise();
+  on_blocking_thread(
+    me->self, me->with,
+    [driver = me->driver, fingerprint]() -> outcome<void> {
+      auto done = driver->destroy_volume({"images", fingerprint});
+      if (!done && done.error().code == fault::in_use) return {};
+      return done;
+    },
+    [me, promise](outcome<void> done) mutable {
+      if (done) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+      else promise.deliver(to_caf(done.error()));
+      empty_trash(me);
+    });
+  return promise;
+}
+
+} // namespace
+
+caf::behavior pool(caf::event_based_actor* self, services& with, std::string name, driver_ptr driver) {
+  auto me = std::make_shared<pool_data>(pool_data{with, self, std::move(name), std::move(driver)});
+  return {
+    [me](open_pool) {
+      auto promise = me->self->make_response_promise();
+      on_blocking_thread(me->self, me->with, [driver = me->driver] { return driver->open(); }, [me, promise](outcome<void> done) mutable {
+        if (!done) log().error("Pool {} could not be opened: {}", me->name, done.error().message);
+        else empty_trash(me);
+        answer(promise, done);
+      });
+      return promise;
+    },
+    [me](const locate_volume& where) {
+      auto promise = me->self->make_response_promise();
+      auto root = me->driver->root(where.volume);
+      if (root) promise.deliver(root_mount_ptr{std::make_shared<root_mount>(*root)});
+      else promise.deliver(to_caf(root.error()));
+      return promise;
+    },
+    [me](const borrow_driver&) { return me->driver; },
+    [me](const step_act& act) {
+      if (act.step.kind == "image.unload") return unload_image(me, std::string{get(act.step.args, "image")});
+      return perform(me, act);
+    },
+    [me](const step_undo& undo) { return take_back(me, undo); },
+    [](resume& back) { back.run(); },
+    [](const committed_ptr&) {},
+  };
+}
+
+} // namespace troupe

@@ -1,0 +1,219 @@
+#include "actors/pools.hpp"
+
+#include "actors/names.hpp"
+
+#include <caf/event_based_actor.hpp>
+
+namespace troupe {
+namespace {
+
+struct pools_data {
+  services& with;
+  caf::event_based_actor* self;
+  std::map<std::string, caf::actor> all;
+  std::map<std::string, driver_ptr> drivers;
+};
+using data_ptr = std::shared_ptr<pools_data>;
+
+driver_ptr make_driver(const services& with, const std::string& name, const std::string& driver, const config_map& config) {
+  return make_storage_driver(driver, {name, with.dir.storage_pools + "/" + name, with.dir.disks}, config);
+}
+
+caf::actor add(const data_ptr& me, const std::string& name, driver_ptr driver) {
+  me->drivers[name] = driver;
+  auto child = me->self->spawn<caf::monitored>(pool, std::ref(me->with), name, driver);
+  me->all[name] = child;
+  return child;
+}
+
+void remove(const data_ptr& me, const std::string& name) {
+  if (auto at = me->all.find(name); at != me->all.end()) {
+    me->self->send_exit(at->second, caf::exit_reason::user_shutdown);
+    me->all.erase(at);
+  }
+  me->drivers.erase(name);
+}
+
+void open_recorded(const data_ptr& me) {
+  auto records = me->with.db.read();
+  records.scan(table::pools, "", [&](std::string_view key, std::string_view bytes) {
+    message<schema::PoolSpec>::from_bytes(bytes).read([&](schema::PoolSpec::Reader p) {
+      if (auto driver = make_driver(me->with, std::string{key}, text(p.getDriver()), to_map(p.getConfig())))
+        me->self->send(add(me, std::string{key}, std::move(driver)), open_pool{});
+      else log().error("Pool {}: no driver \"{}\"", key, view(p.getDriver()));
+    });
+    return true;
+  });
+}
+
+outcome<std::shared_ptr<saga>> plan_create(const data_ptr& me, const envelope<schema::PoolsPost>& request) {
+  auto records = me->with.db.read();
+  return request.body.read([&](schema::PoolsPost::Reader post) -> outcome<std::shared_ptr<saga>> {
+    auto name = text(post.getName()), kind = text(post.getDriver());
+    if (auto good = check_plain_name("Storage pool", name); !good) return tl::unexpected{good.error()};
+    if (auto good = check_text("description", view(post.getDescription())); !good) return tl::unexpected{good.error()};
+    if (records.get(table::pools, name)) return fail(fault::already_exists, "The storage pool already exists");
+    auto driver = make_driver(me->with, name, kind, to_map(post.getConfig()));
+    if (!driver) return fail(fault::invalid, "Unknown storage driver: \"" + kind + "\"");
+    auto config = driver->complete(to_map(post.getConfig()));
+    if (!config) return tl::unexpected{config.error()};
+    auto plan = std::make_shared<saga>();
+    plan->kind = "pool.create";
+    plan->description = "Creating storage pool";
+    plan->head = request.head;
+    plan->entity = "storage-pool/" + name;
+    plan->resources = {{"storage_pools", {"/1.0/storage-pools/" + name}}};
+    auto args = *config; // the step's own keys start with '@', which no config key does
+    args["@pool"] = name;
+    args["@driver"] = kind;
+    plan->before.push_back({"pool.create", args});
+    plan->commit.conditions.push_back(absent(table::pools, name));
+    plan->commit.writes.push_back(put(table::pools, name, message<schema::PoolSpec>::make([&](schema::PoolSpec::Builder p) {
+      p.setName(name);
+      p.setDescription(post.getDescription());
+      p.setDriver(kind);
+      fill(p.initConfig(static_cast<unsigned>(config->size())), *config);
+      p.setCreatedAt(now_ns());
+    })));
+    plan->commit.events.push_back(lifecycle_event(*request.head, "storage-pool", name, "storage-pool-created", "/1.0/storage-pools/" + name));
+    return plan;
+  });
+}
+
+outcome<std::shared_ptr<saga>> plan_delete(const data_ptr& me, const delete_pool& request) {
+  auto records = me->with.db.read();
+  if (!records.get(table::pools, request.pool)) return fail(fault::not_found, "Storage pool not found");
+  auto users = users_of_pool(records, request.pool);
+  std::erase_if(users, [](auto& url) { return url.starts_with("/1.0/images/"); });
+  if (!users.empty()) return fail(fault::in_use, "The storage pool is currently in use by " + users.front());
+  auto plan = std::make_shared<saga>();
+  plan->kind = "pool.delete";
+  plan->description = "Deleting storage pool";
+  plan->head = request.head;
+  plan->entity = "storage-pool/" + request.pool;
+  plan->commit.conditions.push_back(unchanged(records, table::pools, request.pool));
+  plan->commit.writes.push_back(erase(table::pools, request.pool));
+  records.scan(table::volumes, request.pool + "/", [&](std::string_view key, std::string_view) {
+    plan->commit.writes.push_back(erase(table::volumes, std::string{key}));
+    return true;
+  });
+  plan->commit.events.push_back(lifecycle_event(*request.head, "storage-pool", request.pool, "storage-pool-deleted", "/1.0/storage-pools/" + request.pool));
+  auto record = load<schema::PoolSpec>(records, table::pools, request.pool);
+  auto args = record->read([](auto p) { return to_map(p.getConfig()); });
+  args["@pool"] = request.pool;
+  args["@driver"] = record->read([](auto p) { return text(p.getDriver()); });
+  plan->after.push_back({"pool.destroy", args});
+  return plan;
+}
+
+outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_pool& request) {
+  auto records = me->with.db.read();
+  auto record = load<schema::PoolSpec>(records, table::pools, request.pool);
+  if (!record) return fail(fault::not_found, "Storage pool not found");
+  if (!request.etag.empty() && request.etag != etag_of(record->bytes()))
+    return fail(fault::precondition, "The storage pool was changed in the meantime (ETag does not match)");
+  return request.request.body.read([&](schema::PoolPut::Reader put_) -> outcome<std::shared_ptr<saga>> {
+    auto config = record->read([](auto p) { return to_map(p.getConfig()); });
+    auto wanted = to_map(put_.getConfig());
+    if (request.patch)
+      for (auto& [key, value] : config) wanted.emplace(key, value);
+    std::erase_if(wanted, [](auto& entry) { return entry.second.empty(); });
+    auto without_user = [](config_map map) {
+      std::erase_if(map, [](auto& entry) { return entry.first.starts_with("user."); });
+      return map;
+    };
+    if (without_user(config) != without_user(wanted)) return fail(fault::unsupported, "Only the description and user.* keys of a storage pool can be changed yet");
+    if (auto good = check_text("description", view(put_.getDescription())); !good) return tl::unexpected{good.error()};
+    auto plan = std::make_shared<saga>();
+    plan->kind = "pool.update";
+    plan->description = "Updating storage pool";
+    plan->head = request.request.head;
+    plan->entity = "storage-pool/" + request.pool;
+    plan->commit.conditions.push_back(unchanged(records, table::pools, request.pool));
+    plan->commit.writes.push_back(put(table::pools, request.pool, changed(*record, [&](schema::PoolSpec::Builder p) {
+      if (!request.patch || put_.hasDescription()) p.setDescription(put_.getDescription());
+      fill(p.initConfig(static_cast<unsigned>(wanted.size())), wanted);
+    })));
+    plan->commit.events.push_back(lifecycle_event(*request.request.head, "storage-pool", request.pool, "storage-pool-updated", "/1.0/storage-pools/" + request.pool));
+    return plan;
+  });
+}
+
+caf::result<operation_record> begin(const data_ptr& me, outcome<std::shared_ptr<saga>> plan) {
+  if (!plan) return to_caf(plan.error());
+  return me->self->delegate(me->with.find(role::operations), begin_saga{*plan});
+}
+
+config_map config_of(const saga_step& step) {
+  auto config = step.args;
+  std::erase_if(config, [](auto& entry) { return entry.first.starts_with('@'); });
+  return config;
+}
+
+// Makes or removes the pool itself; what lies in it belongs to its actor.
+template <class Reply>
+caf::result<Reply> change_pool(const data_ptr& me, const saga_step& step, bool make) {
+  auto name = std::string{get(step.args, "@pool")};
+  auto driver = make_driver(me->with, name, std::string{get(step.args, "@driver")}, config_of(step));
+  if (!driver) return to_caf({fault::internal, "No driver for pool " + name});
+  if (!make) remove(me, name);
+  auto promise = me->self->template make_response_promise<Reply>();
+  on_blocking_thread(
+    me->self, me->with,
+    [driver, make]() -> outcome<void> {
+      if (!make) return driver->destroy();
+      if (auto done = driver->create(); !done) return done;
+      return driver->open();
+    },
+    [me, promise, name, driver, make](outcome<void> done) mutable {
+      if (!done) return promise.deliver(to_caf(done.error()));
+      if (make) add(me, name, driver);
+      if constexpr (std::is_same_v<Reply, step_result_ptr>) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+      else promise.deliver(caf::unit);
+    });
+  return promise;
+}
+
+template <class Reply, class Request>
+caf::result<Reply> to_pool(const data_ptr& me, const std::string& name, const Request& request) {
+  auto at = me->all.find(name);
+  if (at == me->all.end()) return to_caf({fault::not_found, "Storage pool not found"});
+  return me->self->delegate(at->second, request);
+}
+
+} // namespace
+
+caf::behavior pools(caf::event_based_actor* self, services& with) {
+  with.enter(role::pools, self);
+  auto me = std::make_shared<pools_data>(pools_data{with, self, {}, {}});
+  open_recorded(me);
+  self->set_down_handler([me](caf::down_msg& down) {
+    for (auto& [name, child] : me->all)
+      if (child.address() == down.source) {
+        log().error("The actor of pool {} failed and is started anew", name);
+        auto driver = me->drivers[name];
+        me->self->send(add(me, name, driver), open_pool{});
+        return;
+      }
+  });
+  return {
+    [me](const envelope<schema::PoolsPost>& request) { return begin(me, plan_create(me, request)); },
+    [me](const delete_pool& request) { return begin(me, plan_delete(me, request)); },
+    [me](const update_pool& request) { return begin(me, plan_update(me, request)); },
+    [me](const locate_volume& request) { return to_pool<root_mount_ptr>(me, request.pool, request); },
+    [me](const borrow_driver& request) { return to_pool<driver_ptr>(me, request.pool, request); },
+    [me](const step_act& act) -> caf::result<step_result_ptr> {
+      if (act.step.kind == "pool.create") return change_pool<step_result_ptr>(me, act.step, true);
+      if (act.step.kind == "pool.destroy") return change_pool<step_result_ptr>(me, act.step, false);
+      return to_pool<step_result_ptr>(me, std::string{get(act.step.args, "pool")}, act);
+    },
+    [me](const step_undo& undo) -> caf::result<caf::unit_t> {
+      if (undo.step.kind == "pool.create") return change_pool<caf::unit_t>(me, undo.step, false);
+      return to_pool<caf::unit_t>(me, std::string{get(undo.step.args, "pool")}, undo);
+    },
+    [](resume& back) { back.run(); },
+    [](const caf::unit_t&) {},
+  };
+}
+
+} // namespace troupe

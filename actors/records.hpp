@@ -1,0 +1,83 @@
+#pragma once
+
+#include "messages/config_map.hpp"
+#include "messages/envelope.hpp"
+#include "messages/image.capnp.h"
+#include "messages/instance.capnp.h"
+#include "messages/network.capnp.h"
+#include "messages/operation.capnp.h"
+#include "messages/profile.capnp.h"
+#include "messages/storage.capnp.h"
+#include "persist/store.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe {
+
+// Where records lie: key forms and typed loading. Reading needs no actor; writing is each noun's own actor's business.
+
+inline std::string in_project(std::string_view project, std::string_view name) {
+  return std::string{project} + '/' + std::string{name};
+}
+
+template <class Schema>
+std::optional<message<Schema>> load(const snapshot& from, table where, std::string_view key) {
+  auto bytes = from.get(where, key);
+  if (!bytes) return std::nullopt;
+  return message<Schema>::from_bytes(*bytes);
+}
+
+template <class Schema>
+write put(table where, std::string key, const message<Schema>& record) {
+  return {where, std::move(key), std::string{record.bytes()}};
+}
+inline write erase(table where, std::string key) { return {where, std::move(key), std::nullopt}; }
+
+/// "The record is still what I read": the guard of every read-modify-write.
+inline condition unchanged(const snapshot& from, table where, const std::string& key) {
+  auto bytes = from.get(where, key);
+  return {where, key, bytes ? std::optional{std::string{*bytes}} : std::nullopt};
+}
+inline condition absent(table where, std::string key) { return {where, std::move(key), std::nullopt}; }
+
+/// Config and devices of an instance with its profiles applied, in order, the instance's own last.
+struct expansion {
+  config_map config;
+  device_map devices;
+};
+expansion expand(const snapshot& from, schema::InstanceSpec::Reader spec);
+expansion expand(const snapshot& from, std::string_view project, const std::vector<std::string>& profiles,
+                 const config_map& config, const device_map& devices);
+
+/// The root disk device ("type" disk, "path" "/"), or nullptr.
+const config_map* root_disk(const device_map& devices);
+
+/// The name an instance has for the driver and on disk: NAME in project default, PROJECT_NAME else.
+std::string instance_key(std::string_view project, std::string_view name);
+
+/// What `used_by` shows.
+std::vector<std::string> users_of_profile(const snapshot& from, std::string_view project, std::string_view name);
+std::vector<std::string> users_of_network(const snapshot& from, std::string_view name);
+std::vector<std::string> users_of_pool(const snapshot& from, std::string_view name);
+
+/// Copies a struct so that a few fields can be changed: `change` receives the builder.
+template <class Schema, class Change>
+message<Schema> changed(const message<Schema>& from, Change&& change) {
+  capnp::MallocMessageBuilder builder;
+  from.read([&](auto reader) { builder.setRoot(reader); });
+  change(builder.getRoot<Schema>());
+  // A replaced list leaves its old words behind; a second copy takes only what is reachable.
+  capnp::MallocMessageBuilder compact;
+  compact.setRoot(builder.getRoot<Schema>().asReader());
+  return message<Schema>::of(compact);
+}
+
+int64_t now_ns();
+
+/// Opaque hash of an entity's visible state; what GET shows as ETag and If-Match is compared with.
+std::string etag_of(std::string_view representation);
+
+} // namespace troupe

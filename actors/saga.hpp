@@ -1,0 +1,66 @@
+#pragma once
+
+#include "actors/lifecycle_event.hpp"
+#include "actors/services.hpp"
+
+#include <utility>
+#include <vector>
+
+namespace troupe {
+
+/// One act of a saga, as data: `kind` is a row of the step table (steps.cpp), `args` is all that doing and undoing need.
+/// Both can be repeated: undoing what was never done succeeds. That is why a saga journals all its steps once, before the first.
+struct saga_step {
+  std::string kind;
+  config_map args;
+};
+
+/// A long job. `before` can be undone; `commit` is the one atomic change and its events; `after` can only go forward.
+/// A crash before the commit undoes `before`, a crash after it finishes `after`.
+struct saga {
+  std::string kind;        // "instance.create"
+  std::string description; // what `lxc operation list` shows
+  std::shared_ptr<const header> head;
+  std::vector<std::pair<std::string, std::vector<std::string>>> resources; // "instances" -> URLs
+  std::string entity;      // "instance/default/c1": key of the history
+  std::string metadata;    // a JSON object or empty
+  bool may_cancel = false;
+  std::vector<saga_step> before;
+  batch commit;
+  std::vector<saga_step> after;
+  caf::actor owner;        // told (operation_ended)
+};
+
+/// To the actor that a step's row names: do it, answer `step_result_ptr`; or undo it, answer unit.
+struct step_act {
+  std::string operation;
+  std::shared_ptr<const header> head;
+  saga_step step;
+};
+struct step_undo {
+  std::string operation;
+  saga_step step;
+};
+/// What a step adds to the saga's commit, and to the operation's metadata.
+struct step_result {
+  batch more;
+  std::vector<std::pair<std::string, std::string>> metadata; // key -> JSON value
+};
+using step_result_ptr = std::shared_ptr<const step_result>;
+
+/// Who performs a kind of step; nullopt: unknown (a journal of a newer daemon).
+std::optional<role> performer_of(std::string_view kind);
+
+/// From an operation to its owner, after its end was committed.
+struct operation_ended {
+  std::string id;
+  bool succeeded = false;
+  error why = {};
+};
+
+} // namespace troupe
+
+TROUPE_LOCAL_MESSAGE(troupe::step_act)
+TROUPE_LOCAL_MESSAGE(troupe::step_undo)
+TROUPE_LOCAL_MESSAGE(troupe::step_result_ptr)
+TROUPE_LOCAL_MESSAGE(troupe::operation_ended)

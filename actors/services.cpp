@@ -1,0 +1,24 @@
+#include "actors/services.hpp"
+
+#include <caf/actor_registry.hpp>
+#include <caf/actor_cast.hpp>
+
+namespace troupe {
+namespace {
+
+constexpr caf::atom_value names[role_count] = {
+  caf::atom("store"),    caf::atom("events"),   caf::atom("operations"), caf::atom("images"), caf::atom("pools"),
+  caf::atom("networks"), caf::atom("profiles"), caf::atom("instances"),  caf::atom("server"),
+};
+
+} // namespace
+
+caf::actor services::find(role who) const {
+  return caf::actor_cast<caf::actor>(system.registry().get(names[static_cast<size_t>(who)]));
+}
+
+void services::enter(role who, const caf::actor& self) const {
+  system.registry().put(names[static_cast<size_t>(who)], caf::actor_cast<caf::strong_actor_ptr>(self));
+}
+
+} // namespace troupe

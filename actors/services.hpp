@@ -1,0 +1,54 @@
+#pragma once
+
+#include "actors/glue.hpp"
+#include "backends/image/image_store.hpp"
+#include "backends/instance/instance_driver.hpp"
+#include "persist/store.hpp"
+#include "runtime/blocking_pool.hpp"
+#include "runtime/config.hpp"
+#include "runtime/log.hpp"
+#include "runtime/loop.hpp"
+
+#include <caf/actor.hpp>
+#include <caf/actor_system.hpp>
+#include <caf/send.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace troupe {
+
+/// The addressable parts of the tree. A restarted actor has a new handle: look it up by its role at every use.
+enum class role : uint8_t { store, events, operations, images, pools, networks, profiles, instances, server };
+constexpr size_t role_count = 9;
+
+/// What the actors share: the outside world behind narrow interfaces. Built by main, outlives every actor.
+/// All members are thread-safe.
+struct services {
+  caf::actor_system& system;
+  loop& io;
+  blocking_pool& blocking;
+  store& db;
+  instance_driver& containers;
+  image_store& image_files;
+  state_dir dir;
+  std::string server_name;
+  id_range ids; // what unprivileged instances may use on this host (root's line of /etc/subuid, or LXD's default)
+
+  caf::actor find(role who) const;
+  void enter(role who, const caf::actor& self) const; // an actor announces itself when it starts
+};
+
+/// Runs `work` on a blocking thread and `then(result)` back in the actor.
+template <class Self, class Work, class Then>
+void on_blocking_thread(Self* self, services& with, Work work, Then then) {
+  using result = std::invoke_result_t<Work>;
+  auto back = caf::actor_cast<caf::actor>(self);
+  bool taken = with.blocking.submit([back, work = std::move(work), then]() mutable {
+    auto value = std::make_shared<result>(work());
+    caf::anon_send(back, resume{[then, value]() mutable { then(std::move(*value)); }});
+  });
+  if (!taken) then(result{fail(fault::busy, "The server has too much to do right now; try again")});
+}
+
+} // namespace troupe

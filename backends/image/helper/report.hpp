@@ -1,0 +1,30 @@
+#pragma once
+
+#include "messages/error.hpp"
+
+#include <cstdint>
+#include <string>
+
+namespace troupe::unpack {
+
+/// The helper's side of the conversation: lines on descriptor 1, read by unpack_call.cpp.
+///   p DONE TOTAL          progress in bytes of the archives
+///   k container|vm        what the image is
+///   m LENGTH              metadata.yaml follows, LENGTH bytes
+///   e CODE SENTENCE       failed (fault code as a number)
+///   d                     done
+class report {
+public:
+  explicit report(uint64_t total) : total_{total} {}
+  void read_up_to(uint64_t offset, uint64_t base); // of the archive that starts at `base` in the sum of all
+  void image(bool virtual_machine, const std::string& metadata);
+  void done();
+  static void failed(const error& why);
+
+private:
+  uint64_t total_;
+  uint64_t done_ = 0;
+  uint64_t told_ = 0;
+};
+
+} // namespace troupe::unpack

@@ -1,0 +1,42 @@
+#include "backends/image/helper/tree_sink.hpp"
+
+#include <algorithm>
+
+namespace troupe::unpack {
+
+bool keeps_xattr(std::string_view name) noexcept { return name.starts_with("user.") || name == "security.capability"; }
+
+void own_by_daemon(std::string_view path, attributes& attrs) {
+  if (path.starts_with("rootfs")) return;
+  attrs.uid = attrs.gid = 0;
+  attrs.mode &= 0755;
+  attrs.xattrs.clear();
+}
+
+outcome<void> emit(tree_sink& sink, entry_kind kind, const placement& at, const attributes& attrs, uint64_t size) {
+  switch (kind) {
+    case entry_kind::directory: return sink.directory(at, attrs);
+    case entry_kind::symlink: return sink.symlink(at, attrs);
+    case entry_kind::hardlink: return sink.hardlink(at);
+    case entry_kind::fifo: return sink.fifo(at, attrs);
+    case entry_kind::file: return sink.begin_file(at, size);
+    case entry_kind::skipped: break;
+  }
+  return {};
+}
+
+outcome<void> check_sink::begin_file(const placement& at, uint64_t size) {
+  in_metadata_ = at.path == "metadata.yaml";
+  if (in_metadata_) metadata_.assign(std::min(size, metadata_size_max), '\0');
+  return {};
+}
+
+outcome<void> check_sink::write(uint64_t offset, const char* data, size_t size) {
+  if (!in_metadata_) return {};
+  if (offset > metadata_.size() || size > metadata_.size() - offset)
+    return fail(fault::invalid, "metadata.yaml in the image is longer than it says");
+  std::copy_n(data, size, metadata_.begin() + static_cast<ptrdiff_t>(offset));
+  return {};
+}
+
+} // namespace troupe::unpack

@@ -1,0 +1,248 @@
+#include "backends/image/image_store.hpp"
+
+#include "backends/image/image_files.hpp"
+#include "backends/image/image_format.hpp"
+#include "backends/image/unpack_call.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <dirent.h>
+#include <fcntl.h>
+#include <memory>
+#include <openssl/evp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace troupe {
+namespace {
+
+constexpr std::string_view root_suffix = ".rootfs";
+constexpr size_t hash_block = 1 << 20;
+
+outcome<image_format> format_in(const unique_fd& file) {
+  char head[format_head_size];
+  auto n = read_at(file, 0, head, sizeof head);
+  if (!n) return tl::unexpected{n.error()};
+  return format_of({head, *n});
+}
+
+class sha256 {
+public:
+  sha256() { EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr); }
+  void add(const char* data, size_t size) { EVP_DigestUpdate(context_.get(), data, size); }
+  std::string hex() {
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned size = 0;
+    EVP_DigestFinal_ex(context_.get(), sum, &size);
+    std::string out;
+    for (unsigned i = 0; i < size; ++i) {
+      out += "0123456789abcdef"[sum[i] >> 4];
+      out += "0123456789abcdef"[sum[i] & 15];
+    }
+    return out;
+  }
+
+private:
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_{EVP_MD_CTX_new(), EVP_MD_CTX_free};
+};
+
+outcome<void> add_file(sha256& sum, const unique_fd& file, uint64_t base, uint64_t total, const progress_sink& progress) {
+  std::vector<char> block(hash_block);
+  for (uint64_t offset = 0;;) {
+    auto n = read_at(file, offset, block.data(), block.size());
+    if (!n) return tl::unexpected{n.error()};
+    if (*n == 0) return {};
+    sum.add(block.data(), *n);
+    offset += *n;
+    if (progress) progress(std::min(base + offset, total), total);
+  }
+}
+
+/// What can be said without reading an archive.
+outcome<void> check_formats(const image_upload& upload) {
+  auto first = format_in(upload.metadata);
+  if (!first) return tl::unexpected{first.error()};
+  if (!is_tar(*first))
+    return fail(fault::invalid, upload.rootfs ? "The metadata of the image is no tarball" : "The file is no image: it is no tarball");
+  if (!upload.rootfs) return {};
+  auto second = format_in(upload.rootfs);
+  if (!second) return tl::unexpected{second.error()};
+  if (*second == image_format::unknown)
+    return fail(fault::invalid, "The root file system of the image is neither a squashfs, a tarball nor a qcow2 disk");
+  return {};
+}
+
+outcome<unique_fd> open_directory(const std::string& path) {
+  unique_fd fd{open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!fd) return fail_errno(errno, "Cannot open " + path);
+  return fd;
+}
+
+outcome<void> sync(const unique_fd& fd, const std::string& what) {
+  if (fsync(fd.get()) != 0) return fail_errno(errno, "Cannot write " + what + " to disk");
+  return {};
+}
+
+/// Names `file`, whose content is on disk first: a name in the store always means a whole file.
+outcome<void> link_file(const unique_fd& directory, const std::string& path, const unique_fd& file, const std::string& name) {
+  auto wanted = size_of(file);
+  if (!wanted) return tl::unexpected{wanted.error()};
+  struct stat there {};
+  if (fstatat(directory.get(), name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0) {
+    if (static_cast<uint64_t>(there.st_size) == *wanted) return {};
+    // One file and two files can have the same sum, when the one is both joined.
+    return fail(fault::already_exists, "An image with the fingerprint " + name.substr(0, 64) + " but other files is stored");
+  }
+  if (fchmod(file.get(), 0600) != 0) return fail_errno(errno, "Cannot set the mode of image file " + name);
+  if (auto ok = sync(file, name); !ok) return ok;
+  const auto self = "/proc/self/fd/" + std::to_string(file.get());
+  if (linkat(AT_FDCWD, self.c_str(), directory.get(), name.c_str(), AT_SYMLINK_FOLLOW) == 0 || errno == EEXIST) return {};
+  if (errno != EXDEV && errno != ENOENT) return fail_errno(errno, "Cannot store image file " + name);
+  // Spooled on another file system, or not linkable.
+  auto copy = unnamed_file(path);
+  if (!copy) return tl::unexpected{copy.error()};
+  if (auto ok = copy_range(file, 0, *wanted, *copy); !ok) return ok;
+  if (auto ok = sync(*copy, name); !ok) return ok;
+  const auto copied = "/proc/self/fd/" + std::to_string(copy->get());
+  if (linkat(AT_FDCWD, copied.c_str(), directory.get(), name.c_str(), AT_SYMLINK_FOLLOW) != 0 && errno != EEXIST)
+    return fail_errno(errno, "Cannot store image file " + name);
+  return {};
+}
+
+outcome<void> remove_file(const unique_fd& directory, const std::string& name) {
+  if (unlinkat(directory.get(), name.c_str(), 0) != 0 && errno != ENOENT)
+    return fail_errno(errno, "Cannot remove image file " + name);
+  return {};
+}
+
+struct close_listing {
+  void operator()(DIR* entries) const { closedir(entries); }
+};
+
+tl::unexpected<error> bad_fingerprint() { return fail(fault::invalid, "An image fingerprint is 64 hexadecimal digits"); }
+
+} // namespace
+
+image_store::image_store(std::string directory, std::string unpack_program)
+    : directory_{std::move(directory)}, unpack_program_{std::move(unpack_program)} {}
+
+outcome<image_facts> image_store::inspect(const image_upload& upload, const progress_sink& progress) {
+  image_facts out;
+  out.split = static_cast<bool>(upload.rootfs);
+  if (auto ok = check_formats(upload); !ok) return tl::unexpected{ok.error()};
+  auto first = size_of(upload.metadata);
+  auto second = out.split ? size_of(upload.rootfs) : outcome<uint64_t>{0};
+  if (!first) return tl::unexpected{first.error()};
+  if (!second) return tl::unexpected{second.error()};
+  out.size = *first + *second;
+
+  // The helper reads the archives while this thread hashes them; each is half of the progress.
+  std::vector<int> archives{upload.metadata.get()};
+  if (out.split) archives.push_back(upload.rootfs.get());
+  auto check = unpack_call::start(unpack_program_, archives, -1);
+  if (!check) return tl::unexpected{check.error()};
+  auto half = [&](uint64_t base) {
+    return [&, base](uint64_t done, uint64_t) {
+      if (progress) progress(base + done / 2, out.size);
+    };
+  };
+  sha256 sum;
+  if (auto ok = add_file(sum, upload.metadata, 0, out.size, half(0)); !ok) return tl::unexpected{ok.error()};
+  if (out.split)
+    if (auto ok = add_file(sum, upload.rootfs, *first, out.size, half(0)); !ok) return tl::unexpected{ok.error()};
+  out.fingerprint = sum.hex();
+  auto found = check->wait(half(out.size / 2));
+  if (!found) return tl::unexpected{found.error()};
+  out.virtual_machine = found->virtual_machine;
+  auto metadata = parse_metadata(found->metadata);
+  if (!metadata) return tl::unexpected{metadata.error()};
+  out.metadata = std::move(*metadata);
+  if (progress) progress(out.size, out.size);
+  return out;
+}
+
+outcome<void> image_store::keep(const image_upload& upload, const image_facts& facts) {
+  if (!is_fingerprint(facts.fingerprint)) return bad_fingerprint();
+  std::lock_guard lock{files_};
+  if (mkdir(directory_.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(errno, "Cannot create " + directory_);
+  auto directory = open_directory(directory_);
+  if (!directory) return tl::unexpected{directory.error()};
+  // The metadata file comes last: its presence means that the image is whole.
+  if (facts.split) {
+    if (auto ok = link_file(*directory, directory_, upload.rootfs, facts.fingerprint + std::string{root_suffix}); !ok) return ok;
+    if (auto ok = sync(*directory, directory_); !ok) return ok;
+  }
+  if (auto ok = link_file(*directory, directory_, upload.metadata, facts.fingerprint); !ok) return ok;
+  return sync(*directory, directory_);
+}
+
+outcome<void> image_store::forget(const std::string& fingerprint) {
+  if (!is_fingerprint(fingerprint)) return bad_fingerprint();
+  std::lock_guard lock{files_};
+  auto directory = open_directory(directory_);
+  if (!directory) return directory.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{directory.error()};
+  for (const auto& name : {fingerprint, fingerprint + std::string{root_suffix}}) {
+    if (auto ok = remove_file(*directory, name); !ok) return ok;
+    if (auto ok = sync(*directory, directory_); !ok) return ok;
+  }
+  return {};
+}
+
+outcome<std::vector<unique_fd>> image_store::open(const std::string& fingerprint, bool split) {
+  if (!is_fingerprint(fingerprint)) return bad_fingerprint();
+  auto directory = open_directory(directory_);
+  if (!directory) return tl::unexpected{directory.error()};
+  std::vector<unique_fd> out;
+  for (const auto& name : {fingerprint, fingerprint + std::string{root_suffix}}) {
+    if (!out.empty() && !split) break;
+    unique_fd file{openat(directory->get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+    if (!file) return fail_errno(errno, "Cannot open image file " + name);
+    out.push_back(std::move(file));
+  }
+  return out;
+}
+
+outcome<std::string> image_store::extension(const unique_fd& file) {
+  auto format = format_in(file);
+  if (!format) return tl::unexpected{format.error()};
+  if (*format == image_format::unknown) return fail(fault::corrupt, "The stored image file has an unknown format");
+  return std::string{extension_of(*format)};
+}
+
+outcome<void> image_store::unpack(const std::string& fingerprint, bool split, const std::string& volume_dir,
+                                  const progress_sink& progress) {
+  auto files = open(fingerprint, split);
+  if (!files) return tl::unexpected{files.error()};
+  unique_fd target{::open(volume_dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  if (!target) return fail_errno(errno, "Cannot open " + volume_dir);
+  std::vector<int> archives;
+  for (const auto& file : *files) archives.push_back(file.get());
+  auto call = unpack_call::start(unpack_program_, archives, target.get());
+  if (!call) return tl::unexpected{call.error()};
+  auto done = call->wait(progress);
+  if (!done) return tl::unexpected{done.error()};
+  return {};
+}
+
+outcome<std::vector<std::string>> image_store::list() {
+  std::lock_guard lock{files_};
+  auto directory = open_directory(directory_);
+  if (!directory && directory.error().code == fault::not_found) return std::vector<std::string>{};
+  if (!directory) return tl::unexpected{directory.error()};
+  std::unique_ptr<DIR, close_listing> entries{fdopendir(fcntl(directory->get(), F_DUPFD_CLOEXEC, 3))};
+  if (!entries) return fail_errno(errno, "Cannot list " + directory_);
+  std::vector<std::string> whole, halves;
+  while (const auto* entry = readdir(entries.get())) {
+    std::string_view name{entry->d_name};
+    if (is_fingerprint(name)) whole.emplace_back(name);
+    if (name.ends_with(root_suffix) && is_fingerprint(name.substr(0, 64))) halves.emplace_back(name.substr(0, 64));
+  }
+  std::sort(whole.begin(), whole.end());
+  // A root file system alone is what a crash inside keep or forget leaves.
+  for (const auto& half : halves)
+    if (!std::binary_search(whole.begin(), whole.end(), half))
+      if (auto ok = remove_file(*directory, half + std::string{root_suffix}); !ok) return tl::unexpected{ok.error()};
+  return whole;
+}
+
+} // namespace troupe

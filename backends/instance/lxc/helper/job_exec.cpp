@@ -1,0 +1,189 @@
+#include "backends/instance/lxc/helper/jobs.hpp"
+#include "backends/instance/lxc/proc_facts.hpp"
+#include "messages/config_map.hpp"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fcntl.h>
+#include <lxc/attach_options.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace troupe::lxc {
+namespace {
+
+enum class stage : int { chdir, exec };
+
+/// Why the command did not start; written by the process inside to a pipe that a successful exec closes.
+struct start_failure {
+  stage where;
+  int number;
+};
+
+/// What the process inside needs, prepared before the fork.
+struct command_line {
+  std::vector<std::string> words, variables;
+  std::vector<char*> argv, envp;
+  std::string cwd;
+  int report = -1;
+
+  explicit command_line(schema::ExecJob::Reader request)
+      : words{to_vector(request.getCommand())}, cwd{text(request.getCwd())} {
+    for (auto variable : request.getEnvironment()) {
+      variables.push_back(text(variable.getKey()) + "=" + text(variable.getValue()));
+    }
+    for (auto& w : words) argv.push_back(w.data());
+    for (auto& v : variables) envp.push_back(v.data());
+    argv.push_back(nullptr);
+    envp.push_back(nullptr);
+  }
+};
+
+/// Runs inside the container, as the wanted user. Never returns on success.
+int become_command(void* data) {
+  auto& line = *static_cast<command_line*>(data);
+  start_failure failure{stage::chdir, 0};
+  auto fail_with = [&](stage where, int status) {
+    failure = {where, errno};
+    [[maybe_unused]] auto n = ::write(line.report, &failure, sizeof failure);
+    return status;
+  };
+  ::setsid(); // fails when a terminal has already made it a session leader
+  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::umask(022);
+  if (line.cwd.empty()) {
+    if (::chdir("/root") < 0 && ::chdir("/") < 0) return fail_with(stage::chdir, 126);
+  } else if (::chdir(line.cwd.c_str()) < 0) {
+    return fail_with(stage::chdir, 126);
+  }
+  // execvp looks into the environment it is going to have; without PATH it falls back to /bin:/usr/bin.
+  environ = line.envp.data();
+  ::execvp(line.argv[0], line.argv.data());
+  return fail_with(stage::exec, errno == ENOENT ? 127 : 126);
+}
+
+/// The host's id of the guest's `id`, from /proc/PID/uid_map; the id itself when privileged.
+uint32_t to_host(pid_t leader, const char* map, uint32_t id) {
+  auto text = read_small("/proc/" + std::to_string(leader) + "/" + map);
+  unsigned inside = 0, outside = 0, count = 0;
+  if (std::sscanf(text.c_str(), "%u %u %u", &inside, &outside, &count) != 3) return id;
+  return id >= inside && id - inside < count ? outside + (id - inside) : id;
+}
+
+struct pty_pair {
+  unique_fd master, slave;
+};
+
+outcome<pty_pair> open_pty(lxc_container* c, schema::ExecJob::Reader request) {
+  unique_fd devpts{c->devpts_fd(c)};
+  if (!devpts) return fail(fault::backend_failed, "liblxc does not give the instance's devpts");
+  pty_pair pty;
+  pty.master = unique_fd{::openat(devpts.get(), "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)};
+  int unlock = 0;
+  if (!pty.master || ::ioctl(pty.master.get(), TIOCSPTLCK, &unlock) < 0)
+    return fail_errno(errno, "Cannot open a terminal in the instance");
+  pty.slave = unique_fd{::ioctl(pty.master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)};
+  if (!pty.slave) return fail_errno(errno, "Cannot open a terminal in the instance");
+  pid_t leader = c->init_pid(c);
+  if (::fchown(pty.slave.get(), to_host(leader, "uid_map", request.getUid()), to_host(leader, "gid_map", 5)) < 0)
+    return fail_errno(errno, "Cannot hand the terminal to the user");
+  winsize size{};
+  size.ws_col = request.getWidth();
+  size.ws_row = request.getHeight();
+  if (size.ws_col > 0 && size.ws_row > 0) ::ioctl(pty.master.get(), TIOCSWINSZ, &size);
+  return pty;
+}
+
+outcome<void> send_ended(job_context& job, int status) {
+  int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  return send_message(job.socket, answer::make([&](schema::HelperAnswer::Builder a) { a.setEnded(code); }));
+}
+
+/// Until the command ends: passes signals on; when the daemon's end closes, kills it.
+outcome<void> look_after(job_context& job, pid_t command) {
+  unique_fd ended{static_cast<int>(::syscall(SYS_pidfd_open, command, 0))};
+  if (!ended) return fail_errno(errno, "Cannot watch the command");
+  std::array<pollfd, 2> watched{{{ended.get(), POLLIN, 0}, {job.socket, POLLIN, 0}}};
+  for (;;) {
+    if (::poll(watched.data(), watched.size(), -1) < 0 && errno != EINTR) return fail_errno(errno, "Cannot poll");
+    if (watched[0].revents != 0) break;
+    if (watched[1].revents == 0) continue;
+    auto request = receive_frame(job.socket);
+    int number = SIGKILL;
+    if (request)
+      number = message<schema::HelperSignal>::from_bytes(request->bytes).read([](auto r) { return r.getNumber(); });
+    ::kill(command, number); // our child and not reaped: cannot be another process
+    if (!request) watched[1].fd = -1;
+  }
+  int status = 0;
+  while (::waitpid(command, &status, 0) < 0 && errno == EINTR) {
+  }
+  return send_ended(job, status);
+}
+
+outcome<void> check_started(int report, const command_line& line) {
+  start_failure failure{};
+  if (::read(report, &failure, sizeof failure) != sizeof failure || failure.where == stage::exec) return {};
+  return fail(fault::invalid, "The instance has no working directory " + (line.cwd.empty() ? "/" : line.cwd));
+}
+
+} // namespace
+
+outcome<void> run_exec(job_context& job, schema::ExecJob::Reader request) {
+  auto opened = open_container(job);
+  if (!opened) return tl::unexpected{opened.error()};
+  auto* c = opened->get();
+  bool interactive = request.getInteractive();
+  if (request.getCommand().size() == 0) return fail(fault::invalid, "The command is empty");
+  if (!interactive && job.fds.size() != 3) return fail(fault::internal, "The command's descriptors are missing");
+  command_line line{request};
+  pty_pair pty;
+  if (interactive) {
+    auto made = open_pty(c, request);
+    if (!made) return tl::unexpected{made.error()};
+    pty = std::move(*made);
+  }
+  int report[2];
+  if (::pipe2(report, O_CLOEXEC) < 0) return fail_errno(errno, "Cannot make a pipe");
+  unique_fd report_read{report[0]}, report_write{report[1]};
+  line.report = report_write.get();
+
+  lxc_attach_options_t options = LXC_ATTACH_OPTIONS_DEFAULT;
+  options.env_policy = LXC_ATTACH_CLEAR_ENV;
+  options.uid = request.getUid();
+  options.gid = request.getGid();
+  options.stdin_fd = interactive ? pty.slave.get() : job.fds[0].get();
+  options.stdout_fd = interactive ? pty.slave.get() : job.fds[1].get();
+  options.stderr_fd = interactive ? pty.slave.get() : job.fds[2].get();
+  char root[] = "/";
+  options.initial_cwd = root;
+  pid_t command = -1;
+  if (c->attach(c, become_command, &line, &options, &command) < 0 || command <= 0)
+    return fail(fault::backend_failed, "liblxc could not enter the instance");
+  // From here only the command holds its descriptors: their end must be its end.
+  report_write.reset();
+  job.fds.clear();
+  pty.slave.reset();
+  auto told = answer::make([](schema::HelperAnswer::Builder a) { a.setRunning(); });
+  if (auto started = check_started(report_read.get(), line); !started) {
+    ::waitpid(command, nullptr, 0);
+    return started;
+  }
+  auto sent =
+      interactive ? send_message(job.socket, told, std::array{pty.master.get()}) : send_message(job.socket, told);
+  pty.master.reset();
+  if (!sent) ::kill(command, SIGKILL);
+  return look_after(job, command);
+}
+
+} // namespace troupe::lxc

@@ -1,0 +1,234 @@
+#include "backends/instance/lxc/helper/confined.hpp"
+#include "backends/instance/lxc/helper/jobs.hpp"
+#include "backends/instance/lxc/helper/root_view.hpp"
+#include "backends/instance/lxc/proc_facts.hpp"
+#include "messages/config_map.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace troupe::lxc {
+namespace {
+
+/// The instance's tree, opened; ids that `stat` gives are `base` above the instance's own.
+struct opened_root {
+  unique_fd directory, proc;
+  uint32_t base = 0;
+};
+
+/// A wrong pid here would mean writing into the host, so the process must be the init of a pid namespace, in a user
+/// namespace with the expected map.
+bool is_leader(pid_t leader, schema::RootView::Reader root) {
+  auto pids = read_status(leader, "NSpid");
+  if (pids.find('\t') == std::string::npos || !pids.ends_with("\t1")) return false;
+  if (root.getIdCount() == 0) return true;
+  unsigned inside = 1, outside = 0, count = 0;
+  auto map = read_small("/proc/" + std::to_string(leader) + "/uid_map");
+  return std::sscanf(map.c_str(), "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
+         outside == root.getHostId();
+}
+
+outcome<opened_root> enter_running(schema::FileJob::Reader request) {
+  pid_t leader = request.getLeader();
+  bool mapped = request.getRoot().getIdCount() > 0;
+  opened_root result;
+  result.proc = open_proc_self_fd();
+  unique_fd pidfd{static_cast<int>(::syscall(SYS_pidfd_open, leader, 0))};
+  if (!pidfd || !is_leader(leader, request.getRoot()))
+    return fail(fault::wrong_state, "The instance is not running any more");
+  if (::setns(pidfd.get(), CLONE_NEWNS | (mapped ? CLONE_NEWUSER : 0)) < 0)
+    return fail_errno(errno, "Cannot enter the instance's mounts");
+  if (mapped && (::setgroups(0, nullptr) < 0 || ::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0))
+    return fail_errno(errno, "Cannot become the instance's root");
+  result.directory = unique_fd{::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  if (!result.directory) return fail_errno(errno, "Cannot open the instance's root");
+  return result;
+}
+
+outcome<opened_root> open_root(job_context& job, schema::FileJob::Reader request) {
+  ::umask(0);
+  if (request.getLeader() > 0) return enter_running(request);
+  auto view = assemble_for_files(job.stage, request.getRoot(), !request.isRead());
+  if (!view) return tl::unexpected{view.error()};
+  opened_root result;
+  result.proc = open_proc_self_fd();
+  result.base = view->owner;
+  result.directory = unique_fd{::open(view->path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  if (!result.directory) return fail_errno(errno, "Cannot open the root file system " + view->path);
+  return result;
+}
+
+/// A symlink's target as an absolute path; "..", "." and "//" are resolved as text, as LXD does.
+std::string absolute_target(const std::string& link, const std::string& target) {
+  auto full = target.starts_with('/') ? target : link.substr(0, link.rfind('/') + 1) + target;
+  std::vector<std::string> parts;
+  for (size_t at = 0; at < full.size();) {
+    auto end = std::min(full.find('/', at), full.size());
+    auto part = full.substr(at, end - at);
+    at = end + 1;
+    if (part.empty() || part == ".") continue;
+    if (part != "..")
+      parts.push_back(std::move(part));
+    else if (!parts.empty())
+      parts.pop_back();
+  }
+  std::string result;
+  for (auto& p : parts) result.append("/").append(p);
+  return result.empty() ? "/" : result;
+}
+
+outcome<std::vector<std::string>> list_entries(int fd, const std::string& path) {
+  DIR* directory = ::fdopendir(fd);
+  if (directory == nullptr) return fail_errno(errno, "Cannot list " + path);
+  std::vector<std::string> names;
+  while (auto* entry = ::readdir(directory))
+    if (std::string_view name = entry->d_name; name != "." && name != "..") names.emplace_back(name);
+  ::closedir(directory);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void fill(schema::HelperAnswer::FileInfo::Builder info, char type, const struct stat& st, uint32_t base) {
+  info.setType(static_cast<uint8_t>(type));
+  info.setUid(st.st_uid >= base ? st.st_uid - base : st.st_uid);
+  info.setGid(st.st_gid >= base ? st.st_gid - base : st.st_gid);
+  info.setMode(st.st_mode & 07777);
+  info.setSize(static_cast<uint64_t>(st.st_size));
+  info.setModified(st.st_mtim.tv_sec);
+}
+
+outcome<void> read_path(job_context& job, const opened_root& root, const std::string& path) {
+  auto file = open_confined(root.directory.get(), path, O_PATH | O_NOFOLLOW);
+  struct stat st {};
+  if (!file || ::fstat(file.get(), &st) < 0) return fail_errno(errno, "Cannot open " + path);
+  char type = S_ISREG(st.st_mode) ? 'f' : S_ISDIR(st.st_mode) ? 'd' : S_ISLNK(st.st_mode) ? 'l' : 0;
+  if (type == 0) return fail(fault::unsupported, "Neither a file, a directory nor a symbolic link: " + path);
+  std::string target;
+  std::vector<std::string> names;
+  unique_fd content;
+  if (type == 'l') {
+    char buffer[PATH_MAX];
+    auto n = ::readlinkat(file.get(), "", buffer, sizeof buffer);
+    if (n < 0) return fail_errno(errno, "Cannot read the link " + path);
+    target = absolute_target(path, std::string{buffer, static_cast<size_t>(n)});
+  } else {
+    content = reopen(root.proc.get(), file.get(), O_RDONLY | (type == 'd' ? O_DIRECTORY : 0));
+    if (!content) return fail_errno(errno, "Cannot open " + path);
+  }
+  if (type == 'd') {
+    auto listed = list_entries(content.release(), path);
+    if (!listed) return tl::unexpected{listed.error()};
+    names = std::move(*listed);
+  }
+  auto told = answer::make([&](schema::HelperAnswer::Builder a) {
+    auto info = a.initFile();
+    fill(info, type, st, root.base);
+    info.setTarget(target);
+    troupe::fill(info.initEntries(static_cast<unsigned>(names.size())), names);
+  });
+  if (content) return send_message(job.socket, told, std::array{content.get()});
+  return send_message(job.socket, told);
+}
+
+/// Owner and mode of something that was just made; without the caller's wish it is root's.
+outcome<void> dress(const opened_root& root, int fd, schema::FileJob::Write::Reader how, const std::string& path) {
+  auto id = [&](int64_t wanted) { return static_cast<uint32_t>(std::max<int64_t>(wanted, 0)) + root.base; };
+  if (::fchownat(fd, "", id(how.getUid()), id(how.getGid()), AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+    return fail_errno(errno, "Cannot set the owner of " + path);
+  // A change of owner clears the set-id bits, so the mode comes after it. There is no chmod of O_PATH descriptors.
+  if (how.getMode() < 0 || how.getType() == 'l') return {};
+  auto name = std::to_string(fd);
+  if (::fchmodat(root.proc.get(), name.c_str(), static_cast<mode_t>(how.getMode()) & 07777, 0) < 0)
+    return fail_errno(errno, "Cannot set the mode of " + path);
+  return {};
+}
+
+outcome<unique_fd> write_regular(const opened_root& root, const std::string& path, schema::FileJob::Write::Reader how) {
+  int flags = O_WRONLY | (how.getAppend() ? O_APPEND : 0);
+  if (auto there = open_confined(root.directory.get(), path, O_PATH)) {
+    struct stat st {};
+    if (::fstat(there.get(), &st) < 0 || !S_ISREG(st.st_mode))
+      return fail(fault::invalid, "Not a regular file: " + path);
+    auto fd = reopen(root.proc.get(), there.get(), flags | (how.getAppend() ? 0 : O_TRUNC));
+    if (!fd) return fail_errno(errno, "Cannot open " + path);
+    return fd;
+  }
+  auto fd = open_confined(root.directory.get(), path, static_cast<uint64_t>(flags) | O_CREAT | O_NONBLOCK, 0644);
+  struct stat st {};
+  if (!fd || ::fstat(fd.get(), &st) < 0) return fail_errno(errno, "Cannot create " + path);
+  if (!S_ISREG(st.st_mode)) return fail(fault::invalid, "Not a regular file: " + path);
+  if (auto dressed = dress(root, fd.get(), how, path); !dressed) return tl::unexpected{dressed.error()};
+  return fd;
+}
+
+outcome<void> make_other(const opened_root& root, const std::string& path, schema::FileJob::Write::Reader how) {
+  if (how.getType() == 'd' && path.find_first_not_of('/') == std::string::npos) return {};
+  auto parts = split(path);
+  if (!parts) return tl::unexpected{parts.error()};
+  auto parent = open_confined(root.directory.get(), parts->parent, O_PATH | O_DIRECTORY);
+  if (!parent) return fail_errno(errno, "Cannot open the directory " + parts->parent);
+  const char* name = parts->name.c_str();
+  int made = how.getType() == 'd' ? ::mkdirat(parent.get(), name, 0755)
+                                  : ::symlinkat(text(how.getTarget()).c_str(), parent.get(), name);
+  if (made < 0 && errno == EEXIST) {
+    if (how.getType() == 'd' && open_confined(root.directory.get(), path, O_PATH | O_DIRECTORY)) return {};
+    return fail(fault::already_exists, "There is already something else at " + path);
+  }
+  if (made < 0) return fail_errno(errno, "Cannot create " + path);
+  unique_fd fd{::openat(parent.get(), name, O_PATH | O_NOFOLLOW | O_CLOEXEC)};
+  if (!fd) return fail_errno(errno, "Cannot open " + path);
+  return dress(root, fd.get(), how, path);
+}
+
+outcome<void> write_path(job_context& job, const opened_root& root, const std::string& path,
+                         schema::FileJob::Write::Reader how) {
+  if (how.getType() == 'f') {
+    auto fd = write_regular(root, path, how);
+    if (!fd) return tl::unexpected{fd.error()};
+    return send_message(job.socket, done_answer(), std::array{fd->get()});
+  }
+  if (how.getType() != 'd' && how.getType() != 'l')
+    return fail(fault::invalid, "Only files, directories and links can be made");
+  auto made = make_other(root, path, how);
+  return made ? send_message(job.socket, done_answer()) : made;
+}
+
+outcome<void> remove_path(job_context& job, const opened_root& root, const std::string& path) {
+  auto parts = split(path);
+  if (!parts) return tl::unexpected{parts.error()};
+  auto parent = open_confined(root.directory.get(), parts->parent, O_PATH | O_DIRECTORY);
+  if (!parent) return fail_errno(errno, "Cannot open the directory " + parts->parent);
+  int gone = ::unlinkat(parent.get(), parts->name.c_str(), 0);
+  if (gone < 0 && errno == EISDIR) gone = ::unlinkat(parent.get(), parts->name.c_str(), AT_REMOVEDIR);
+  if (gone < 0 && errno == ENOTEMPTY) return fail(fault::invalid, "The directory is not empty: " + path);
+  if (gone < 0) return fail_errno(errno, "Cannot remove " + path);
+  return send_message(job.socket, done_answer());
+}
+
+} // namespace
+
+outcome<void> run_file(job_context& job, schema::FileJob::Reader request) {
+  auto root = open_root(job, request);
+  if (!root) return tl::unexpected{root.error()};
+  auto path = "/" + text(request.getPath());
+  switch (request.which()) {
+    case schema::FileJob::READ:
+      return read_path(job, *root, path);
+    case schema::FileJob::WRITE:
+      return write_path(job, *root, path, request.getWrite());
+    case schema::FileJob::REMOVE:
+      return remove_path(job, *root, path);
+  }
+  return fail(fault::unsupported, "The lxc helper does not know this file job");
+}
+
+} // namespace troupe::lxc

@@ -1,0 +1,92 @@
+#include "backends/instance/lxc/helper/jobs.hpp"
+
+#include "messages/config_map.hpp"
+
+#include <kj/exception.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace troupe::lxc {
+namespace {
+
+outcome<void> dispatch(job_context& job, schema::HelperJob::Reader request) {
+  switch (request.which()) {
+    case schema::HelperJob::START:
+      return run_start(job, request.getStart());
+    case schema::HelperJob::FIND:
+      return run_find(job);
+    case schema::HelperJob::AWAIT_REBOOT:
+      return run_await_reboot(job);
+    case schema::HelperJob::FREEZE:
+      return run_freeze(job, true);
+    case schema::HelperJob::UNFREEZE:
+      return run_freeze(job, false);
+    case schema::HelperJob::CONSOLE_LOG:
+      return run_console_log(job, request.getConsoleLog());
+    case schema::HelperJob::EXEC:
+      return run_exec(job, request.getExec());
+    case schema::HelperJob::FILE:
+      return run_file(job, request.getFile());
+  }
+  return fail(fault::unsupported, "The lxc helper does not know this job; daemon and helper are of different versions");
+}
+
+outcome<void> run(job_context& job, schema::HelperJob::Reader request) {
+  job.key = text(request.getKey());
+  job.lxcpath = text(request.getLxcpath());
+  job.stage = text(request.getStage());
+  // Ends a job that hangs in the kernel or on a stopped monitor; not inherited by what it forks.
+  ::alarm(request.getSeconds());
+  return dispatch(job, request);
+}
+
+} // namespace
+
+answer error_answer(const error& why) {
+  return answer::make([&](schema::HelperAnswer::Builder a) {
+    auto e = a.initError();
+    e.setCode(static_cast<uint16_t>(why.code));
+    e.setMessage(why.message);
+    e.setEntity(why.entity);
+  });
+}
+
+answer done_answer() {
+  return answer::make([](schema::HelperAnswer::Builder a) { a.setDone(); });
+}
+
+outcome<container> open_container(const job_context& job) {
+  container c{lxc_container_new(job.key.c_str(), job.lxcpath.c_str())};
+  if (!c) return fail(fault::backend_failed, "liblxc gives no handle for " + job.key);
+  c->clear_config(c.get());
+  return c;
+}
+
+std::string liblxc_version() { return lxc_get_version(); }
+
+void warm_up(const char* lxcpath) {
+  container c{lxc_container_new("warm-up", lxcpath)};
+  if (!c) return;
+  c->clear_config(c.get());
+  c->set_config_item(c.get(), "lxc.uts.name", "warm-up");
+  c->init_pid(c.get());
+  done_answer();
+}
+
+int run_job(int socket) {
+  job_context job;
+  job.socket = socket;
+  auto request = receive_frame(socket);
+  if (!request) return 1;
+  job.fds = std::move(request->fds);
+  outcome<void> done;
+  try {
+    done = message<schema::HelperJob>::from_bytes(request->bytes).read([&](auto r) { return run(job, r); });
+  } catch (const kj::Exception& e) {
+    done = fail(fault::internal, std::string{"The lxc helper cannot read its request: "} + e.getDescription().cStr());
+  }
+  if (!done) return send_message(socket, error_answer(done.error())) ? 1 : 2;
+  return 0;
+}
+
+} // namespace troupe::lxc

@@ -1,0 +1,35 @@
+#pragma once
+
+#include "messages/error.hpp"
+#include "messages/helper.capnp.h"
+#include "messages/unique_fd.hpp"
+
+#include <string>
+#include <sys/types.h>
+
+namespace troupe::lxc {
+
+/// An instance's root file system as this process sees it.
+struct root_view {
+  std::string path;     // the directory that is "/" inside
+  bool map_ids = false; // liblxc shall mount it with the container's id map
+  uid_t owner = 0;      // the id that is the guest's root in this view
+};
+
+/// Acts on files as `owner` (and its group), with all capabilities, until the end of the scope.
+class file_identity {
+public:
+  explicit file_identity(uid_t owner);
+  ~file_identity();
+  file_identity(const file_identity&) = delete;
+  file_identity& operator=(const file_identity&) = delete;
+};
+
+/// For a boot. An overlay is mounted in a mount namespace of this process, so it vanishes with the monitor that is
+/// forked from it. `unsupported` when the kernel cannot map ids of overlay layers.
+outcome<root_view> assemble_for_boot(const std::string& stage, schema::RootView::Reader root);
+
+/// For file access while the instance is down: ids are the guest's own. `writable` false leaves the layers untouched.
+outcome<root_view> assemble_for_files(const std::string& stage, schema::RootView::Reader root, bool writable);
+
+} // namespace troupe::lxc

@@ -1,0 +1,238 @@
+#include "backends/instance/lxc/lxc_driver.hpp"
+
+#include "backends/instance/lxc/cgroup_tree.hpp"
+#include "backends/instance/lxc/lxc_config.hpp"
+#include "backends/instance/lxc/lxc_exec.hpp"
+#include "backends/instance/lxc/lxc_requests.hpp"
+#include "backends/instance/lxc/proc_facts.hpp"
+#include "backends/instance/lxc/zygote.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace troupe {
+namespace lxc {
+namespace {
+
+void make_directory(const std::string& path) {
+  for (size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1))
+    ::mkdir(path.substr(0, at).c_str(), 0711);
+  ::mkdir(path.c_str(), 0711);
+}
+
+outcome<void> replace_file(const std::string& path, const std::string& content) {
+  auto fresh = path + ".new";
+  unique_fd fd{::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600)};
+  if (!fd || ::write(fd.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size()) ||
+      ::rename(fresh.c_str(), path.c_str()) < 0)
+    return fail_errno(errno, "Cannot write " + path);
+  return {};
+}
+
+/// init understands one of two requests: systemd handles SIGRTMIN+3 (and therefore blocks it to read it from a
+/// signalfd), the others SIGPWR.
+int stop_signal(pid_t leader) {
+  auto blocked = read_status(leader, "SigBlk");
+  auto mask = blocked.empty() ? 0 : std::strtoull(blocked.c_str(), nullptr, 16);
+  int halt = SIGRTMIN + 3;
+  return (mask >> (halt - 1)) & 1 ? halt : SIGPWR;
+}
+
+outcome<void> signal_process(pid_t pid, int number) {
+  if (pid <= 0) return fail(fault::internal, "There is no process to signal");
+  unique_fd fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+  if (!fd && errno == ESRCH) return {};
+  if (!fd) return fail_errno(errno, "Cannot open the instance's init");
+  // Only the first process of a pid namespace can be an instance's init.
+  if (auto pids = read_status(pid, "NSpid"); !pids.ends_with("\t1")) return {};
+  if (::syscall(SYS_pidfd_send_signal, fd.get(), number, nullptr, 0) < 0 && errno != ESRCH)
+    return fail_errno(errno, "Cannot signal the instance's init");
+  return {};
+}
+
+class driver final : public instance_driver {
+public:
+  explicit driver(lxc_place place)
+      : place_{std::move(place)}, host_{read_host()}, cgroups_{place_.cgroup_prefix}, zygote_{place_.program,
+                                                                                              place_.lxcpath} {
+    make_directory(stage());
+    ::chmod(stage().c_str(), 0755);
+    host_.cgroup_prefix = place_.cgroup_prefix;
+    host_.seccomp_deny = place_.lxcpath + "/seccomp";
+    host_.seccomp_deny_nesting = place_.lxcpath + "/seccomp-nesting";
+    policies_ = replace_file(host_.seccomp_deny, seccomp_policy(false)).and_then([&] {
+      return replace_file(host_.seccomp_deny_nesting, seccomp_policy(true));
+    });
+  }
+
+  std::string version() const override { return TROUPE_LIBLXC_VERSION; }
+
+  outcome<boot_result> start(const boot_plan& plan) override {
+    if (!policies_) return tl::unexpected{policies_.error()};
+    auto settings = make_settings(plan, host_);
+    if (!settings) return tl::unexpected{settings.error()};
+    auto reply = zygote_.run(start_request(job(plan.key, 0), plan, *settings, place_.cgroup_prefix));
+    if (!reply) return tl::unexpected{reply.error()};
+    auto found = read_found(*reply);
+    if (!found || !*found || reply->fds.size() != 2) return fail(fault::internal, "The lxc helper gave a wrong answer");
+    return boot_result{(*found)->leader, (*found)->monitor, (*found)->monitor_start, std::move(reply->fds[0]),
+                       std::move(reply->fds[1])};
+  }
+
+  outcome<std::optional<instance_found>> find(const std::string& key) override {
+    return ask(key, find_request(job(key, short_job)));
+  }
+  outcome<std::optional<instance_found>> await_reboot(const std::string& key) override {
+    return ask(key, await_reboot_request(job(key, 0)));
+  }
+
+  outcome<void> request_stop(pid_t leader) override { return signal_process(leader, stop_signal(leader)); }
+
+  outcome<void> kill(const std::string& key, pid_t leader) override {
+    auto killed = signal_process(leader, SIGKILL);
+    // The v1 freezer keeps even a killed task; in cgroup v2 a frozen one dies at once.
+    if (auto state = cgroups_.read(key, "freezer", "freezer.state"); state && !state->starts_with("THAWED"))
+      cgroups_.write(key, "freezer", "freezer.state", "THAWED");
+    return killed;
+  }
+
+  outcome<void> freeze(const std::string& key) override { return set_frozen(key, true); }
+  outcome<void> unfreeze(const std::string& key) override { return set_frozen(key, false); }
+
+  outcome<std::unique_ptr<exec_session>> exec(const std::string& key, pid_t, exec_plan plan) override {
+    auto request = exec_request(job(key, 0), plan);
+    std::array fds{plan.stdio[0].get(), plan.stdio[1].get(), plan.stdio[2].get()};
+    auto reply = plan.interactive ? zygote_.run(request) : zygote_.run(request, fds);
+    if (!reply) return tl::unexpected{reply.error()};
+    if (plan.interactive && reply->fds.size() != 1) return fail(fault::internal, "The lxc helper gave no terminal");
+    auto pty = plan.interactive ? std::move(reply->fds[0]) : unique_fd{};
+    return std::make_unique<lxc_exec>(std::move(reply->socket), std::move(pty));
+  }
+
+  outcome<std::string> console_log(const std::string& key, bool clear) override {
+    auto reply = zygote_.run(console_request(job(key, short_job), clear), {}, true);
+    if (!reply) return tl::unexpected{reply.error()};
+    return read_log(*reply);
+  }
+
+  outcome<file_info> read_file(const file_root& root, const std::string& path) override {
+    auto reply = zygote_.run(read_request(job("files", file_job), root, path), {}, true);
+    if (!reply) return tl::unexpected{reply.error()};
+    return troupe::lxc::read_info(*reply);
+  }
+  outcome<unique_fd> write_file(const file_root& root, const std::string& path, const file_write& how) override {
+    auto reply = zygote_.run(write_request(job("files", file_job), root, path, how));
+    if (!reply) return tl::unexpected{reply.error()};
+    return reply->fds.empty() ? unique_fd{} : std::move(reply->fds[0]);
+  }
+  outcome<void> remove_file(const file_root& root, const std::string& path) override {
+    auto reply = zygote_.run(remove_request(job("files", file_job), root, path));
+    return reply ? outcome<void>{} : tl::unexpected{reply.error()};
+  }
+
+  usage measure(const std::string& key, pid_t) override;
+
+  void sweep(const std::string& key) override {
+    cgroups_.remove(key);
+    cgroups_.remove_all();
+  }
+
+private:
+  static constexpr uint32_t short_job = 30, file_job = 60; // seconds
+  static constexpr int freeze_wait_ms = 10000;
+
+  std::string stage() const { return place_.lxcpath + "/.stage"; }
+  job_address job(const std::string& key, uint32_t seconds) const { return {key, place_.lxcpath, stage(), seconds}; }
+
+  outcome<std::optional<instance_found>> ask(const std::string& key, const job_request& request) {
+    auto reply = zygote_.run(request, {}, true);
+    if (!reply) return tl::unexpected{reply.error()};
+    auto found = read_found(*reply);
+    if (found && *found) (*found)->frozen = cgroups_.frozen(key);
+    return found;
+  }
+
+  outcome<void> set_frozen(const std::string& key, bool frozen);
+
+  const lxc_place place_;
+  host_facts host_;
+  cgroup_tree cgroups_;
+  outcome<void> policies_;
+  zygote zygote_;
+};
+
+/// cgroup.events is a pollable file: the wait ends with the change, not with a look at the clock.
+outcome<void> driver::set_frozen(const std::string& key, bool frozen) {
+  auto group = cgroups_.path(key, "");
+  unique_fd events{group.empty() ? -1 : ::open((group + "/cgroup.events").c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!events) {
+    auto reply = zygote_.run(freeze_request(job(key, short_job), frozen), {}, true);
+    return reply ? outcome<void>{} : tl::unexpected{reply.error()};
+  }
+  if (!cgroups_.write(key, "", "cgroup.freeze", frozen ? "1" : "0"))
+    return fail_errno(errno, frozen ? "Cannot freeze the instance" : "Cannot thaw the instance");
+  for (;;) {
+    char text[256] = {};
+    if (::pread(events.get(), text, sizeof text - 1, 0) < 0)
+      return fail(fault::wrong_state, "The instance is not running");
+    std::string_view now{text};
+    if ((now.find("frozen 1") != now.npos) == frozen) return {};
+    if (now.find("populated 0") != now.npos) return fail(fault::wrong_state, "The instance is not running");
+    pollfd change{events.get(), POLLPRI, 0};
+    if (int n = ::poll(&change, 1, freeze_wait_ms); n == 0) {
+      cgroups_.write(key, "", "cgroup.freeze", "0");
+      return fail(fault::timed_out, "The instance cannot be frozen: a process hangs in the kernel");
+    }
+  }
+}
+
+int64_t number_or(const std::optional<std::string>& text, int64_t fallback) {
+  return text ? std::strtoll(text->c_str(), nullptr, 10) : fallback;
+}
+
+/// The value behind `name` in a file of "name value" lines.
+int64_t field(const std::optional<std::string>& text, const char* name) {
+  auto at = text ? text->find(name) : std::string::npos;
+  return at == std::string::npos ? 0 : std::strtoll(text->c_str() + at + std::strlen(name), nullptr, 10);
+}
+
+instance_driver::usage driver::measure(const std::string& key, pid_t) {
+  usage u;
+  if (host_.unified_cgroups) {
+    u.processes = number_or(cgroups_.read(key, "", "pids.current"), -1);
+    u.cpu_ns = field(cgroups_.read(key, "", "cpu.stat"), "usage_usec ") * 1000;
+    u.memory = number_or(cgroups_.read(key, "", "memory.current"), 0);
+    u.memory_peak = number_or(cgroups_.read(key, "", "memory.peak"), 0);
+    u.swap = number_or(cgroups_.read(key, "", "memory.swap.current"), 0);
+    u.swap_peak = number_or(cgroups_.read(key, "", "memory.swap.peak"), 0);
+    return u;
+  }
+  u.processes = number_or(cgroups_.read(key, "pids", "pids.current"), -1);
+  u.cpu_ns = number_or(cgroups_.read(key, "cpuacct", "cpuacct.usage"), 0);
+  u.memory = number_or(cgroups_.read(key, "memory", "memory.usage_in_bytes"), 0);
+  u.memory_peak = number_or(cgroups_.read(key, "memory", "memory.max_usage_in_bytes"), 0);
+  // memsw counts memory and swap together; without swap accounting the files do not exist.
+  auto both = number_or(cgroups_.read(key, "memory", "memory.memsw.usage_in_bytes"), 0);
+  auto peak = number_or(cgroups_.read(key, "memory", "memory.memsw.max_usage_in_bytes"), 0);
+  u.swap = std::max<int64_t>(both - u.memory, 0);
+  u.swap_peak = std::max<int64_t>(peak - u.memory_peak, 0);
+  return u;
+}
+
+} // namespace
+} // namespace lxc
+
+std::unique_ptr<instance_driver> make_lxc_driver(lxc_place place) {
+  return std::make_unique<lxc::driver>(std::move(place));
+}
+
+} // namespace troupe

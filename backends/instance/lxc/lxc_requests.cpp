@@ -1,0 +1,152 @@
+#include "backends/instance/lxc/lxc_requests.hpp"
+
+namespace troupe::lxc {
+namespace {
+
+template <class Fill>
+job_request make(const job_address& job, Fill&& fill_body) {
+  return job_request::make([&](schema::HelperJob::Builder request) {
+    request.setKey(job.key);
+    request.setLxcpath(job.lxcpath);
+    request.setStage(job.stage);
+    request.setSeconds(job.seconds);
+    fill_body(request);
+  });
+}
+
+void fill_root(schema::RootView::Builder to, const root_mount& root, const id_range& ids) {
+  to.setPath(root.path);
+  to.setLower(root.lower);
+  to.setUpper(root.upper);
+  to.setWork(root.work);
+  to.setShifted(root.shifted_on_disk);
+  to.setHostId(ids.host);
+  to.setIdCount(ids.size);
+}
+
+template <class Fill>
+job_request make_file(const job_address& job, const file_root& root, const std::string& path, Fill&& fill_body) {
+  return make(job, [&](auto request) {
+    auto file = request.initFile();
+    file.setLeader(root.leader);
+    fill_root(file.initRoot(), root.root, root.ids);
+    file.setPath(path);
+    fill_body(file);
+  });
+}
+
+capnp::Data::Reader as_data(const std::string& text) {
+  return {reinterpret_cast<const kj::byte*>(text.data()), text.size()};
+}
+
+} // namespace
+
+job_request start_request(const job_address& job, const boot_plan& plan, const settings& config,
+                          const std::string& cgroup_prefix) {
+  return make(job, [&](auto request) {
+    auto start = request.initStart();
+    fill_root(start.initRoot(), plan.root, plan.ids);
+    auto items = start.initSettings(static_cast<unsigned>(config.size()));
+    for (unsigned i = 0; i < config.size(); ++i) {
+      items[i].setKey(config[i].first);
+      items[i].setValue(config[i].second);
+    }
+    auto files = start.initFiles(static_cast<unsigned>(plan.files.size()));
+    for (unsigned i = 0; i < plan.files.size(); ++i) {
+      files[i].setPath(plan.files[i].path);
+      files[i].setContent(as_data(plan.files[i].content));
+      files[i].setCreateOnly(plan.files[i].create_only);
+    }
+    start.setLogFile(plan.log_dir + "/lxc.log");
+    start.setPrefix(cgroup_prefix);
+  });
+}
+
+job_request find_request(const job_address& job) {
+  return make(job, [](auto request) { request.setFind(); });
+}
+job_request await_reboot_request(const job_address& job) {
+  return make(job, [](auto request) { request.setAwaitReboot(); });
+}
+job_request freeze_request(const job_address& job, bool freeze) {
+  return make(job, [&](auto request) {
+    if (freeze)
+      request.setFreeze();
+    else
+      request.setUnfreeze();
+  });
+}
+job_request console_request(const job_address& job, bool clear) {
+  return make(job, [&](auto request) { request.setConsoleLog(clear); });
+}
+
+job_request exec_request(const job_address& job, const exec_plan& plan) {
+  return make(job, [&](auto request) {
+    auto exec = request.initExec();
+    fill(exec.initCommand(static_cast<unsigned>(plan.command.size())), plan.command);
+    fill(exec.initEnvironment(static_cast<unsigned>(plan.environment.size())), plan.environment);
+    exec.setUid(plan.uid);
+    exec.setGid(plan.gid);
+    exec.setCwd(plan.cwd);
+    exec.setInteractive(plan.interactive);
+    exec.setWidth(plan.width);
+    exec.setHeight(plan.height);
+  });
+}
+
+job_request read_request(const job_address& job, const file_root& root, const std::string& path) {
+  return make_file(job, root, path, [](auto file) { file.setRead(); });
+}
+job_request remove_request(const job_address& job, const file_root& root, const std::string& path) {
+  return make_file(job, root, path, [](auto file) { file.setRemove(); });
+}
+job_request write_request(const job_address& job, const file_root& root, const std::string& path,
+                          const file_write& how) {
+  return make_file(job, root, path, [&](auto file) {
+    auto write = file.initWrite();
+    auto given = [](const std::optional<uint32_t>& value) { return value ? static_cast<int64_t>(*value) : -1; };
+    write.setType(static_cast<uint8_t>(how.type));
+    write.setAppend(how.append);
+    write.setUid(given(how.uid));
+    write.setGid(given(how.gid));
+    write.setMode(given(how.mode));
+    write.setTarget(how.target);
+  });
+}
+
+outcome<std::optional<instance_found>> read_found(const job_reply& reply) {
+  return reply.answer.read([](auto a) -> outcome<std::optional<instance_found>> {
+    if (!a.isFound()) return fail(fault::internal, "The lxc helper gave a wrong answer");
+    auto f = a.getFound();
+    if (f.getLeader() <= 0) return std::nullopt;
+    return instance_found{f.getLeader(), f.getMonitor(), f.getMonitorStart(), false};
+  });
+}
+
+outcome<std::string> read_log(const job_reply& reply) {
+  return reply.answer.read([](auto a) -> outcome<std::string> {
+    if (!a.isLog()) return fail(fault::internal, "The lxc helper gave a wrong answer");
+    auto data = a.getLog();
+    return std::string{reinterpret_cast<const char*>(data.begin()), data.size()};
+  });
+}
+
+outcome<file_info> read_info(job_reply& reply) {
+  return reply.answer.read([&](auto a) -> outcome<file_info> {
+    if (!a.isFile()) return fail(fault::internal, "The lxc helper gave a wrong answer");
+    auto f = a.getFile();
+    file_info info;
+    info.type = static_cast<char>(f.getType());
+    info.uid = f.getUid();
+    info.gid = f.getGid();
+    info.mode = f.getMode();
+    info.size = f.getSize();
+    info.modified = f.getModified();
+    info.target = text(f.getTarget());
+    info.entries = to_vector(f.getEntries());
+    if (!reply.fds.empty()) info.content = std::move(reply.fds[0]);
+    return info;
+  });
+}
+
+} // namespace troupe::lxc

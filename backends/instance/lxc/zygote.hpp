@@ -1,0 +1,55 @@
+#pragma once
+
+#include "backends/instance/lxc/frame.hpp"
+#include "messages/error.hpp"
+#include "messages/helper.capnp.h"
+#include "messages/unique_fd.hpp"
+
+#include <mutex>
+#include <span>
+#include <string>
+
+namespace troupe::lxc {
+
+using job_request = message<schema::HelperJob>;
+using job_answer = message<schema::HelperAnswer>;
+
+/// A job's first answer and the socket on which more may come.
+struct job_reply {
+  job_answer answer;
+  std::vector<unique_fd> fds;
+  unique_fd socket;
+};
+
+/// The process that forks a child for every job; started at the first job and again when it has died. Thread-safe: jobs
+/// run in parallel, only the hand-over is serialised. Destroying it ends the process, not the jobs and monitors.
+class zygote {
+public:
+  zygote(std::string program, std::string lxcpath);
+  ~zygote();
+  zygote(const zygote&) = delete;
+  zygote& operator=(const zygote&) = delete;
+
+  /// Runs one job up to its first answer. An `error` answer becomes the error. A job that dies without an answer gives
+  /// backend_failed; with `repeatable` it is tried once more if the zygote itself has died.
+  outcome<job_reply> run(const job_request& request, std::span<const int> fds = {}, bool repeatable = false);
+
+  /// The process at this moment, 0 when none was started.
+  pid_t pid() const;
+
+private:
+  outcome<void> start_locked();
+  void forget_locked();
+  outcome<unique_fd> submit();
+  bool died();
+
+  const std::string program_, lxcpath_;
+  mutable std::mutex lock_;
+  unique_fd socket_;
+  pid_t pid_ = 0;
+};
+
+/// The next frame of a job as an answer; an `error` answer becomes the error.
+outcome<job_reply> next_answer(int socket);
+
+} // namespace troupe::lxc

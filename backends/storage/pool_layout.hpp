@@ -1,0 +1,67 @@
+#pragma once
+
+#include "backends/storage/storage_driver.hpp"
+#include "messages/error.hpp"
+#include "messages/unique_fd.hpp"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe {
+
+/// A place in .incomplete where a volume is made before it is published; unpublished, it is a leftover for the sweep.
+struct staged_volume {
+  unique_fd claim;  // a shared lock that keeps the sweep away; the kernel drops it if we die
+  std::string path; // nothing is there yet
+};
+
+/// The directories of one pool: POOL/{containers,images,custom}/NAME and, 0700, .trash, .incomplete and .sealed.
+/// A volume becomes visible and disappears by one rename, so that what is visible is complete after any crash.
+/// Stateless but for its names; every call may come from any thread, and from a second object on the same pool.
+class pool_layout {
+public:
+  pool_layout(std::string pool, std::string directory);
+
+  const std::string& directory() const noexcept { return directory_; }
+  /// Makes what is missing. Fails with `in_use` where the directory holds something that is not ours.
+  outcome<void> make() const;
+  /// Undoes `make`: `in_use` while a volume is left. The trash must be empty. Leaves a foreign directory untouched.
+  outcome<void> unmake() const;
+  /// `wrong_state` unless `make` was done here: the disk may not be mounted.
+  outcome<void> require_made() const;
+
+  /// `invalid` unless kind and name are one safe path component each.
+  outcome<void> check(const volume_id& id) const;
+  std::string path(const volume_id& id) const;
+  /// Checks the name and that the pool is there: whether the volume exists.
+  outcome<bool> exists(const volume_id& id) const;
+  outcome<std::vector<volume_id>> list() const;
+  outcome<pool_space> space() const;
+
+  outcome<staged_volume> stage() const;
+  /// One rename. A volume that exists already stays; ours then goes to the trash.
+  outcome<void> publish(staged_volume staged, const volume_id& id) const;
+  outcome<void> rename(const volume_id& from, const volume_id& to) const;
+  /// One rename into the trash; succeeds where nothing is.
+  outcome<void> discard(const volume_id& id) const;
+  /// Moves what a crash left in .incomplete to the trash, unless somebody is making a volume just now.
+  outcome<void> sweep() const;
+  std::string trash() const { return directory_ + "/.trash"; }
+  outcome<std::vector<std::string>> trash_entries() const;
+
+  /// Cloning from an image volume holds it shared (waiting for a few system calls at most), destroying it exclusive
+  /// (`in_use` while it is being cloned). `not_found` where it is gone by then.
+  outcome<unique_fd> lock_image(const volume_id& id, bool exclusive) const;
+  std::string seal_mark(const volume_id& id) const { return directory_ + "/.sealed/" + id.name; }
+
+private:
+  std::string pool_;
+  std::string directory_;
+};
+
+/// Names in a directory without "." and ".."; `not_found` where it is missing.
+outcome<std::vector<std::string>> read_names(const std::string& directory);
+outcome<unique_fd> open_directory(const std::string& path);
+
+} // namespace troupe

@@ -1,0 +1,78 @@
+#include "backends/storage/pool_volumes.hpp"
+
+#include "backends/storage/mounts.hpp"
+#include "backends/storage/tree.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace troupe {
+
+outcome<void> check_empty_source(const std::string& source, const pool_place& place) {
+  auto names = read_names(source);
+  if (!names) return fail(fault::invalid, "The source " + source + " is not a directory that can be used");
+  if (is_same_file(source, place.directory))
+    return fail(fault::invalid, "The source " + source + " is the place where the pool is mounted");
+  bool empty = std::all_of(names->begin(), names->end(), [](const std::string& name) { return name == "lost+found"; });
+  return empty ? outcome<void>{} : fail(fault::invalid, "The source " + source + " is not empty");
+}
+
+outcome<void> make_pool_directory(const std::string& directory) {
+  if (mkdir(directory.c_str(), 0711) == 0)
+    return chmod(directory.c_str(), 0711) == 0 ? outcome<void>{}
+                                               : fail_errno(errno, "Cannot set the mode of " + directory);
+  if (errno != EEXIST) return fail_errno(errno, "Cannot make " + directory);
+  return {};
+}
+
+outcome<void> remove_pool_directory(const std::string& directory) {
+  if (rmdir(directory.c_str()) != 0 && errno != ENOENT) return fail_errno(errno, "Cannot remove " + directory);
+  return {};
+}
+
+outcome<void> make_rootfs(const std::string& volume, const volume_id& id) {
+  if (id.kind == "custom") return {};
+  auto rootfs = volume + "/rootfs";
+  if (mkdir(rootfs.c_str(), 0755) != 0 || chmod(rootfs.c_str(), 0755) != 0) // whatever the umask says
+    return fail_errno(errno, "Cannot make " + rootfs);
+  return {};
+}
+
+outcome<void> check_sealable(const pool_layout& layout, const volume_id& id) {
+  auto there = layout.exists(id);
+  if (!there) return tl::unexpected{there.error()};
+  if (id.kind != "images") return fail(fault::invalid, "Only an image volume can be sealed");
+  if (!*there) return fail(fault::not_found, "The storage volume " + layout.path(id) + " does not exist");
+  return {};
+}
+
+outcome<void> sync_volume(const std::string& volume) {
+  auto fd = open_directory(volume);
+  if (!fd) return tl::unexpected{fd.error()};
+  if (fchown(fd->get(), 0, 0) != 0 || fchmod(fd->get(), 0700) != 0 || syncfs(fd->get()) != 0)
+    return fail_errno(errno, "Cannot bring the volume " + volume + " to the disk");
+  return {};
+}
+
+outcome<uint64_t> volume_usage(const pool_layout& layout, const volume_id& id) {
+  if (auto there = layout.exists(id); !there) return tl::unexpected{there.error()};
+  auto fd = open_directory(layout.path(id));
+  if (!fd) return tl::unexpected{fd.error()};
+  return tree_usage(fd->get());
+}
+
+outcome<void> empty_pool_trash(const pool_layout& layout) {
+  auto trash = open_directory(layout.trash());
+  if (!trash) return trash.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{trash.error()};
+  if (auto swept = layout.sweep(); !swept) return swept;
+  auto names = layout.trash_entries();
+  if (!names) return tl::unexpected{names.error()};
+  outcome<void> first;
+  for (auto& name : *names)
+    if (auto removed = remove_tree(trash->get(), name); !removed && first) first = removed;
+  return first;
+}
+
+} // namespace troupe

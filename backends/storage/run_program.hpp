@@ -1,0 +1,15 @@
+#pragma once
+
+#include "messages/error.hpp"
+
+#include <string>
+#include <vector>
+
+namespace troupe {
+
+/// Runs a program of btrfs-progs or the like to its end and returns what it wrote to standard output. `arguments[0]` is
+/// looked up in the system's own directories, never in PATH. `backend_failed` carries the last line it complained in.
+/// `kept_open` is inherited: a lock on it lasts until the program ends, even if we die first.
+outcome<std::string> run_program(std::vector<std::string> arguments, int kept_open = -1);
+
+} // namespace troupe

@@ -1,0 +1,138 @@
+#include "gateway/rest/exec_streams.hpp"
+
+#include <csignal>
+#include <fcntl.h>
+#include <nlohmann/json.hpp>
+
+namespace troupe {
+
+exec_streams::exec_streams(rest_request from, std::string operation, std::shared_ptr<exec_plan> plan, bool sockets)
+    : from_{std::move(from)}, operation_{std::move(operation)}, plan_{std::move(plan)}, sockets_{sockets}, interactive_{plan_->interactive} {}
+
+void exec_streams::expect(const std::vector<std::string>& required) { missing_.insert(required.begin(), required.end()); }
+
+void exec_streams::connected(const std::string& name, std::shared_ptr<websocket> socket) {
+  open_[name] = socket;
+  if (name == "control") {
+    std::weak_ptr<exec_streams> weak = shared_from_this();
+    socket->on_message([weak](std::string text, bool) {
+      if (auto self = weak.lock()) self->on_control(text);
+    });
+    socket->on_close([weak] { // a client that vanished takes its command along
+      if (auto self = weak.lock()) self->kill();
+    });
+  }
+  if (missing_.erase(name) && missing_.empty()) start();
+}
+
+void exec_streams::abandoned() { finish(false, {fault::timed_out, "Timed out waiting for websockets to connect"}, -1); }
+
+outcome<void> exec_streams::make_pipes() {
+  if (interactive_) return {};
+  for (int i = 0; i < 3; ++i) {
+    if (!sockets_) {
+      plan_->stdio[i].reset(open("/dev/null", O_RDWR | O_CLOEXEC));
+      continue;
+    }
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno(errno, "Cannot make a pipe");
+    bool input = i == 0;
+    plan_->stdio[i].reset(ends[input ? 0 : 1]);
+    ends_[std::to_string(i)].reset(ends[input ? 1 : 0]);
+  }
+  return {};
+}
+
+void exec_streams::start() {
+  if (auto made = make_pipes(); !made) return finish(false, made.error(), -1);
+  auto self = shared_from_this();
+  auto& io = from_.with().io;
+  ask<exec_session_ptr>(
+    from_, role::instances,
+    [self, &io](const outcome<exec_session_ptr>& session) {
+      io.post([self, session] {
+        if (session) self->started(*session);
+        else self->finish(false, session.error(), -1);
+      });
+    },
+    to_instance{from_.head->project, from_.parameter(0)}, run_exec{from_.head, plan_});
+}
+
+void exec_streams::started(exec_session_ptr session) {
+  auto self = shared_from_this();
+  session_ = std::move(session);
+  auto& io = from_.with().io;
+  using way = fd_pump::direction;
+  auto output = [self](bool from_fd) {
+    if (from_fd) self->output_ended();
+  };
+  if (interactive_ && sockets_) {
+    outputs_ = 1;
+    pumps_.push_back(fd_pump::start(io, unique_fd{fcntl(session_->pty(), F_DUPFD_CLOEXEC, 0)}, open_["0"], way::both, output));
+  } else if (sockets_) {
+    outputs_ = 2;
+    pumps_.push_back(fd_pump::start(io, std::move(ends_["0"]), open_["0"], way::from_socket, [](bool) {}));
+    for (auto name : {"1", "2"}) {
+      if (!open_.count("control")) {
+        std::weak_ptr<exec_streams> weak = self;
+        open_[name]->on_close([weak] {
+          if (auto me = weak.lock()) me->kill();
+        });
+      }
+      pumps_.push_back(fd_pump::start(io, std::move(ends_[name]), open_[name], way::to_socket, output));
+    }
+  }
+  watch_ = io.watch_readable(session_->done_fd(), [self] { self->command_ended(); });
+}
+
+void exec_streams::on_control(const std::string& text) {
+  auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!session_ || !json.is_object()) return;
+  auto command = json.value("command", "");
+  if (command == "signal" && json.contains("signal") && json["signal"].is_number_integer()) {
+    static_cast<void>(session_->signal(json["signal"].get<int>()));
+  } else if (command == "window-resize" && json.contains("args") && json["args"].is_object()) {
+    auto number = [&](const char* key) {
+      auto at = json["args"].find(key);
+      return at != json["args"].end() && at->is_string() ? static_cast<uint16_t>(std::strtoul(at->get_ref<const std::string&>().c_str(), nullptr, 10)) : uint16_t{0};
+    };
+    static_cast<void>(session_->resize(number("width"), number("height")));
+  }
+}
+
+void exec_streams::kill() {
+  if (session_ && !status_) static_cast<void>(session_->signal(SIGKILL));
+}
+
+void exec_streams::command_ended() {
+  watch_.reset();
+  auto result = session_->result();
+  status_ = result ? *result : -1;
+  for (auto& pump : pumps_) pump->drain_and_stop();
+  if (outputs_ == 0) output_ended();
+}
+
+void exec_streams::output_ended() {
+  if (outputs_ > 0) --outputs_;
+  if (outputs_ > 0 || !status_) return;
+  auto status = *status_;
+  if (status == 126) finish(false, {fault::invalid, "Command not executable"}, status);
+  else if (status == 127) finish(false, {fault::invalid, "Command not found"}, status);
+  else if (status < 0) finish(false, {fault::backend_failed, "The command could not be run"}, status);
+  else finish(true, {}, status);
+}
+
+void exec_streams::finish(bool succeeded, error why, int status) {
+  if (std::exchange(finished_, true)) return;
+  watch_.reset();
+  if (auto control = open_.find("control"); control != open_.end()) control->second->close();
+  for (auto& [name, socket] : open_)
+    if (name != "control") socket->close();
+  finish_live end{operation_, succeeded, std::move(why), {{"return", std::to_string(status)}}};
+  caf::anon_send(from_.with().find(role::operations), std::move(end));
+  from_.context.streams.close(operation_);
+  pumps_.clear();
+  open_.clear();
+}
+
+} // namespace troupe

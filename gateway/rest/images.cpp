@@ -1,0 +1,270 @@
+#include "actors/images.hpp"
+#include "gateway/rest/lists.hpp"
+#include "gateway/rest/routes.hpp"
+#include "messages/time.hpp"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <nlohmann/json.hpp>
+#include <sys/stat.h>
+
+namespace troupe {
+namespace {
+
+using alias_record = message<schema::ImageAliasEntry>;
+using image_record = message<schema::ImageSpec>;
+
+std::string alias_json(const alias_record& alias) {
+  std::string out;
+  alias.read([&](auto a) { write_json(out, a); });
+  return out;
+}
+
+using alias_index = std::multimap<std::string, std::pair<std::string, std::string>>; // fingerprint -> name, description
+
+alias_index all_aliases(const snapshot& records) {
+  alias_index out;
+  records.scan(table::aliases, "", [&](std::string_view, std::string_view bytes) {
+    alias_record::from_bytes(bytes).read([&](schema::ImageAliasEntry::Reader a) { out.emplace(text(a.getTarget()), std::pair{text(a.getName()), text(a.getDescription())}); });
+    return true;
+  });
+  return out;
+}
+
+std::string image_json(const image_record& image, const alias_index& aliases) {
+  std::string out = "{";
+  image.read([&](schema::ImageSpec::Reader i) {
+    write_json_fields(out, i);
+    write_json_name(out, "aliases");
+    out += '[';
+    auto [at, end] = aliases.equal_range(text(i.getFingerprint()));
+    for (auto first = at; at != end; ++at) {
+      out += at == first ? "{" : ",{";
+      write_json_name(out, "name");
+      write_json_string(out, at->second.first);
+      write_json_name(out, "description");
+      write_json_string(out, at->second.second);
+      out += '}';
+    }
+    out += ']';
+  });
+  return out + "}";
+}
+
+outcome<std::string> list_images(const rest_request& from) {
+  auto filter = list_filter::parse(from.http->parameter("filter"));
+  if (!filter) return tl::unexpected{filter.error()};
+  auto records = from.with().db.read();
+  auto aliases = all_aliases(records);
+  json_list list;
+  records.scan(table::images, "", [&](std::string_view fingerprint, std::string_view bytes) {
+    auto shown = image_json(image_record::from_bytes(bytes), aliases);
+    if (!filter->matches(shown)) return true;
+    if (from.recursion() == 0) list.url("/1.0/images/", fingerprint);
+    else list.next() += shown;
+    return true;
+  });
+  return std::move(list).take();
+}
+
+std::optional<image_record> find_image(const rest_request& from, const snapshot& records) {
+  auto fingerprint = full_fingerprint(records, from.parameter(0));
+  if (!fingerprint) {
+    reply_error(from, fingerprint.error());
+    return std::nullopt;
+  }
+  return load<schema::ImageSpec>(records, table::images, *fingerprint);
+}
+
+// "a=b&c=d", as X-LXD-properties carries it.
+config_map parse_query(std::string_view query) {
+  auto decode = [](std::string_view in) {
+    std::string out;
+    for (size_t i = 0; i < in.size(); ++i) {
+      if (in[i] == '+') out += ' ';
+      else if (in[i] == '%' && i + 2 < in.size()) {
+        out += static_cast<char>(std::strtoul(std::string{in.substr(i + 1, 2)}.c_str(), nullptr, 16));
+        i += 2;
+      } else out += in[i];
+    }
+    return out;
+  };
+  config_map out;
+  while (!query.empty()) {
+    auto end = std::min(query.find('&'), query.size());
+    auto pair = query.substr(0, end);
+    auto equals = std::min(pair.find('='), pair.size());
+    if (!pair.empty()) out.insert_or_assign(decode(pair.substr(0, equals)), equals < pair.size() ? decode(pair.substr(equals + 1)) : "");
+    query.remove_prefix(std::min(end + 1, query.size()));
+  }
+  return out;
+}
+
+import_image upload_of(const rest_request& from, image_upload files) {
+  import_image out;
+  out.head = from.head;
+  if (auto name = from.http->header("X-LXD-filename"); !name.empty()) files.filename = name;
+  out.upload = std::make_shared<image_upload>(std::move(files));
+  out.is_public = is_true(from.http->header("X-LXD-public"));
+  out.properties = parse_query(from.http->header("X-LXD-properties"));
+  out.expected_fingerprint = from.http->header("X-LXD-fingerprint");
+  return out;
+}
+
+void refuse_json(const rest_request& from, const std::string& text) {
+  auto json = parse_json_text(text);
+  if (!json) return reply_error(from, json.error());
+  auto post = message_from<schema::ImagesPost>(*json);
+  if (!post) return reply_error(from, post.error());
+  auto type = post->read([](schema::ImagesPost::Reader p) { return troupe::text(p.getSource().getType()); });
+  reply_error(from, {fault::unsupported, "Images from source type \"" + type + "\" are not supported yet: import a file"});
+}
+
+std::string read_start(const rest_request& from, size_t most) {
+  std::string out(std::min<uint64_t>(from.http->spool_size, most), '\0');
+  auto got = pread(from.http->spool.get(), out.data(), out.size(), 0);
+  out.resize(got > 0 ? static_cast<size_t>(got) : 0);
+  return out;
+}
+
+uint64_t size_of(const unique_fd& file) {
+  struct stat info {};
+  return fstat(file.get(), &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
+}
+
+void send_export(const rest_request& from, const std::string& fingerprint, std::vector<unique_fd> files) {
+  http_response out;
+  auto meta = from.with().image_files.extension(files[0]);
+  auto name = fingerprint + meta.value_or("");
+  if (files.size() == 1) {
+    auto size = size_of(files[0]);
+    out.headers.emplace_back("Content-Type", "application/octet-stream");
+    out.headers.emplace_back("Content-Disposition", "inline;filename=" + name);
+    out.body.emplace_back(file_range{std::move(files[0]), 0, size});
+    return from.answer.send(std::move(out));
+  }
+  auto boundary = fingerprint.substr(0, 32);
+  auto rootfs_name = fingerprint + from.with().image_files.extension(files[1]).value_or("");
+  auto part = [&](std::string_view field, const std::string& file) {
+    return "--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + std::string{field} + "\"; filename=\"" + file +
+           "\"\r\nContent-Type: application/octet-stream\r\n\r\n";
+  };
+  out.headers.emplace_back("Content-Type", "multipart/form-data; boundary=" + boundary);
+  auto first = size_of(files[0]), second = size_of(files[1]);
+  out.body.emplace_back(part("metadata", "meta-" + name));
+  out.body.emplace_back(file_range{std::move(files[0]), 0, first});
+  out.body.emplace_back("\r\n" + part("rootfs", rootfs_name));
+  out.body.emplace_back(file_range{std::move(files[1]), 0, second});
+  out.body.emplace_back("\r\n--" + boundary + "--\r\n");
+  from.answer.send(std::move(out));
+}
+
+void put_image_with(const rest_request& from, bool patch) {
+  auto body = body_of<schema::ImagePut>(from);
+  if (!body) return reply_error(from, body.error());
+  auto given = given_fields(from);
+  ask_sync(from, role::images, "", update_image{from.parameter(0), {*body, from.head}, from.etag(), patch, given.value_or(std::vector<std::string>{})});
+}
+
+} // namespace
+
+void get_images(const rest_request& from) {
+  reply_from_blocking_thread(from, [from] { return list_images(from); });
+}
+
+void post_images(const rest_request& from) {
+  bool taken = from.with().blocking.submit([from] {
+    auto type = from.http->header("Content-Type");
+    auto start = read_start(from, 1 << 20);
+    if (!type.starts_with("multipart/form-data") && !start.empty() && start.front() == '{') return refuse_json(from, start);
+    if (start.empty()) return reply_error(from, {fault::invalid, "The image is missing"});
+    image_upload files;
+    if (type.starts_with("multipart/form-data")) {
+      auto parts = split_multipart(from.http->spool, type, from.with().dir.spool);
+      if (!parts) return reply_error(from, parts.error());
+      files = std::move(*parts);
+    } else {
+      files.metadata = std::move(from.http->spool);
+    }
+    ask_async(from, role::images, upload_of(from, std::move(files)));
+  });
+  if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
+}
+
+void get_image(const rest_request& from) {
+  auto records = from.with().db.read();
+  if (auto image = find_image(from, records)) reply_sync(from, image_json(*image, all_aliases(records)), etag_of(image->bytes()));
+}
+
+void put_image(const rest_request& from) { put_image_with(from, false); }
+void patch_image(const rest_request& from) { put_image_with(from, true); }
+void delete_image_(const rest_request& from) { ask_async(from, role::images, delete_image{from.head, from.parameter(0)}); }
+
+void export_image(const rest_request& from) {
+  auto records = from.with().db.read();
+  auto image = find_image(from, records);
+  if (!image) return;
+  auto [fingerprint, split] = image->read([](schema::ImageSpec::Reader i) { return std::pair{text(i.getFingerprint()), i.getSplit()}; });
+  bool taken = from.with().blocking.submit([from, fingerprint = fingerprint, split = split] {
+    auto files = from.with().image_files.open(fingerprint, split);
+    if (files) send_export(from, fingerprint, std::move(*files));
+    else reply_error(from, files.error());
+  });
+  if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
+}
+
+void get_aliases(const rest_request& from) {
+  auto records = from.with().db.read();
+  json_list list;
+  records.scan(table::aliases, "", [&](std::string_view name, std::string_view bytes) {
+    if (from.recursion() == 0) list.url("/1.0/images/aliases/", name);
+    else list.next() += alias_json(alias_record::from_bytes(bytes));
+    return true;
+  });
+  reply_sync(from, std::move(list).take());
+}
+
+void get_alias(const rest_request& from) {
+  auto alias = load<schema::ImageAliasEntry>(from.with().db.read(), table::aliases, from.parameter(0));
+  if (!alias) return reply_error(from, {fault::not_found, "Alias not found"});
+  reply_sync(from, alias_json(*alias), etag_of(alias->bytes()));
+}
+
+void post_aliases(const rest_request& from) {
+  auto body = body_of<schema::ImageAliasesPost>(from);
+  if (!body) return reply_error(from, body.error());
+  body->read([&](schema::ImageAliasesPost::Reader post) {
+    change_alias request{change_alias::verb::create, from.head, text(post.getName()), text(post.getTarget()), text(post.getDescription()), {}};
+    ask_sync(from, role::images, "/1.0/images/aliases/" + request.name, request);
+  });
+}
+
+namespace {
+
+void change_alias_with(const rest_request& from, bool patch) {
+  auto body = body_of<schema::ImageAliasPut>(from);
+  auto given = given_fields(from);
+  if (!body || !given) return reply_error(from, body ? given.error() : body.error());
+  auto lacks = [&](std::string_view field) { return patch && std::find(given->begin(), given->end(), field) == given->end(); };
+  body->read([&](schema::ImageAliasPut::Reader put) {
+    ask_sync(from, role::images, "", change_alias{change_alias::verb::update, from.head, from.parameter(0), text(put.getTarget()), text(put.getDescription()), {}, lacks("target"), lacks("description"), from.etag()});
+  });
+}
+
+} // namespace
+
+void put_alias(const rest_request& from) { change_alias_with(from, false); }
+void patch_alias(const rest_request& from) { change_alias_with(from, true); }
+
+void post_alias(const rest_request& from) {
+  auto body = body_of<schema::ImageAliasRename>(from);
+  if (!body) return reply_error(from, body.error());
+  auto to = body->read([](auto post) { return text(post.getName()); });
+  ask_sync(from, role::images, "/1.0/images/aliases/" + to, change_alias{change_alias::verb::rename, from.head, from.parameter(0), {}, {}, to});
+}
+
+void delete_alias(const rest_request& from) {
+  ask_sync(from, role::images, "", change_alias{change_alias::verb::remove, from.head, from.parameter(0)});
+}
+
+} // namespace troupe

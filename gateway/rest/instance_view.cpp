@@ -1,0 +1,120 @@
+#include "gateway/rest/instance_view.hpp"
+
+#include "actors/instance_lifecycle.hpp"
+#include "gateway/rest/lists.hpp"
+#include "messages/json.hpp"
+#include "messages/time.hpp"
+#include "net/links.hpp"
+
+namespace troupe {
+namespace {
+
+void write_devices(std::string& out, const device_map& devices) {
+  write_json_name(out, "expanded_devices");
+  out += '{';
+  for (auto& [name, device] : devices) write_map(out, name, device);
+  out += '}';
+}
+
+void write_status(std::string& out, instance_state state) {
+  auto& words = words_of(state);
+  write_json_name(out, "status");
+  write_json_string(out, words.word);
+  write_json_name(out, "status_code");
+  out += std::to_string(words.code);
+}
+
+void write_fields(std::string& out, const snapshot& records, schema::InstanceSpec::Reader spec, const status_record& status) {
+  write_json_fields(out, spec);
+  status.read([&](schema::InstanceStatus::Reader s) {
+    write_status(out, s.getState());
+    write_json_name(out, "last_used_at");
+    write_json_string(out, to_rfc3339(s.getLastUsedAt()));
+  });
+  auto effective = expand(records, spec);
+  write_map(out, "expanded_config", effective.config);
+  write_devices(out, effective.devices);
+}
+
+void fill_interface(schema::InstanceState::Interface::Builder into, const link_facts& link, const std::string& host_name) {
+  into.setHwaddr(link.hwaddr);
+  into.setHostName(host_name);
+  into.setMtu(link.mtu);
+  into.setState(link.up ? "up" : "down");
+  into.setType(link.type);
+  auto addresses = into.initAddresses(static_cast<unsigned>(link.addresses.size()));
+  for (unsigned i = 0; i < link.addresses.size(); ++i) {
+    addresses[i].setFamily(link.addresses[i].family);
+    addresses[i].setAddress(link.addresses[i].address);
+    addresses[i].setNetmask(link.addresses[i].netmask);
+    addresses[i].setScope(link.addresses[i].scope);
+  }
+  auto counters = into.initCounters();
+  counters.setBytesReceived(link.counters.rx_bytes);
+  counters.setBytesSent(link.counters.tx_bytes);
+  counters.setPacketsReceived(link.counters.rx_packets);
+  counters.setPacketsSent(link.counters.tx_packets);
+  counters.setErrorsReceived(link.counters.rx_errors);
+  counters.setErrorsSent(link.counters.tx_errors);
+  counters.setPacketsDroppedInbound(link.counters.rx_dropped);
+  counters.setPacketsDroppedOutbound(link.counters.tx_dropped);
+}
+
+// The host's end of each card is found by the MAC that the records gave it.
+std::string host_name_of(const expansion& effective, const std::string& hwaddr) {
+  for (auto& [device, config] : effective.devices) {
+    if (get(config, "type") != "nic") continue;
+    auto prefix = "volatile." + device;
+    auto mac = get(config, "hwaddr", get(effective.config, prefix + ".hwaddr"));
+    if (mac == hwaddr) return std::string{get(config, "host_name", get(effective.config, prefix + ".host_name"))};
+  }
+  return {};
+}
+
+} // namespace
+
+void write_instance(std::string& out, const snapshot& records, schema::InstanceSpec::Reader spec, const status_record& status) {
+  out += '{';
+  write_fields(out, records, spec, status);
+  out += '}';
+}
+
+message<schema::InstanceState> measure_state(services& with, const snapshot& records, schema::InstanceSpec::Reader spec,
+                                             const status_record& status) {
+  auto [state, leader] = status.read([](schema::InstanceStatus::Reader s) { return std::pair{s.getState(), s.getLeader()}; });
+  return message<schema::InstanceState>::make([&, state = state, leader = leader](schema::InstanceState::Builder out) {
+    auto& words = words_of(state);
+    out.setStatus(std::string{words.word});
+    out.setStatusCode(words.code);
+    out.initDisk(0);
+    if (leader <= 0) return;
+    auto used = with.containers.measure(instance_key(view(spec.getProject()), view(spec.getName())), leader);
+    out.setPid(leader);
+    out.setProcesses(used.processes);
+    out.initCpu().setUsage(used.cpu_ns);
+    auto memory = out.initMemory();
+    memory.setUsage(used.memory);
+    memory.setUsagePeak(used.memory_peak);
+    memory.setSwapUsage(used.swap);
+    memory.setSwapUsagePeak(used.swap_peak);
+    auto links = list_links_of(leader);
+    if (!links) return;
+    auto effective = expand(records, spec);
+    auto list = out.initNetwork(static_cast<unsigned>(links->size()));
+    for (unsigned i = 0; i < links->size(); ++i) {
+      list[i].setName((*links)[i].name);
+      fill_interface(list[i].initValue(), (*links)[i], host_name_of(effective, (*links)[i].hwaddr));
+    }
+  });
+}
+
+void write_instance_full(std::string& out, services& with, const snapshot& records, schema::InstanceSpec::Reader spec,
+                         const status_record& status) {
+  out += '{';
+  write_fields(out, records, spec, status);
+  out += R"(,"backups":[],"snapshots":[],"state":)";
+  measure_state(with, records, spec, status).read([&](auto state) { write_json(out, state); });
+  out += '}';
+}
+
+} // namespace troupe

@@ -1,0 +1,84 @@
+#include "gateway/rest/live_streams.hpp"
+
+#include <algorithm>
+#include <openssl/crypto.h>
+
+namespace troupe {
+
+namespace {
+constexpr std::chrono::milliseconds connect_timeout{5000};
+}
+
+struct live_streams::data {
+  struct entry {
+    std::map<std::string, std::string> secrets; // of streams that are not connected yet
+    std::vector<std::string> required;
+    std::shared_ptr<stream_set> streams;
+  };
+  std::map<std::string, entry> open; // only on the loop's thread
+  std::map<uint64_t, loop::handle_ptr> timers;
+  uint64_t next_timer = 0;
+};
+
+live_streams::live_streams(loop& on) : on_{on}, data_{std::make_shared<data>()} {}
+
+live_streams::~live_streams() {
+  on_.post([d = data_] {
+    d->open.clear();
+    d->timers.clear();
+  });
+}
+
+void live_streams::after(std::chrono::milliseconds delay, std::function<void()> then) {
+  on_.post([this, d = data_, delay, then = std::move(then)] {
+    auto id = d->next_timer++;
+    d->timers[id] = on_.after(delay, [weak = std::weak_ptr{d}, id, then] {
+      then();
+      if (auto alive = weak.lock()) {
+        // The timer that runs must not be destroyed inside its own call.
+        auto node = alive->timers.extract(id);
+        if (!node.empty()) node.mapped().reset();
+      }
+    });
+  });
+}
+
+void live_streams::open(const std::string& operation, std::map<std::string, std::string> secrets, std::vector<std::string> required,
+                        std::shared_ptr<stream_set> streams) {
+  on_.post([d = data_, operation, secrets = std::move(secrets), required = std::move(required), streams = std::move(streams)] {
+    d->open[operation] = {secrets, required, streams};
+  });
+  after(connect_timeout, [d = data_, operation] {
+    auto at = d->open.find(operation);
+    if (at == d->open.end()) return;
+    auto& entry = at->second;
+    bool missing = std::any_of(entry.required.begin(), entry.required.end(), [&](auto& name) { return entry.secrets.count(name) > 0; });
+    if (!missing) return;
+    auto streams = entry.streams;
+    d->open.erase(at);
+    streams->abandoned();
+  });
+}
+
+void live_streams::close(const std::string& operation) {
+  on_.post([d = data_, operation] { d->open.erase(operation); });
+}
+
+void live_streams::connect(const rest_request& from, const std::string& operation, const std::string& secret) {
+  if (!from.http->wants_websocket) return reply_error(from, {fault::invalid, "This is a websocket"});
+  if (secret.empty()) return reply_error(from, {fault::invalid, "Missing secret"});
+  on_.post([d = data_, from, operation, secret] {
+    auto at = d->open.find(operation);
+    if (at == d->open.end()) return reply_error(from, {fault::not_found, "Operation not found"});
+    auto& secrets = at->second.secrets;
+    auto stream = std::find_if(secrets.begin(), secrets.end(), [&](auto& entry) {
+      return entry.second.size() == secret.size() && CRYPTO_memcmp(entry.second.data(), secret.data(), secret.size()) == 0;
+    });
+    if (stream == secrets.end()) return reply_error(from, {fault::forbidden, "Forbidden"});
+    auto name = stream->first;
+    secrets.erase(stream);
+    from.answer.accept_websocket([streams = at->second.streams, name](std::shared_ptr<websocket> socket) { streams->connected(name, std::move(socket)); });
+  });
+}
+
+} // namespace troupe

@@ -1,0 +1,45 @@
+#pragma once
+
+#include "gateway/rest/request.hpp"
+#include "runtime/loop.hpp"
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace troupe {
+
+/// The websockets of one running operation (exec): who may connect, and what happens when all are there.
+class stream_set {
+public:
+  virtual ~stream_set() = default;
+  /// `name` of the stream ("0", "1", "2", "control"); on the loop's thread.
+  virtual void connected(const std::string& name, std::shared_ptr<websocket> socket) = 0;
+  /// Nobody connected in time.
+  virtual void abandoned() = 0;
+};
+
+/// Keeps the stream sets of running operations. Secrets live only here and in the answer to the one who asked.
+/// Any thread.
+class live_streams {
+public:
+  explicit live_streams(loop& on);
+  ~live_streams();
+
+  /// `secrets`: stream name -> secret. `required`: must be connected within 5 seconds.
+  void open(const std::string& operation, std::map<std::string, std::string> secrets, std::vector<std::string> required, std::shared_ptr<stream_set> streams);
+  void close(const std::string& operation);
+  /// Answers a websocket request for an operation's stream.
+  void connect(const rest_request& from, const std::string& operation, const std::string& secret);
+  /// A timer on the loop; it dies with this object.
+  void after(std::chrono::milliseconds delay, std::function<void()> then);
+
+private:
+  struct data;
+  loop& on_;
+  std::shared_ptr<data> data_;
+};
+
+} // namespace troupe

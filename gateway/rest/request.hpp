@@ -1,0 +1,115 @@
+#pragma once
+
+#include "actors/operations.hpp"
+#include "actors/services.hpp"
+#include "gateway/http_server.hpp"
+#include "messages/json.hpp"
+
+#include <caf/event_based_actor.hpp>
+#include <caf/send.hpp>
+#include <nlohmann/json_fwd.hpp>
+
+namespace troupe {
+
+class live_streams;
+
+/// The gateway's own actor: requests to other actors are made in its name. `self` is valid while the daemon runs.
+struct door {
+  caf::actor handle;
+  caf::event_based_actor* self = nullptr;
+};
+
+/// What all handlers share. Built by the REST door, outlives every request.
+struct rest_context {
+  services& with;
+  door asks;
+  live_streams& streams;
+};
+
+/// One REST request on its way. Copyable; any thread.
+struct rest_request {
+  rest_context& context;
+  std::shared_ptr<http_request> http;
+  responder answer;
+  std::vector<std::string> parameters; // what the pattern's braces matched, decoded
+  std::shared_ptr<const header> head;
+
+  const std::string& parameter(size_t i) const { return parameters[i]; }
+  services& with() const { return context.with; }
+  int recursion() const;
+  std::string etag() const; // If-Match without quotes
+};
+
+using rest_handler = void (*)(const rest_request& request);
+
+// ---- answers (rest-api section 2)
+
+void reply_error(const rest_request& to, const error& why);
+/// `metadata` is JSON.
+void reply_sync(const rest_request& to, std::string_view metadata, const std::string& etag = {});
+void reply_created(const rest_request& to, const std::string& location);
+/// 202 with the operation; `secrets`: JSON members put into its metadata for this reader only.
+void reply_operation(const rest_request& to, const operation_record& record, const std::string& secrets = {});
+http_response error_response(const error& why);
+
+// ---- asking actors
+
+/// Sends a request to the actor of that role; `then(outcome<Reply>)` runs in the door's actor.
+template <class Reply, class Then, class... Args>
+void ask(const rest_request& from, role whom, Then then, Args... args) {
+  auto* self = from.context.asks.self;
+  auto to = from.with().find(whom);
+  auto run = [self, to, then = std::move(then), ... args = std::move(args)]() mutable {
+    if (!to) return then(outcome<Reply>{fail(fault::busy, "This part of the server is being restarted; try again")});
+    auto shared = std::make_shared<Then>(std::move(then));
+    auto failed = [shared](const caf::error& why) { (*shared)(outcome<Reply>{tl::unexpected{from_caf(why)}}); };
+    if constexpr (std::is_void_v<Reply>) self->request(to, caf::infinite, std::move(args)...).then([shared] { (*shared)(outcome<void>{}); }, failed);
+    else self->request(to, caf::infinite, std::move(args)...).then([shared](const Reply& reply) { (*shared)(outcome<Reply>{reply}); }, failed);
+  };
+  caf::anon_send(from.context.asks.handle, resume{[run = std::make_shared<decltype(run)>(std::move(run))] { (*run)(); }});
+}
+
+/// Asks for an operation and answers 202.
+template <class... Args>
+void ask_async(const rest_request& from, role whom, Args... args) {
+  ask<operation_record>(
+    from, whom,
+    [from](const outcome<operation_record>& record) {
+      if (record) reply_operation(from, *record);
+      else reply_error(from, record.error());
+    },
+    std::move(args)...);
+}
+
+/// Answers when the operation has ended: 200 or, with a location, 201; its error as the answer's.
+void reply_at_end(const rest_request& to, const operation_record& record, const std::string& location);
+
+template <class... Args>
+void ask_sync(const rest_request& from, role whom, const std::string& location, Args... args) {
+  ask<operation_record>(
+    from, whom,
+    [from, location](const outcome<operation_record>& record) {
+      if (record) reply_at_end(from, *record, location);
+      else reply_error(from, record.error());
+    },
+    std::move(args)...);
+}
+
+/// Work that reads much or from the host: on a blocking thread; its outcome is the metadata of a sync answer.
+void reply_from_blocking_thread(const rest_request& to, std::function<outcome<std::string>()> work);
+
+// ---- reading the request
+
+outcome<nlohmann::json> json_body(const rest_request& from);
+
+template <class Schema>
+outcome<message<Schema>> body_of(const rest_request& from) {
+  auto json = json_body(from);
+  if (!json) return tl::unexpected{json.error()};
+  return message_from<Schema>(*json);
+}
+
+/// The top-level keys of the body, lower case (PATCH).
+outcome<std::vector<std::string>> given_fields(const rest_request& from);
+
+} // namespace troupe

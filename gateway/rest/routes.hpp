@@ -1,0 +1,113 @@
+#pragma once
+
+#include "gateway/rest/request.hpp"
+
+#include <span>
+#include <string_view>
+
+namespace troupe {
+
+/// One row per method and path. `{x}` matches one segment, `{x...}` the rest of the path.
+struct route {
+  std::string_view method;
+  std::string_view pattern;
+  rest_handler handle;
+  bool upload = false; // the body is spooled to a file instead of held in memory
+};
+
+/// The table; see routes.cpp.
+std::span<const route> routes();
+
+struct matched {
+  const route* row = nullptr;
+  std::vector<std::string> parameters;
+  bool path_known = false; // some other method is there: 501 instead of 404
+};
+matched match(std::string_view method, const std::vector<std::string>& segments);
+
+// Handlers, one file per noun.
+
+// server.cpp
+void get_root(const rest_request&);
+void get_server(const rest_request&);
+void put_server(const rest_request&);
+void patch_server(const rest_request&);
+void get_resources(const rest_request&);
+void get_projects(const rest_request&);
+void get_project(const rest_request&);
+void get_empty_list(const rest_request&);
+// operations.cpp
+void get_operations(const rest_request&);
+void get_operation(const rest_request&);
+void delete_operation(const rest_request&);
+void wait_operation(const rest_request&);
+void operation_websocket(const rest_request&);
+void events_websocket(const rest_request&);
+// instances.cpp
+void get_instances(const rest_request&);
+void post_instances(const rest_request&);
+void put_instances(const rest_request&);
+void get_instance(const rest_request&);
+void put_instance(const rest_request&);
+void patch_instance(const rest_request&);
+void post_instance(const rest_request&);
+void delete_instance_(const rest_request&);
+void get_instance_state(const rest_request&);
+void put_instance_state(const rest_request&);
+void get_instance_console(const rest_request&);
+void delete_instance_console(const rest_request&);
+void get_instance_logs(const rest_request&);
+void get_instance_log(const rest_request&);
+// exec.cpp
+void post_exec(const rest_request&);
+// files.cpp
+void get_file(const rest_request&);
+void post_file(const rest_request&);
+void delete_file(const rest_request&);
+// images.cpp
+void get_images(const rest_request&);
+void post_images(const rest_request&);
+void get_image(const rest_request&);
+void put_image(const rest_request&);
+void patch_image(const rest_request&);
+void delete_image_(const rest_request&);
+void export_image(const rest_request&);
+void get_aliases(const rest_request&);
+void post_aliases(const rest_request&);
+void get_alias(const rest_request&);
+void put_alias(const rest_request&);
+void patch_alias(const rest_request&);
+void post_alias(const rest_request&);
+void delete_alias(const rest_request&);
+// profiles.cpp
+void get_profiles(const rest_request&);
+void post_profiles(const rest_request&);
+void get_profile(const rest_request&);
+void put_profile(const rest_request&);
+void patch_profile(const rest_request&);
+void post_profile(const rest_request&);
+void delete_profile(const rest_request&);
+// networks.cpp
+void get_networks(const rest_request&);
+void post_networks(const rest_request&);
+void get_network(const rest_request&);
+void put_network(const rest_request&);
+void patch_network(const rest_request&);
+void post_network(const rest_request&);
+void delete_network_(const rest_request&);
+void get_leases(const rest_request&);
+void get_network_state(const rest_request&);
+// storage.cpp
+void get_pools(const rest_request&);
+void post_pools(const rest_request&);
+void get_pool(const rest_request&);
+void put_pool(const rest_request&);
+void patch_pool(const rest_request&);
+void delete_pool_(const rest_request&);
+void get_pool_resources(const rest_request&);
+void get_volumes(const rest_request&);
+void get_volumes_of_type(const rest_request&);
+void get_volume(const rest_request&);
+void get_volume_state(const rest_request&);
+
+} // namespace troupe

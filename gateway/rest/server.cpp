@@ -1,0 +1,102 @@
+#include "actors/profiles.hpp"
+#include "gateway/rest/lists.hpp"
+#include "gateway/rest/routes.hpp"
+#include "gateway/server_facts.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace troupe {
+namespace {
+
+std::string project_json(const snapshot& records, const message<schema::ProjectSpec>& project) {
+  std::vector<std::string> users;
+  auto add = [&](table where, std::string_view prefix, const std::string& collection) {
+    records.scan(where, prefix, [&](std::string_view key, std::string_view) {
+      users.push_back(collection + std::string{key.substr(prefix.size())});
+      return true;
+    });
+  };
+  add(table::profiles, "default/", "/1.0/profiles/");
+  add(table::instances, "default/", "/1.0/instances/");
+  add(table::images, "", "/1.0/images/");
+  add(table::networks, "default/", "/1.0/networks/");
+  std::string out = "{";
+  project.read([&](auto p) { write_json_fields(out, p); });
+  write_string_list(out, "used_by", users);
+  return out + "}";
+}
+
+// The server object is asked for by every client at every connection: it is made once per configuration.
+struct cached_server {
+  std::shared_ptr<const std::string> whole; // the sync answer
+  config_map config;
+  std::string etag;
+};
+
+cached_server make_server(const services& with, config_map config) {
+  auto metadata = server_json(with, config);
+  std::string body = R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)";
+  body += metadata;
+  body += "}\n";
+  auto etag = etag_of(nlohmann::json(config).dump());
+  return {std::make_shared<const std::string>(std::move(body)), std::move(config), std::move(etag)};
+}
+
+void change_config(const rest_request& from, bool patch) {
+  auto json = json_body(from);
+  if (!json) return reply_error(from, json.error());
+  if (!json->is_object() || !json->contains("config") || !(*json)["config"].is_object())
+    return reply_error(from, {fault::invalid, "Field \"config\" must be an object"});
+  change_server_config request{from.head, {}, patch, from.etag()};
+  if (auto etag = from.etag(); !etag.empty() && etag != etag_of(nlohmann::json(server_config(from.with().db.read())).dump()))
+    return reply_error(from, {fault::precondition, "The configuration was changed in the meantime (ETag does not match)"});
+  for (auto& [key, value] : (*json)["config"].items()) {
+    if (value.is_structured()) return reply_error(from, {fault::invalid, "Field \"config." + key + "\" must be a string"});
+    request.config[key] = value.is_string() ? value.get<std::string>() : value.is_null() ? "" : value.dump();
+  }
+  ask_sync(from, role::server, "", request);
+}
+
+} // namespace
+
+void get_root(const rest_request& from) { reply_sync(from, R"(["/1.0"])"); }
+
+void get_server(const rest_request& from) {
+  static thread_local cached_server cache;
+  auto config = server_config(from.with().db.read());
+  if (!cache.whole || cache.config != config) cache = make_server(from.with(), std::move(config));
+  http_response out;
+  out.headers = {{"Content-Type", "application/json"}, {"ETag", '"' + cache.etag + '"'}};
+  out.body.emplace_back(cache.whole);
+  from.answer.send(std::move(out));
+}
+
+void put_server(const rest_request& from) { change_config(from, false); }
+void patch_server(const rest_request& from) { change_config(from, true); }
+
+void get_resources(const rest_request& from) {
+  reply_from_blocking_thread(from, []() -> outcome<std::string> { return resources_json(); });
+}
+
+void get_projects(const rest_request& from) {
+  auto records = from.with().db.read();
+  json_list list;
+  records.scan(table::projects, "", [&](std::string_view name, std::string_view bytes) {
+    if (from.recursion() == 0) list.url("/1.0/projects/", name);
+    else list.next() += project_json(records, message<schema::ProjectSpec>::from_bytes(bytes));
+    return true;
+  });
+  reply_sync(from, std::move(list).take());
+}
+
+void get_project(const rest_request& from) {
+  auto records = from.with().db.read();
+  auto project = load<schema::ProjectSpec>(records, table::projects, from.parameter(0));
+  if (!project) return reply_error(from, {fault::not_found, "Project not found"});
+  reply_sync(from, project_json(records, *project), etag_of(project->bytes()));
+}
+
+// Collections that have no members yet, so that clients which list them see that.
+void get_empty_list(const rest_request& from) { reply_sync(from, "[]"); }
+
+} // namespace troupe

@@ -1,0 +1,94 @@
+#include "gateway/rest_door.hpp"
+
+#include "gateway/rest/live_streams.hpp"
+#include "gateway/rest/routes.hpp"
+
+#include <caf/scoped_actor.hpp>
+#include <future>
+#include <pwd.h>
+
+namespace troupe {
+namespace {
+
+constexpr uint64_t json_limit = 4 << 20;             // a request's JSON
+constexpr uint64_t upload_limit = uint64_t{1} << 40; // an image or a file
+
+caf::behavior door_behavior(caf::event_based_actor* self, std::promise<caf::event_based_actor*>* here) {
+  here->set_value(self);
+  return {[](resume& work) { work.run(); }};
+}
+
+std::string user_name(uint32_t uid) {
+  if (uid == 0) return "root";
+  char buffer[4096];
+  passwd entry{};
+  passwd* found = nullptr;
+  if (getpwuid_r(uid, &entry, buffer, sizeof buffer, &found) == 0 && found) return found->pw_name;
+  return std::to_string(uid);
+}
+
+std::shared_ptr<const header> head_of(const http_request& request) {
+  auto head = std::make_shared<header>();
+  head->who = {user_name(request.peer.uid), "unix", "@", request.peer.uid};
+  if (auto project = request.parameter("project"); !project.empty()) head->project = project;
+  return head;
+}
+
+body_rule rule_of(const http_request& head) {
+  auto found = match(head.method, head.segments);
+  if (found.row && found.row->upload) return {true, upload_limit};
+  return {false, json_limit};
+}
+
+void handle(rest_context& context, http_request request, responder answer) {
+  auto found = match(request.method, request.segments);
+  rest_request one{context, std::make_shared<http_request>(std::move(request)), answer, std::move(found.parameters), nullptr};
+  one.head = head_of(*one.http);
+  if (!found.row) {
+    auto response = error_response({found.path_known ? fault::unsupported : fault::not_found, found.path_known ? "not implemented" : "not found"});
+    if (found.path_known) response.status = 501;
+    return answer.send(std::move(response));
+  }
+  if (!context.with.db.read().get(table::projects, one.head->project)) return reply_error(one, {fault::not_found, "Project not found"});
+  try {
+    found.row->handle(one);
+  } catch (const std::exception& broken) { // malformed stored or sent data; never the end of the daemon
+    log().error("{} {}: {}", one.http->method, one.http->path, broken.what());
+    reply_error(one, {fault::internal, "The request could not be handled"});
+  }
+}
+
+} // namespace
+
+struct rest_door::data {
+  data(services& with, door asks) : streams{with.io}, context{with, asks, streams} {}
+
+  live_streams streams;
+  rest_context context;
+  std::unique_ptr<http_server> server;
+};
+
+rest_door::rest_door(services& with) {
+  std::promise<caf::event_based_actor*> here;
+  auto actor = with.system.spawn(door_behavior, &here);
+  auto* self = here.get_future().get();
+  data_ = std::make_unique<data>(with, door{actor, self});
+}
+
+rest_door::~rest_door() {
+  data_->server.reset();
+  caf::anon_send_exit(data_->context.asks.handle, caf::exit_reason::user_shutdown);
+}
+
+outcome<void> rest_door::listen(const std::string& unix_socket) {
+  auto& context = data_->context;
+  data_->server = std::make_unique<http_server>(context.with.io, http_limits{}, context.with.dir.spool, rule_of,
+                                                [&context](http_request request, responder answer) { handle(context, std::move(request), answer); });
+  return data_->server->listen_unix(unix_socket, 0660);
+}
+
+void rest_door::stop_listening() {
+  if (data_->server) data_->server->stop_listening();
+}
+
+} // namespace troupe

@@ -1,0 +1,123 @@
+#include "gateway/server_facts.hpp"
+
+#include "backends/storage/storage_driver.hpp"
+#include "messages/json.hpp"
+#include "messages/server.capnp.h"
+
+#include <cstdio>
+#include <fstream>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+namespace troupe {
+namespace {
+
+// Order and names as LXD's; a name is here only when all of its behaviour is.
+constexpr std::string_view extensions[] = {
+  "container_last_used_at", "etag", "patch", "directory_manipulation", "container_cpu_time", "network", "profile_usedby",
+  "container_exec_signal_handling", "container_image_properties", "id_map", "storage", "file_delete", "file_append",
+  "network_dhcp_expiry", "storage_btrfs_mount_options", "entity_description", "file_symlinks", "resources",
+  "operation_description", "network_dhcp_gateway", "file_get_symlink", "network_leases", "event_lifecycle", "network_state",
+  "network_hwaddr", "container_full", "projects", "network_leases_location", "resources_cpu_socket", "kernel_features",
+  "event_location", "resources_v2", "container_exec_user_group_cwd", "instances", "image_types",
+  "api_filtering", "instance_nic_network", "firewall_driver", "api_os", "images_expiry", "image_profiles",
+  "instance_bulk_state_change", "usedby_consistency", "server_instance_driver_operational",
+  "server_supported_storage_drivers", "event_lifecycle_requestor_address", "network_counters_errors_dropped", "linux_sysctl",
+  "storage_volume_state", "instance_get_full", "instance_file_head", "network_state_bond_bridge",
+};
+
+std::string os_release(std::string_view key) {
+  std::ifstream in{"/etc/os-release"};
+  for (std::string line; std::getline(in, line);) {
+    if (!line.starts_with(std::string{key} + "=")) continue;
+    auto value = line.substr(key.size() + 1);
+    std::erase(value, '"');
+    return value;
+  }
+  return {};
+}
+
+bool kernel_at_least(int major, int minor) {
+  utsname host{};
+  uname(&host);
+  int have_major = 0, have_minor = 0;
+  return std::sscanf(host.release, "%d.%d", &have_major, &have_minor) == 2 &&
+         std::pair{have_major, have_minor} >= std::pair{major, minor};
+}
+
+bool file_mentions(const char* file, std::string_view word) {
+  std::ifstream in{file};
+  for (std::string line; std::getline(in, line);)
+    if (line.find(word) != line.npos) return true;
+  return false;
+}
+
+config_map kernel_features() {
+  auto yes_no = [](bool have) { return std::string{have ? "true" : "false"}; };
+  bool listener = file_mentions("/proc/sys/kernel/seccomp/actions_avail", "user_notif");
+  return {{"idmapped_mounts", yes_no(kernel_at_least(5, 12))},
+          {"netnsid_getifaddrs", yes_no(kernel_at_least(4, 20))},
+          {"seccomp_listener", yes_no(listener)},
+          {"seccomp_listener_continue", yes_no(listener && kernel_at_least(5, 5))},
+          {"shiftfs", yes_no(file_mentions("/proc/filesystems", "shiftfs"))},
+          {"uevent_injection", yes_no(kernel_at_least(4, 18))},
+          {"unpriv_fscaps", yes_no(kernel_at_least(4, 14))}};
+}
+
+void fill_environment(schema::Server::Environment::Builder env, const services& with) {
+  utsname host{};
+  uname(&host);
+  auto architectures = env.initArchitectures(1);
+  architectures.set(0, host.machine);
+  env.initAddresses(0);
+  env.setDriver("lxc");
+  env.setDriverVersion(with.containers.version());
+  env.setFirewall("nftables");
+  env.setKernel(host.sysname);
+  env.setKernelArchitecture(host.machine);
+  env.setKernelVersion(host.release);
+  auto kernel = kernel_features();
+  fill(env.initKernelFeatures(static_cast<unsigned>(kernel.size())), kernel);
+  env.setOsName(os_release("NAME"));
+  env.setOsVersion(os_release("VERSION_ID"));
+  env.setProject("default");
+  env.setServer("troupe");
+  env.setServerEventMode("full-mesh");
+  env.setServerName(with.server_name);
+  env.setServerPid(getpid());
+  env.setServerVersion(TROUPE_VERSION);
+  auto drivers = supported_storage_drivers();
+  auto list = env.initStorageSupportedDrivers(static_cast<unsigned>(drivers.size()));
+  std::string names, versions;
+  for (unsigned i = 0; i < drivers.size(); ++i) {
+    list[i].setName(drivers[i].first);
+    list[i].setVersion(drivers[i].second);
+    names += (i ? " | " : "") + drivers[i].first;
+    versions += (i ? " | " : "") + drivers[i].second;
+  }
+  env.setStorage(names);
+  env.setStorageVersion(versions);
+}
+
+} // namespace
+
+const std::vector<std::string_view>& api_extensions() {
+  static const std::vector<std::string_view> all{std::begin(extensions), std::end(extensions)};
+  return all;
+}
+
+std::string server_json(const services& with, const config_map& config) {
+  return to_json(message<schema::Server>::make([&](schema::Server::Builder server) {
+    auto list = server.initApiExtensions(static_cast<unsigned>(std::size(extensions)));
+    for (unsigned i = 0; i < std::size(extensions); ++i) list.set(i, std::string{extensions[i]});
+    server.setApiStatus("stable");
+    server.setApiVersion("1.0");
+    server.setAuth("trusted");
+    auto methods = server.initAuthMethods(1);
+    methods.set(0, "tls");
+    fill(server.initConfig(static_cast<unsigned>(config.size())), config);
+    fill_environment(server.initEnvironment(), with);
+  }));
+}
+
+} // namespace troupe

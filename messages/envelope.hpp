@@ -1,0 +1,39 @@
+#pragma once
+
+#include "messages/message.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace troupe {
+
+/// Who asks; see principal.capnp for the record form.
+struct principal {
+  std::string username; // "root", or a certificate's name
+  std::string protocol = "internal"; // unix, tls, oidc, cluster, internal
+  std::string address;  // "@" for the unix socket
+  uint32_t uid = ~0u;
+};
+
+/// Travels with every message between actors and is judged by the entity's own actor.
+struct header {
+  principal who;
+  std::string project = "default";
+  std::string request_id;
+  std::string parent;   // operation this is a part of
+  int64_t deadline = 0; // ns since the epoch, 0: none
+  uint32_t hop = 0;     // members passed
+};
+
+/// A Cap'n Proto message and its header; the one form in which a request lies in a mailbox. Copies share both.
+template <class Schema>
+struct envelope {
+  message<Schema> body;
+  std::shared_ptr<const header> head = std::make_shared<header>();
+
+  envelope() = default;
+  envelope(message<Schema> b, std::shared_ptr<const header> h) : body{std::move(b)}, head{std::move(h)} {}
+};
+
+} // namespace troupe

@@ -1,0 +1,175 @@
+#include "tests/backends/lxc_fixture.hpp"
+
+#include <array>
+#include <catch2/catch.hpp>
+#include <csignal>
+#include <fcntl.h>
+
+using namespace troupe;
+using namespace troupe::test;
+
+namespace {
+
+struct running : lxc_world {
+  explicit running(const std::string& part) : lxc_world{part} {
+    auto started = driver->start(plan());
+    if (!started) throw std::runtime_error{started.error().message};
+    run = std::move(*started);
+  }
+  ~running() {
+    driver->kill("c1", run.leader);
+    readable(run.monitor_pidfd.get());
+  }
+  boot_result run;
+};
+
+struct output {
+  std::string out, err;
+  outcome<int> code = 0;
+};
+
+exec_plan command(std::vector<std::string> words) {
+  exec_plan plan;
+  plan.command = std::move(words);
+  plan.environment = {{"PATH", "/bin:/sbin"}};
+  for (auto& f : plan.stdio) f = unique_fd{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+  return plan;
+}
+
+output execute(running& world, exec_plan plan) {
+  int out[2], err[2];
+  REQUIRE(::pipe2(out, O_CLOEXEC) == 0);
+  REQUIRE(::pipe2(err, O_CLOEXEC) == 0);
+  unique_fd out_end{out[0]}, err_end{err[0]};
+  plan.stdio[1].reset(out[1]);
+  plan.stdio[2].reset(err[1]);
+  auto session = world.driver->exec("c1", world.run.leader, std::move(plan));
+  output result;
+  if (!session) {
+    result.code = tl::unexpected{session.error()};
+    return result;
+  }
+  result.out = read_all(out_end.get());
+  result.err = read_all(err_end.get());
+  REQUIRE(readable((*session)->done_fd()));
+  result.code = (*session)->result();
+  return result;
+}
+
+std::string read_until(int fd, const std::string& what) {
+  std::string text;
+  char part[512];
+  while (text.find(what) == text.npos && readable(fd)) {
+    auto n = ::read(fd, part, sizeof part);
+    if (n <= 0) break;
+    text.append(part, static_cast<size_t>(n));
+  }
+  return text;
+}
+
+} // namespace
+
+TEST_CASE("a command has its own output, error, status, environment, user and directory", "[lxc]") {
+  running world{"exec"};
+  auto plan = command({"sh", "-c", "echo out; echo err >&2; exit 42"});
+  auto both = execute(world, std::move(plan));
+  CHECK(both.out == "out\n");
+  CHECK(both.err == "err\n");
+  CHECK(*both.code == 42);
+
+  plan = command({"sh", "-c", "env; id -u; id -g; id -G; pwd"});
+  plan.environment = {{"PATH", "/bin"}, {"NAME", "value"}};
+  plan.uid = plan.gid = 1000;
+  plan.cwd = "/tmp";
+  auto user = execute(world, std::move(plan));
+  CHECK(user.out.find("NAME=value\n") != std::string::npos);
+  CHECK(user.out.find("LXC_") == std::string::npos);
+  CHECK(user.out.find("container=") == std::string::npos);
+  CHECK(user.out.ends_with("1000\n1000\n1000\n/tmp\n"));
+
+  CHECK(*execute(world, command({"/no/such/program"})).code == 127);
+  CHECK(*execute(world, command({"/etc/passwd"})).code == 126);
+  CHECK(*execute(world, command({"sh", "-c", "kill -9 $$"})).code == 128 + SIGKILL);
+  plan = command({"true"});
+  plan.cwd = "/no/such/place";
+  auto nowhere = execute(world, std::move(plan));
+  REQUIRE_FALSE(nowhere.code);
+  CHECK(nowhere.code.error().message.find("/no/such/place") != std::string::npos);
+}
+
+TEST_CASE("a command is confined to the container", "[lxc]") {
+  running world{"confined"};
+  auto seen = execute(
+      world,
+      command({"sh", "-c",
+               "cat /proc/self/cgroup; grep Seccomp: /proc/self/status; cat /proc/self/uid_map; ls /proc/self/fd"}));
+  INFO(seen.out);
+  CHECK(seen.out.find(world.id) == std::string::npos); // a cgroup namespace of its own, and inside it
+  CHECK(seen.out.find("..") == std::string::npos);
+  CHECK(seen.out.find("2000000") != std::string::npos);
+  CHECK(seen.out.find("\n3\n4\n") == std::string::npos); // 3 is ls's own
+}
+
+TEST_CASE("a signal reaches the command", "[lxc]") {
+  running world{"signal"};
+  int out[2];
+  REQUIRE(::pipe2(out, O_CLOEXEC) == 0);
+  unique_fd reader{out[0]};
+  auto plan = command({"sh", "-c", "trap 'exit 7' USR1; echo ready; while :; do sleep 0.05; done"});
+  plan.stdio[1].reset(out[1]);
+  auto session = world.driver->exec("c1", world.run.leader, std::move(plan));
+  REQUIRE(session);
+  CHECK(read_until(reader.get(), "ready") == "ready\n");
+  CHECK_FALSE((*session)->signal(0));
+  REQUIRE((*session)->signal(SIGUSR1));
+  REQUIRE(readable((*session)->done_fd()));
+  CHECK(*(*session)->result() == 7);
+  CHECK((*session)->signal(SIGUSR1)); // too late, harmless
+}
+
+TEST_CASE("a command dies when nobody holds its session any more", "[lxc]") {
+  running world{"orphan"};
+  int out[2];
+  REQUIRE(::pipe2(out, O_CLOEXEC) == 0);
+  unique_fd reader{out[0]};
+  auto plan = command({"sleep", "5000"});
+  plan.stdio[1].reset(out[1]);
+  auto session = world.driver->exec("c1", world.run.leader, std::move(plan));
+  REQUIRE(session);
+  session->reset();
+  REQUIRE(readable(reader.get()));
+  CHECK(read_all(reader.get()).empty()); // end of file: the only writer has gone
+}
+
+TEST_CASE("an interactive command has a terminal of the container", "[lxc]") {
+  running world{"pty"};
+  auto plan = command({"sh", "-c", "tty; stty size; ls -ln $(tty); read line; echo got $line; stty size; exit 3"});
+  plan.interactive = true;
+  plan.width = 90;
+  plan.height = 30;
+  auto session = world.driver->exec("c1", world.run.leader, std::move(plan));
+  INFO((session ? "" : session.error().message));
+  REQUIRE(session);
+  int pty = (*session)->pty();
+  REQUIRE(pty >= 0);
+  auto first = read_until(pty, "/dev/pts/");
+  first += read_until(pty, "30 90");
+  CHECK(first.find("/dev/pts/") != std::string::npos);
+  CHECK(first.find("30 90") != std::string::npos);
+  REQUIRE((*session)->resize(100, 40));
+  REQUIRE(::write(pty, "words\n", 6) == 6);
+  auto rest = read_until(pty, "40 100");
+  CHECK(rest.find("got words") != std::string::npos);
+  CHECK(rest.find("40 100") != std::string::npos);
+  REQUIRE(readable((*session)->done_fd()));
+  CHECK(*(*session)->result() == 3);
+
+  plan = command({"sh", "-c", "echo up; sleep 5000"});
+  plan.interactive = true;
+  auto ctrl_c = world.driver->exec("c1", world.run.leader, std::move(plan));
+  REQUIRE(ctrl_c);
+  read_until((*ctrl_c)->pty(), "up");
+  REQUIRE(::write((*ctrl_c)->pty(), "\x03", 1) == 1); // the terminal makes it a SIGINT
+  REQUIRE(readable((*ctrl_c)->done_fd()));
+  CHECK(*(*ctrl_c)->result() == 128 + SIGINT);
+}

@@ -1,0 +1,170 @@
+#include "backends/storage/btrfs_format.hpp"
+#include "backends/storage/btrfs_subvolumes.hpp"
+#include "backends/storage/run_program.hpp"
+#include "tests/backends/storage_pool_fixture.hpp"
+
+using namespace troupe;
+
+namespace {
+
+const volume_id image{"images", "1234abcd"}, c1{"containers", "c1"}, c2{"containers", "c2"};
+
+unique_fd open_dir(const std::string& path) {
+  return unique_fd{open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+}
+
+} // namespace
+
+TEST_CASE("a sealed image of a btrfs pool cannot be written, its clones can", "[storage]") {
+  pool_fixture pool{"btrfs"};
+  must(pool.driver->create());
+  pool.add_image(image);
+  CHECK(open((pool.driver->path(image) + "/rootfs/new").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600) == -1);
+  CHECK(errno == EROFS);
+  must(pool.driver->clone_volume(image, c1));
+  CHECK(is_subvolume(open_dir(pool.driver->path(c1)).get()));
+  write_text(pool.driver->path(c1) + "/rootfs/new", "new");
+  must(pool.driver->destroy_volume(image)); // a snapshot does not need its source
+  must(pool.driver->empty_trash());
+  CHECK(read_text(pool.driver->path(c1) + "/rootfs/hello") == "from the image");
+}
+
+TEST_CASE("a guest's own subvolumes are cloned and deleted with the container", "[storage]") {
+  pool_fixture pool{"btrfs"};
+  must(pool.driver->create());
+  auto& driver = *pool.driver;
+  must(driver.create_volume(c1));
+  auto inner = driver.path(c1) + "/rootfs/inner";
+  must(make_subvolume(inner));
+  std::filesystem::create_directory(inner + "/sub");
+  must(make_subvolume(inner + "/sub/inmost"));
+  write_text(inner + "/sub/inmost/file", "inmost");
+  REQUIRE(set_read_only(open_dir(inner).get(), true));
+  must(driver.clone_volume(c1, c2));
+  CHECK(read_text(driver.path(c2) + "/rootfs/inner/sub/inmost/file") == "inmost");
+  CHECK(is_subvolume(open_dir(driver.path(c2) + "/rootfs/inner/sub/inmost").get()));
+  must(driver.destroy_volume(c1));
+  must(driver.destroy_volume(c2));
+  must(driver.empty_trash());
+  CHECK(count_in(pool.directory() + "/.trash") == 0);
+  CHECK_FALSE(has_nested_subvolumes(open_dir(pool.directory()).get()));
+  must(driver.destroy());
+}
+
+TEST_CASE("subvolumes nested deeper than any path are deleted", "[storage]") {
+  pool_fixture pool{"btrfs"};
+  must(pool.driver->create());
+  must(pool.driver->create_volume(c1));
+  auto here = open_dir(pool.driver->path(c1) + "/rootfs");
+  std::string name(200, 'n');
+  for (int i = 0; i < 25; ++i) {
+    auto path = "/proc/self/fd/" + std::to_string(here.get()) + '/' + name;
+    if (i % 5 == 4)
+      must(make_subvolume(path));
+    else
+      REQUIRE(mkdirat(here.get(), name.c_str(), 0700) == 0);
+    unique_fd below{openat(here.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    REQUIRE(below);
+    here = std::move(below);
+    if (i % 10 == 9) REQUIRE(mkdirat(here.get(), "sibling", 0700) == 0);
+  }
+  REQUIRE(set_read_only(here.get(), true));
+  here.reset();
+  must(pool.driver->destroy_volume(c1));
+  must(pool.driver->empty_trash());
+  CHECK(count_in(pool.directory() + "/.trash") == 0);
+}
+
+TEST_CASE("a loop file with a file system of somebody else is left alone", "[storage]") {
+  pool_fixture pool{"btrfs"};
+  auto file = pool.scratch.path() + "/disks/p1.img";
+  write_text(file, "");
+  std::filesystem::resize_file(file, 128 << 20);
+  must(make_btrfs(file, "01234567-89ab-cdef-0123-456789abcdef", "other", false));
+  CHECK(fault_of(pool.driver->create()) == fault::in_use);
+  must(pool.driver->destroy());
+  CHECK(btrfs_uuid_on(file) == "01234567-89ab-cdef-0123-456789abcdef");
+}
+
+TEST_CASE("a block device is formatted once, and wiped when the pool goes", "[storage]") {
+  scratch_folder elsewhere;
+  auto file = elsewhere.path() + "/device.img";
+  write_text(file, "");
+  std::filesystem::resize_file(file, 256 << 20);
+  auto device = must(attach_loop(file));
+  config_map config{{"source", device.path}, {"btrfs.mount_options", "noatime,user_subvol_rm_allowed"}};
+  {
+    pool_fixture pool{"btrfs", config};
+    CHECK_FALSE(pool.settings.contains("size"));
+    must(pool.driver->create());
+    must(pool.driver->create());
+    must(pool.driver->create_volume(c1));
+    must(pool.driver->close());
+    must(pool.reopened(pool.settings)->open());
+    CHECK(must(pool.driver->list()) == std::vector{c1});
+
+    pool_fixture second{"btrfs", config};
+    CHECK_FALSE(second.driver->create()); // it is ours, but not hers
+    must(second.driver->destroy());
+    CHECK(btrfs_uuid_on(device.path) == pool.settings.at("volatile.fs_uuid"));
+
+    must(pool.driver->destroy_volume(c1));
+    must(pool.driver->destroy());
+    CHECK(btrfs_uuid_on(device.path).empty());
+  }
+  pool_fixture third{"btrfs", config};
+  must(third.driver->create());
+  must(third.driver->destroy());
+}
+
+TEST_CASE("a directory on a btrfs is used and given back empty", "[storage]") {
+  pool_fixture host{"btrfs"};
+  must(host.driver->create());
+  auto source = host.directory() + "/custom/somebody";
+  must(make_subvolume(source));
+  CHECK(fault_of(host.driver->complete({{"source", source}, {"size", "1GiB"}})) == fault::invalid);
+  CHECK(fault_of(host.driver->complete({{"source", source}, {"btrfs.mount_options", "noatime"}})) == fault::invalid);
+  CHECK(fault_of(host.driver->complete({{"source", host.scratch.path() + "/disks"}})) == fault::invalid);
+  pool_fixture pool{"btrfs", {{"source", source}}};
+  must(pool.driver->create());
+  pool.add_image(image);
+  must(pool.driver->clone_volume(image, c1));
+  CHECK(is_there(source + "/containers/c1/rootfs/hello"));
+  must(pool.driver->close());
+  must(pool.driver->open());
+  CHECK(must(pool.driver->list()).size() == 2);
+  must(pool.driver->destroy_volume(c1));
+  must(pool.driver->destroy_volume(image));
+  must(pool.driver->destroy());
+  CHECK(count_in(source) == 0);
+  CHECK_FALSE(is_there(pool.directory()));
+}
+
+TEST_CASE("a pool still mounted elsewhere is mounted again from the same loop device", "[storage]") {
+  pool_fixture pool{"btrfs"};
+  must(pool.driver->create());
+  must(pool.driver->create_volume(c1));
+  auto kept = pool.scratch.path() + "/kept";
+  std::filesystem::create_directory(kept);
+  must(bind_mount(pool.driver->path(c1), kept));
+  must(pool.driver->close());
+  must(pool.driver->open());
+  CHECK(must(pool.driver->list()) == std::vector{c1});
+  must(unmount(kept));
+}
+
+TEST_CASE("a pool in use is not taken down", "[storage]") {
+  pool_fixture pool{"btrfs"};
+  must(pool.driver->create());
+  auto holder = open_dir(pool.directory());
+  CHECK(fault_of(pool.driver->close()) == fault::in_use);
+  holder.reset();
+  must(pool.driver->close());
+}
+
+TEST_CASE("a program's last complaint is in the error", "[storage]") {
+  auto failed = run_program({"mkfs.btrfs", "--", "/nowhere/at/all"});
+  CHECK(fault_of(failed) == fault::backend_failed);
+  CHECK(failed.error().message.find("/nowhere/at/all") != std::string::npos);
+  CHECK(fault_of(run_program({"no-such-program"})) == fault::unsupported);
+}
