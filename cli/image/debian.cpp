@@ -19,7 +19,6 @@ constexpr const char* fixed_arguments[] = {
     "--variant=minbase",
     "--mode=root",
     "--include=systemd-sysv,systemd-resolved,dbus,iproute2,iputils-ping,netbase,procps,ca-certificates,less,vim-tiny",
-    "--skip=output/dev", // a container gets its devices from the host
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-exclude=/usr/share/man/*",
     "--dpkgopt=path-exclude=/usr/share/info/*",
