@@ -12,25 +12,27 @@ using namespace std::chrono_literals;
 using troupe::blocking_pool;
 
 TEST_CASE("as many jobs as threads run side by side, and no more") {
-  blocking_pool pool{3};
-  std::promise<void> open;
+  std::promise<void> open, third;
   auto gate = open.get_future().share();
-  std::promise<void> third;
   std::atomic<int> inside = 0, most = 0;
-  for (int i = 0; i < 9; ++i)
-    REQUIRE(pool.submit([&] {
-      int now = ++inside;
-      for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {
-      }
-      if (now == 3) third.set_value(); // once: later nobody reaches three before the gate opens
-      gate.wait();
-      inside -= 100;
-    }));
-  third.get_future().wait();
-  CHECK(pool.threads() == 3);
-  CHECK(pool.queued() == 6);
-  open.set_value();
+  {
+    blocking_pool pool{3};
+    for (int i = 0; i < 9; ++i)
+      REQUIRE(pool.submit([&] {
+        int now = ++inside;
+        for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {
+        }
+        if (now == 3) third.set_value(); // once: later nobody reaches three again
+        gate.wait();
+        inside -= 100;
+      }));
+    third.get_future().wait();
+    CHECK(pool.threads() == 3);
+    CHECK(pool.queued() == 6);
+    open.set_value();
+  }
   CHECK(most == 3);
+  CHECK(inside == 9 - 900);
 }
 
 TEST_CASE("a full queue refuses work") {
