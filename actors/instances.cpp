@@ -26,7 +26,7 @@ caf::actor activate(const data_ptr& all, const std::string& project, const std::
   auto key = in_project(project, name);
   auto at = all->active.find(key);
   if (at != all->active.end()) return at->second;
-  auto child = all->self->spawn<caf::monitored>([&with = all->with, project, name](caf::event_based_actor* child) { return instance(child, with, project, name); });
+  auto child = all->self->spawn<caf::monitored>([&with = all->with, project, name](caf::event_based_actor* actor) { return instance(actor, with, project, name); });
   return all->active.emplace(key, child).first->second;
 }
 

@@ -1,8 +1,8 @@
-#include "messages/json.hpp"
+#include "messages/json_read.hpp"
+
 #include "messages/json_plan.hpp"
 #include "messages/time.hpp"
 
-#include <nlohmann/json.hpp>
 #include <strings.h>
 
 namespace troupe {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <sys/stat.h>
 
 namespace troupe {
@@ -90,12 +91,10 @@ config_map parse_query(std::string_view query) {
     return out;
   };
   config_map out;
-  while (!query.empty()) {
-    auto end = std::min(query.find('&'), query.size());
-    auto pair = query.substr(0, end);
+  std::istringstream pairs{std::string{query}};
+  for (std::string pair; std::getline(pairs, pair, '&');) {
     auto equals = std::min(pair.find('='), pair.size());
-    if (!pair.empty()) out.insert_or_assign(decode(pair.substr(0, equals)), equals < pair.size() ? decode(pair.substr(equals + 1)) : "");
-    query.remove_prefix(std::min(end + 1, query.size()));
+    if (!pair.empty()) out.insert_or_assign(decode(pair.substr(0, equals)), decode(pair.substr(std::min(equals + 1, pair.size()))));
   }
   return out;
 }

@@ -35,9 +35,7 @@ void live_streams::after(std::chrono::milliseconds delay, std::function<void()> 
     d->timers[id] = on_.after(delay, [weak = std::weak_ptr{d}, id, then] {
       then();
       if (auto alive = weak.lock()) {
-        // The timer that runs must not be destroyed inside its own call.
-        auto node = alive->timers.extract(id);
-        if (!node.empty()) node.mapped().reset();
+        alive->timers.erase(id);
       }
     });
   });
@@ -54,9 +52,9 @@ void live_streams::open(const std::string& operation, std::map<std::string, std:
     auto& entry = at->second;
     bool missing = std::any_of(entry.required.begin(), entry.required.end(), [&](auto& name) { return entry.secrets.count(name) > 0; });
     if (!missing) return;
-    auto streams = entry.streams;
+    auto abandoned = entry.streams;
     d->open.erase(at);
-    streams->abandoned();
+    abandoned->abandoned();
   });
 }
 

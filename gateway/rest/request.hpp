@@ -4,10 +4,10 @@
 #include "actors/services.hpp"
 #include "gateway/http_server.hpp"
 #include "messages/json.hpp"
+#include "messages/json_read.hpp"
 
 #include <caf/event_based_actor.hpp>
 #include <caf/send.hpp>
-#include <nlohmann/json_fwd.hpp>
 
 namespace troupe {
 

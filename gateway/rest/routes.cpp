@@ -103,7 +103,7 @@ struct compiled {
   bool swallows_rest;
 };
 
-const std::vector<compiled>& table() {
+const std::vector<compiled>& compiled_rows() {
   static const std::vector<compiled> all = [] {
     std::vector<compiled> out;
     for (auto& row : rows) {
@@ -141,7 +141,7 @@ matched match(std::string_view method, const std::vector<std::string>& path) {
   // The two older names of the collection.
   if (segments.size() >= 2 && (segments[1] == "containers" || segments[1] == "virtual-machines")) segments[1] = "instances";
   matched out;
-  for (auto& row : table()) {
+  for (auto& row : compiled_rows()) {
     if (!fits(row, segments)) continue;
     out.path_known = true;
     if (row.row->method != method) continue;
