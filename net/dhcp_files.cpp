@@ -13,6 +13,8 @@ namespace {
 
 constexpr size_t file_size_max = 16 << 20;
 
+constexpr struct { std::string_view plain, written; } commands[] = {{"ignore", "Ignore"}, {"infinite", "Infinite"}};
+
 outcome<unique_fd> open_own_dir(const std::string& path, mode_t mode, gid_t group) {
   if (mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return fail_errno(errno, "Cannot create " + path);
   unique_fd fd{open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
@@ -66,6 +68,18 @@ outcome<std::string> read_small_file(int at, const std::string& path) {
     out.append(chunk.data(), static_cast<size_t>(size));
     if (out.size() > file_size_max) return fail(fault::too_large, path + " is larger than 16 MiB");
   }
+}
+
+std::string to_dnsmasq_name(std::string_view name) {
+  for (auto& row : commands)
+    if (name == row.plain) name = row.written;
+  return std::string{name};
+}
+
+std::string from_dnsmasq_name(std::string_view name) {
+  for (auto& row : commands)
+    if (name == row.written) name = row.plain;
+  return std::string{name};
 }
 
 std::vector<std::string_view> split_words(std::string_view text, char separator) {

@@ -4,6 +4,7 @@
 #include "messages/unique_fd.hpp"
 
 #include <string>
+#include <string_view>
 #include <sys/types.h>
 #include <vector>
 
@@ -25,6 +26,12 @@ outcome<void> prepare_dhcp_dir(const std::string& dir, const dhcp_account& accou
 /// A whole small file below `at` (or AT_FDCWD); not_found when there is none; refuses symbolic links and more than 16
 /// MiB.
 outcome<std::string> read_small_file(int at, const std::string& path);
+/// Two words of dnsmasq's host files are commands to it, "ignore" and "infinite", in lower case only. An instance may
+/// have them as its name, and DNS does not care for case: they are written with a capital letter and read back without.
+std::string to_dnsmasq_name(std::string_view name);
+std::string from_dnsmasq_name(std::string_view name);
+
+/// The non-empty parts of a text.
 std::vector<std::string_view> split_words(std::string_view text, char separator);
 
 } // namespace troupe

@@ -25,16 +25,13 @@ bool is_key(const std::string& key) {
   });
 }
 
-/// dnsmasq tells the fields of a line by their look: these would be a lease time or a command to it.
-bool looks_like_a_name(const std::string& label) {
-  bool letter = (label[0] >= 'a' && label[0] <= 'z') || (label[0] >= 'A' && label[0] <= 'Z');
-  return letter && label != "ignore" && label != "infinite";
-}
+/// dnsmasq tells the fields of a line by their look: one that begins with a digit would be a lease time.
+bool is_hostname(const std::string& text) { return is_host_label(text) && !(text[0] >= '0' && text[0] <= '9'); }
 
 outcome<void> check(const dhcp_host& host) {
   if (!is_key(host.key)) return fail(fault::invalid, "The name of a DHCP host's file is malformed");
   if (!is_hwaddr(host.hwaddr)) return fail(fault::invalid, "The MAC address of a DHCP host is malformed", host.key);
-  if (!host.hostname.empty() && !(is_host_label(host.hostname) && looks_like_a_name(host.hostname)))
+  if (!host.hostname.empty() && !is_hostname(host.hostname))
     return fail(fault::invalid, "The name of a DHCP host is malformed", host.key);
   if (!host.ipv4.empty() && !parse_ip(host.ipv4, AF_INET))
     return fail(fault::invalid, "The IPv4 address of a DHCP host is malformed", host.key);
@@ -47,7 +44,7 @@ std::string to_line(const dhcp_host& host) {
   std::string out = lower(host.hwaddr);
   if (!host.ipv4.empty()) out += "," + host.ipv4;
   if (!host.ipv6.empty()) out += ",[" + host.ipv6 + "]";
-  if (!host.hostname.empty()) out += "," + host.hostname;
+  if (!host.hostname.empty()) out += "," + to_dnsmasq_name(host.hostname);
   return out + "\n";
 }
 
@@ -65,7 +62,7 @@ dhcp_host from_line(std::string key, std::string_view line) {
     else if (parse_ip(word, AF_INET))
       out.ipv4 = word;
     else
-      out.hostname = word;
+      out.hostname = from_dnsmasq_name(word);
   }
   if (!check(out)) out = {out.key, {}, {}, {}, {}};
   return out;

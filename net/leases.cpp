@@ -38,7 +38,7 @@ std::optional<lease_row> parse_row(const std::vector<std::string_view>& words) {
   out.v6 = address->family == AF_INET6;
   out.address = ip_text(*address);
   auto name = unless_star(words[3]);
-  if (is_domain(name)) out.hostname = name;
+  if (is_domain(name)) out.hostname = from_dnsmasq_name(name);
   out.client_id = unless_star(words[4]);
   if (!out.v6) {
     if (!is_hwaddr(words[1])) return {};

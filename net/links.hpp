@@ -29,12 +29,23 @@ struct link_facts {
   link_counters counters;
 };
 
+/// What LXD's network state shows of a bridge.
+struct bridge_facts {
+  std::string id; // "8000.00163e010203"
+  bool stp = false, vlan_filtering = false;
+  uint64_t forward_delay = 0; // in hundredths of a second, as the kernel has it
+  uint64_t vlan_default = 0;
+  std::vector<std::string> upper_devices; // its ports, sorted
+};
+
 /// Links of the host's network namespace.
 outcome<std::vector<link_facts>> list_links();
 /// Links inside the network namespace of process `leader`. Blocks for microseconds; the calling thread is back in its
 /// own namespace at return.
 outcome<std::vector<link_facts>> list_links_of(pid_t leader);
 outcome<link_facts> get_link(const std::string& name);
+/// By sysfs, so of the namespace sysfs was mounted in. not_found: no such link, or it is no bridge.
+outcome<bridge_facts> get_bridge(const std::string& name);
 /// Deletes a link if it is there (a veth end left by a killed monitor).
 outcome<void> remove_link(const std::string& name);
 

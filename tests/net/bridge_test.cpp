@@ -66,6 +66,8 @@ TEST_CASE("applying the same plan again changes nothing") {
   REQUIRE(eventually([&] { return changes.count() == 0; }));
   REQUIRE(apply_bridge(plan));
   CHECK(changes.count() == 0);
+  REQUIRE(apply_bridge(plan_of(bridge.name, {{"bridge.mtu", "1400"}})));
+  CHECK(changes.count() > 0); // the listener does hear
 }
 
 TEST_CASE("another plan changes only what differs") {
@@ -73,7 +75,8 @@ TEST_CASE("another plan changes only what differs") {
   REQUIRE(apply_bridge(plan_of(bridge.name)));
   int index = get_link(bridge.name)->index;
   // The same subnet: the kernel would delete the second address along with the first one.
-  REQUIRE(apply_bridge(plan_of(bridge.name, {{"ipv4.address", "10.190.7.9/24"}, {"bridge.hwaddr", "00:16:3e:09:09:09"}})));
+  REQUIRE(
+      apply_bridge(plan_of(bridge.name, {{"ipv4.address", "10.190.7.9/24"}, {"bridge.hwaddr", "00:16:3e:09:09:09"}})));
   auto link = get_link(bridge.name).value();
   CHECK(link.index == index);
   CHECK(link.hwaddr == "00:16:3e:09:09:09");
@@ -195,6 +198,20 @@ TEST_CASE("links of a process are those of its namespace, and the caller stays i
 TEST_CASE("links of a process that is gone are an error") {
   enter_own_network();
   CHECK(list_links_of(4194304).error().code == fault::not_found);
+}
+
+TEST_CASE("a bridge tells its id, its settings and its ports") {
+  named bridge;
+  REQUIRE(apply_bridge(plan_of(bridge.name, {{"bridge.hwaddr", "00:16:3e:0a:0b:0c"}})));
+  guest port{bridge.name, "trnport0", "00:16:3e:00:07:01"};
+  auto facts = get_bridge(bridge.name);
+  REQUIRE(facts);
+  CHECK(facts->id == "8000.00163e0a0b0c");
+  CHECK_FALSE(facts->stp);
+  CHECK(facts->forward_delay == 1500);
+  CHECK(facts->upper_devices == std::vector<std::string>{"trnport0"});
+  CHECK(get_bridge("lo").error().code == fault::not_found);
+  CHECK(get_bridge("../../x").error().code == fault::invalid);
 }
 
 TEST_CASE("veth ends in one namespace know each other, and are removed by name") {

@@ -43,8 +43,8 @@ TEST_CASE("subnets overlap when one holds the other, and never across families")
 }
 
 TEST_CASE("malformed addresses do not parse") {
-  for (auto* text : {"", "/", "10.0.0.1", "10.0.0.1/", "10.0.0.1/33", "10.0.0.1/-1", "10.0.0.1/+8", "10.0.0.1/8x", " 10.0.0.1/8",
-                     "10.0.0/8", "010.0.0.1/8", "::1/129", "fe80::1%eth0/64", "10.0.0.1/99999999999"})
+  for (auto* text : {"", "/", "10.0.0.1", "10.0.0.1/", "10.0.0.1/33", "10.0.0.1/-1", "10.0.0.1/+8", "10.0.0.1/8x",
+                     " 10.0.0.1/8", "10.0.0/8", "010.0.0.1/8", "::1/129", "fe80::1%eth0/64", "10.0.0.1/99999999999"})
     CHECK_FALSE(parse_cidr(text));
   CHECK_FALSE(parse_ip(std::string_view{"10.0.0.1\0", 9}));
   CHECK_FALSE(parse_ip(std::string(4000, '1')));
@@ -89,25 +89,49 @@ TEST_CASE("unknown keys are invalid, documented ones we lack are unsupported") {
   for (auto* key : {"raw.dnsmasq", "bridge.driver", "ipv4.nat.address", "tunnel.a.protocol", "bgp.peers.x.address",
                     "security.acls", "security.acls.default.ingress.action", "ipv4.routes", "fan.type"})
     CHECK(fault_of({{key, "x"}}) == fault::unsupported);
-  CHECK(check_bridge_config({{"raw.dnsmasq", ""}}).error().message == "Network key \"raw.dnsmasq\" is not supported yet");
+  CHECK(check_bridge_config({{"raw.dnsmasq", ""}}).error().message ==
+        "Network key \"raw.dnsmasq\" is not supported yet");
 }
 
 TEST_CASE("values that could smuggle something into files or arguments are refused") {
   struct {
     const char *key, *value;
   } rows[] = {
-      {"dns.domain", "lxd\nserver=/evil/1.2.3.4"}, {"dns.domain", "a,b"},        {"dns.domain", "-a"},
-      {"dns.domain", "a..b"},                      {"dns.domain", "a b"},        {"dns.domain", "a/b"},
-      {"dns.search", "a,,b"},                      {"dns.search", "a b"},        {"dns.mode", "Managed"},
-      {"bridge.hwaddr", "01:16:3e:aa:bb:cc"},      {"bridge.hwaddr", "00163eaabbcc"}, {"bridge.hwaddr", "00:00:00:00:00:00"},
-      {"bridge.mtu", "1279"},                      {"bridge.mtu", "1500 "},      {"bridge.mtu", "99999999999999999999"},
-      {"ipv4.dhcp.expiry", "1h,set:x"},            {"ipv4.dhcp.expiry", "0"},    {"ipv4.dhcp.expiry", "h"},
-      {"ipv4.dhcp.expiry", "-1h"},                 {"ipv4.dhcp", "maybe"},       {"ipv4.nat", "true\n"},
-      {"ipv4.dhcp.gateway", "fd42::1"},            {"ipv4.address", "10.190.1.0/24"}, {"ipv4.address", "10.190.1.255/24"},
-      {"ipv4.address", "10.190.1.1"},              {"ipv4.address", "127.0.0.1/8"},   {"ipv4.address", "224.0.0.1/24"},
-      {"ipv4.address", "fd42::1/64"},              {"ipv6.address", "fe80::1/64"},    {"ipv6.address", "fd42::/64"},
-      {"ipv6.address", "ff02::1/64"},              {"ipv6.address", "10.0.0.1/24"},   {"ipv4.dhcp.ranges", "10.190.1.2"},
-      {"ipv4.dhcp.ranges", "10.190.1.9-10.190.1.2"}, {"ipv4.dhcp.ranges", "10.190.1.2-10.190.1.9,static"},
+      {"dns.domain", "lxd\nserver=/evil/1.2.3.4"},
+      {"dns.domain", "a,b"},
+      {"dns.domain", "-a"},
+      {"dns.domain", "a..b"},
+      {"dns.domain", "a b"},
+      {"dns.domain", "a/b"},
+      {"dns.search", "a,,b"},
+      {"dns.search", "a b"},
+      {"dns.mode", "Managed"},
+      {"bridge.hwaddr", "01:16:3e:aa:bb:cc"},
+      {"bridge.hwaddr", "00163eaabbcc"},
+      {"bridge.hwaddr", "00:00:00:00:00:00"},
+      {"bridge.mtu", "1279"},
+      {"bridge.mtu", "1500 "},
+      {"bridge.mtu", "99999999999999999999"},
+      {"ipv4.dhcp.expiry", "1h,set:x"},
+      {"ipv4.dhcp.expiry", "0"},
+      {"ipv4.dhcp.expiry", "h"},
+      {"ipv4.dhcp.expiry", "-1h"},
+      {"ipv4.dhcp", "maybe"},
+      {"ipv4.nat", "true\n"},
+      {"ipv4.dhcp.gateway", "fd42::1"},
+      {"ipv4.address", "10.190.1.0/24"},
+      {"ipv4.address", "10.190.1.255/24"},
+      {"ipv4.address", "10.190.1.1"},
+      {"ipv4.address", "127.0.0.1/8"},
+      {"ipv4.address", "224.0.0.1/24"},
+      {"ipv4.address", "fd42::1/64"},
+      {"ipv6.address", "fe80::1/64"},
+      {"ipv6.address", "fd42::/64"},
+      {"ipv6.address", "ff02::1/64"},
+      {"ipv6.address", "10.0.0.1/24"},
+      {"ipv4.dhcp.ranges", "10.190.1.2"},
+      {"ipv4.dhcp.ranges", "10.190.1.9-10.190.1.2"},
+      {"ipv4.dhcp.ranges", "10.190.1.2-10.190.1.9,static"},
   };
   for (auto& row : rows) {
     CAPTURE(row.key, row.value);

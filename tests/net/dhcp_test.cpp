@@ -83,7 +83,8 @@ TEST_CASE("a list gives back what was written and marks what is damaged") {
     CHECK(found->at(i).ipv6 == hosts[i].ipv6);
   }
   CHECK(remove_dhcp_host(dir.path(), "e.eth0") == dhcp_notice::none);
-  CHECK(files_in(dir.path() + "/dnsmasq.hosts") == std::vector<std::string>{"a.eth0", "b.eth0", "c.eth0", "cut", "d.eth0"});
+  CHECK(files_in(dir.path() + "/dnsmasq.hosts") ==
+        std::vector<std::string>{"a.eth0", "b.eth0", "c.eth0", "cut", "d.eth0"});
   CHECK(list_dhcp_hosts(dir.path() + "/nowhere")->empty());
 }
 
@@ -96,13 +97,22 @@ TEST_CASE("hostile hosts are refused and write nothing") {
     CHECK(add_dhcp_host(dir.path(), host).error().code == fault::invalid);
   };
   for (auto* key : {"", "..", "../x", "a/b", ".hidden", "a\nb", "a b"}) refused([&](auto& h) { h.key = key; });
-  for (auto* mac : {"", "*", "00:16:3e:00:00:01,set:x", "id:*", "ff:ff:ff:ff:ff:ff"}) refused([&](auto& h) { h.hwaddr = mac; });
-  for (auto* name : {"a,ignore", "a\nb", "a b", "-a", "a.b", "ignore", "infinite", "12", "5h", "30m"})
+  for (auto* mac : {"", "*", "00:16:3e:00:00:01,set:x", "id:*", "ff:ff:ff:ff:ff:ff"})
+    refused([&](auto& h) { h.hwaddr = mac; });
+  for (auto* name : {"a,ignore", "a\nb", "a b", "-a", "a.b", "12", "5h", "30m"})
     refused([&](auto& h) { h.hostname = name; });
   refused([&](auto& h) { h.ipv4 = "10.0.0.1,ignore"; });
   refused([&](auto& h) { h.ipv6 = "10.0.0.1"; });
   CHECK(remove_dhcp_host(dir.path(), "../x").error().code == fault::invalid);
   CHECK(files_in(dir.path()).empty());
+}
+
+TEST_CASE("names that are commands to dnsmasq are written as names") {
+  folder dir;
+  REQUIRE(add_dhcp_host(dir.path(), {"ignore.eth0", "00:16:3e:00:00:01", "ignore", "", ""}));
+  CHECK(read_file(dir.path() + "/dnsmasq.hosts/ignore.eth0") == "00:16:3e:00:00:01,Ignore\n");
+  CHECK(list_dhcp_hosts(dir.path())->at(0).hostname == "ignore");
+  CHECK(parse_leases("1893456000 00:16:3e:00:00:01 10.190.40.5 Ignore *\n").rows.at(0).hostname == "ignore");
 }
 
 TEST_CASE("the command follows the plan and nothing else") {
@@ -143,7 +153,8 @@ TEST_CASE("nothing to serve means no dnsmasq") {
   folder dir;
   auto at = dir.path() + "/net";
   CHECK(dnsmasq_command(plan_of({{"ipv4.address", "none"}, {"ipv6.address", "none"}}), at)->empty());
-  CHECK(dnsmasq_command(plan_of({{"ipv4.dhcp", "false"}, {"ipv6.address", "none"}, {"dns.mode", "none"}}), at)->empty());
+  CHECK(
+      dnsmasq_command(plan_of({{"ipv4.dhcp", "false"}, {"ipv6.address", "none"}, {"dns.mode", "none"}}), at)->empty());
   CHECK_FALSE(std::filesystem::exists(at));
   auto no_dns = dnsmasq_command(plan_of({{"dns.mode", "none"}}), at);
   CHECK(has(*no_dns, "--port=0"));

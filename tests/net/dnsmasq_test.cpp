@@ -87,7 +87,8 @@ bool solicit(const guest& in, const std::vector<uint8_t>& duid) {
   std::thread{[&] { // a socket stays in the namespace it was made in
     unique_fd space{open(("/proc/" + std::to_string(in.pid()) + "/ns/net").c_str(), O_RDONLY | O_CLOEXEC)};
     if (setns(space.get(), CLONE_NEWNET) == 0) fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  }}.join();
+  }}
+      .join();
   unique_fd owned{fd};
   REQUIRE(owned);
   auto links = list_links_of(in.pid()).value();
@@ -99,11 +100,19 @@ bool solicit(const guest& in, const std::vector<uint8_t>& duid) {
   server.sin6_scope_id = static_cast<uint32_t>(eth0->index);
   inet_pton(AF_INET6, "ff02::1:2", &server.sin6_addr);
   REQUIRE(bind(fd, reinterpret_cast<sockaddr*>(&local), sizeof local) == 0);
-  std::string packet("\1\1\2\3" "\0\1\0", 7); // solicit; client id
+  std::string packet("\1\1\2\3"
+                     "\0\1\0",
+                     7); // solicit; client id
   packet += static_cast<char>(duid.size());
   packet.append(duid.begin(), duid.end());
-  packet += std::string("\0\16\0\0" "\0\10\0\2\0\0", 10);                               // rapid commit, elapsed time
-  packet += std::string("\0\3\0\14" "\xde\xad\0\7" "\0\0\0\0" "\0\0\0\0", 16); // an address for 0xdead0007
+  packet += std::string("\0\16\0\0"
+                        "\0\10\0\2\0\0",
+                        10); // rapid commit, elapsed time
+  packet += std::string("\0\3\0\14"
+                        "\xde\xad\0\7"
+                        "\0\0\0\0"
+                        "\0\0\0\0",
+                        16); // an address for 0xdead0007
   return eventually([&] {
     sendto(fd, packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&server), sizeof server);
     pollfd wait{fd, POLLIN, 0};
@@ -169,10 +178,13 @@ TEST_CASE("leases and names survive a killed dnsmasq, and releases work without 
 
 TEST_CASE("names clients send are taken in dynamic mode only") {
   served_bridge net{{{"ipv4.address", "10.190.43.1/24"}, {"ipv6.address", "none"}, {"dns.mode", "dynamic"}}};
+  REQUIRE(add_dhcp_host(net.state, {"ignore.eth0", mac2, "ignore", "", ""})); // a command, if dnsmasq were asked
   net.start();
-  guest c1{net.plan.name, "trnd1", mac1};
+  guest c1{net.plan.name, "trnd1", mac1}, c2{net.plan.name, "trnd2", mac2};
   net.lease(c1, "chosen");
+  net.lease(c2, "other");
   CHECK(has(net.resolve(c1, "chosen.lxd"), net.address_of(mac1)));
+  CHECK(has(net.resolve(c1, "ignore.lxd"), net.address_of(mac2)));
 }
 
 TEST_CASE("stateful DHCPv6 gives addresses and takes them back") {

@@ -72,11 +72,10 @@ TEST_CASE("tables of two daemons do not touch each other") {
 }
 
 TEST_CASE("switches take their rules away") {
-  auto text = firewall_text(table, {plan_of("trnfw0", "20",
-                                            {{"ipv4.firewall", "false"},
-                                             {"ipv6.routing", "false"},
-                                             {"ipv6.dhcp", "false"},
-                                             {"dns.mode", "none"}})});
+  auto text = firewall_text(
+      table,
+      {plan_of("trnfw0", "20",
+               {{"ipv4.firewall", "false"}, {"ipv6.routing", "false"}, {"ipv6.dhcp", "false"}, {"dns.mode", "none"}})});
   REQUIRE(text);
   CHECK_FALSE(has(*text, "ipv4"));
   CHECK(has(*text, "masquerade")); // NAT is its own switch

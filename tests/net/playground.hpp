@@ -10,8 +10,8 @@
 
 namespace troupe::test {
 
-/// Moves the test program into a network namespace of its own (once), so that no bridge, route, rule or sysctl of a test
-/// ever meets those of the host, even when the program is killed.
+/// Moves the test program into a network namespace of its own (once), so that no bridge, route, rule or sysctl of a
+/// test ever meets those of the host, even when the program is killed.
 void enter_own_network();
 
 struct run_result {

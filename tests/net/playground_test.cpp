@@ -15,6 +15,7 @@
 #include <nftables/libnftables.h>
 #include <sched.h>
 #include <sstream>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -42,7 +43,10 @@ bool enter(pid_t within) {
 
 void enter_own_network() {
   static const bool done = [] {
-    if (unshare(CLONE_NEWNET) != 0) return false;
+    // sysfs shows the network namespace it was mounted in: mount it anew, for this program only.
+    if (unshare(CLONE_NEWNET | CLONE_NEWNS) != 0) return false;
+    if (mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return false;
+    if (mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0) return false;
     ip("link set lo up");
     return true;
   }();
@@ -147,8 +151,8 @@ listener::listener(of what) {
   REQUIRE(bind(fd_.get(), reinterpret_cast<sockaddr*>(&local), sizeof local) == 0);
   std::vector<int> groups{NFNLGRP_NFTABLES};
   if (what == of::links)
-    groups = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_NETCONF,
-              RTNLGRP_IPV6_NETCONF};
+    groups = {RTNLGRP_LINK,       RTNLGRP_IPV4_IFADDR,  RTNLGRP_IPV6_IFADDR,
+              RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF};
   for (int group : groups)
     REQUIRE(setsockopt(fd_.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) == 0);
 }
