@@ -11,6 +11,7 @@
 #include <caf/make_message.hpp>
 #include <caf/response_promise.hpp>
 #include <caf/result.hpp>
+#include <caf/send.hpp>
 #include <functional>
 #include <string>
 
@@ -36,6 +37,14 @@ template <class Reply, class Self, class Request>
 caf::result<Reply> hand_over(Self* self, const caf::actor& to, const Request& request) {
   self->delegate(to, request);
   return caf::delegated<Reply>{};
+}
+
+/// When `self` ends, so do the actors it has spawned: `handles(each)` calls `each` for every one.
+template <class Self, class Handles>
+void end_children_with(Self* self, Handles handles) {
+  self->attach_functor([handles] {
+    handles([](const caf::actor& child) { caf::anon_send_exit(child, caf::exit_reason::user_shutdown); });
+  });
 }
 
 template <class T>

@@ -105,6 +105,9 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
   with.enter(role::instances, self);
   auto all = std::make_shared<instances_data>(instances_data{with, self});
   adopt_running(all);
+  end_children_with(self, [all](auto each) {
+    for (auto& [name, child] : all->active) each(child);
+  });
   self->set_down_handler([all](caf::down_msg& down) {
     std::erase_if(all->active, [&](auto& entry) { return entry.second.address() == down.source; });
     if (down.reason != caf::exit_reason::user_shutdown && down.reason) {

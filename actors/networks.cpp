@@ -40,7 +40,7 @@ std::vector<bridge_plan> all_plans(const services& with, const std::string& exce
 // One table for all bridges of this daemon, replaced in one transaction.
 void rebuild(const data_ptr& me, std::function<void(outcome<void>)> then, const std::string& except = {}) {
   on_blocking_thread(
-    me->self, me->with, [table = "troupe_" + me->with.dir.id, plans = all_plans(me->with, except)] { return apply_firewall(table, plans); },
+    me->self, me->with, [table = "troupe-" + me->with.dir.id, plans = all_plans(me->with, except)] { return apply_firewall(table, plans); },
     [then](outcome<void> done) {
       if (!done) log().error("The firewall could not be set: {}", done.error().message);
       then(done);
@@ -230,6 +230,9 @@ caf::behavior networks(caf::event_based_actor* self, services& with) {
   with.enter(role::networks, self);
   auto me = std::make_shared<networks_data>(networks_data{with, self, {}});
   apply_recorded(me);
+  end_children_with(self, [me](auto each) {
+    for (auto& [name, child] : me->all) each(child);
+  });
   self->set_down_handler([me](caf::down_msg& down) {
     std::erase_if(me->all, [&](auto& entry) { return entry.second.address() == down.source; });
     if (down.reason && down.reason != caf::exit_reason::user_shutdown) {

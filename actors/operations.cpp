@@ -48,6 +48,9 @@ caf::behavior operations(caf::event_based_actor* self, services& with) {
   with.enter(role::operations, self);
   auto all = std::make_shared<operations_data>(operations_data{with, {}, {}, {}});
   recover(self, all);
+  end_children_with(self, [all](auto each) {
+    for (auto& [id, child] : all->running) each(child);
+  });
   return {
     [self, all](const begin_saga& request) -> caf::result<operation_record> {
       if (all->running.size() >= running_max)

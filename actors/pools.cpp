@@ -190,6 +190,9 @@ caf::behavior pools(caf::event_based_actor* self, services& with) {
   with.enter(role::pools, self);
   auto me = std::make_shared<pools_data>(pools_data{with, self, {}, {}});
   open_recorded(me);
+  end_children_with(self, [me](auto each) {
+    for (auto& [name, child] : me->all) each(child);
+  });
   self->set_down_handler([me](caf::down_msg& down) {
     for (auto& [name, child] : me->all)
       if (child.address() == down.source) {
