@@ -146,7 +146,7 @@ bool http_sender::read_pipe(pipe_stream& pipe, int& turns) {
   if (errno == EAGAIN) {
     watch_ = to_->context().on.watch_readable(fd, [this] {
       auto self = shared_from_this();
-      auto watch = std::move(watch_);
+      watch_.reset(); // first: a descriptor can be watched once
       run();
     });
   }
