@@ -143,11 +143,13 @@ TEST_CASE("draining sends what is there and ends though another writer holds the
   ws_client client{fixture.http.path};
   auto [ours, theirs] = make_pipe(true);
   write_all(theirs.get(), std::string(60000, 'x') + "done");
-  auto pump = fd_pump::start(*fixture.http.on, std::move(ours), fixture.at(0), fd_pump::direction::to_socket, ended.call());
+  auto pump =
+      fd_pump::start(*fixture.http.on, std::move(ours), fixture.at(0), fd_pump::direction::to_socket, ended.call());
   bool chatty = GENERATE(false, true);
   std::atomic<bool> stop{false};
   std::thread grandchild{[&] {
-    while (chatty && !stop && write_all(theirs.get(), "y")) {}
+    while (chatty && !stop && write_all(theirs.get(), "y")) {
+    }
   }};
   pump->drain_and_stop();
   pump->drain_and_stop();
@@ -166,7 +168,7 @@ TEST_CASE("the writing side gets everything, then the end of file") {
   fd_pump::start(*fixture.http.on, std::move(ours), fixture.at(0), fd_pump::direction::from_socket, ended.call());
   std::thread sender{[&] {
     for (int i = 0; i < 100; ++i) client.send_frame(2, std::string(50000, 'x'));
-client.send_frame(1, "");
+    client.send_frame(1, "");
   }};
   size_t total = 0;
   std::string piece(10000, 0);
@@ -212,13 +214,14 @@ TEST_CASE("a terminal ends when its last user leaves, with all of its output") {
   int master = -1, slave = -1;
   REQUIRE(openpty(&master, &slave, nullptr, nullptr, nullptr) == 0);
   unique_fd terminal{slave};
-  auto pump = fd_pump::start(*fixture.http.on, unique_fd{master}, fixture.at(0), fd_pump::direction::both, ended.call());
+  auto pump =
+      fd_pump::start(*fixture.http.on, unique_fd{master}, fixture.at(0), fd_pump::direction::both, ended.call());
   client.send_frame(2, "typed\n");
   char typed[16] = {};
   REQUIRE(::read(slave, typed, sizeof typed) == 6);
   std::thread process{[&] {
     for (int i = 0; i < 20000; ++i) write_all(slave, "line\n");
-terminal.reset();
+    terminal.reset();
   }};
   auto got = until_barrier(client);
   process.join();

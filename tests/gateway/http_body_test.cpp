@@ -85,18 +85,22 @@ TEST_CASE("a large upload goes into an unnamed file with bounded memory") {
 TEST_CASE("spooling obeys the limit and says when the file cannot be made") {
   server_fixture fixture{[](http_request, responder answer) { answer.send(text_reply("ok")); },
                          {},
-                         [](const http_request&) { return body_rule{true, 1 << 20}; }};
+                         [](const http_request&) {
+                           return body_rule{true, 1 << 20};
+                         }};
   raw_client client{fixture.path};
   client.send("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
   auto chunk = "40000\r\n" + std::string(0x40000, 'x') + "\r\n";
   std::thread sender{[&] {
-    for (int i = 0; i < 20 && client.send(chunk); ++i) {}
+    for (int i = 0; i < 20 && client.send(chunk); ++i) {
+    }
   }};
   CHECK(read_reply(client).status == 413);
   sender.join();
 
-  http_server nowhere{*fixture.on, {}, fixture.dir.path + "/missing", spool_all,
-                      [](http_request, responder answer) { answer.send(text_reply("ok")); }};
+  http_server nowhere{*fixture.on, {}, fixture.dir.path + "/missing", spool_all, [](http_request, responder answer) {
+                        answer.send(text_reply("ok"));
+                      }};
   REQUIRE(nowhere.listen_unix(fixture.dir.path + "/second", 0600));
   raw_client second{fixture.dir.path + "/second"};
   auto got = ask(second, "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
@@ -114,13 +118,15 @@ TEST_CASE("a disk that fills up is told as 507") {
   }
   {
     loop on{"test"};
-    http_server server{on, {}, mounted, spool_all, [](http_request, responder answer) { answer.send(text_reply("ok")); }};
+    http_server server{
+        on, {}, mounted, spool_all, [](http_request, responder answer) { answer.send(text_reply("ok")); }};
     REQUIRE(server.listen_unix(dir.path + "/s", 0600));
     raw_client client{dir.path + "/s"};
     client.send("POST / HTTP/1.1\r\nContent-Length: 50000000\r\n\r\n");
     std::thread sender{[&] {
       std::string piece(1 << 20, 'x');
-      for (int i = 0; i < 48 && client.send(piece); ++i) {}
+      for (int i = 0; i < 48 && client.send(piece); ++i) {
+      }
     }};
     CHECK(read_reply(client).status == 507);
     sender.join();
@@ -205,13 +211,14 @@ TEST_CASE("the server ends in the middle of uploads and downloads") {
   scratch_dir dir;
   auto path = dir.path + "/file";
   std::ofstream{path} << numbered(4 << 20);
-  server_fixture fixture{[&](http_request, responder answer) {
-                           http_response made;
-                           made.body.emplace_back(file_range{unique_fd{open(path.c_str(), O_RDONLY | O_CLOEXEC)}, 0, 4 << 20});
-                           answer.send(std::move(made));
-                         },
-                         {},
-                         spool_all};
+  server_fixture fixture{
+      [&](http_request, responder answer) {
+        http_response made;
+        made.body.emplace_back(file_range{unique_fd{open(path.c_str(), O_RDONLY | O_CLOEXEC)}, 0, 4 << 20});
+        answer.send(std::move(made));
+      },
+      {},
+      spool_all};
   raw_client up{fixture.path}, down{fixture.path};
   up.send("POST / HTTP/1.1\r\nContent-Length: 100000000\r\n\r\n" + std::string(1 << 20, 'x'));
   down.send(get);

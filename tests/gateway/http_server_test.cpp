@@ -11,7 +11,8 @@ namespace {
 
 /// Answers with what was asked: "METHOD path body-size body".
 http_response mirror(const http_request& request) {
-  return text_reply(request.method + " " + request.path + " " + std::to_string(request.body.size()) + " " + request.body);
+  return text_reply(request.method + " " + request.path + " " + std::to_string(request.body.size()) + " " +
+                    request.body);
 }
 
 void mirror_handler(http_request request, responder answer) { answer.send(mirror(request)); }
@@ -38,7 +39,9 @@ TEST_CASE("a kept-alive connection answers many requests") {
 TEST_CASE("pipelined requests are answered in order, whoever is ready first") {
   server_fixture fixture{[](http_request request, responder answer) {
     if (request.path != "/later") return answer.send(mirror(request));
-    std::thread{[made = std::make_shared<http_response>(mirror(request)), answer] { answer.send(std::move(*made)); }}.detach();
+    std::thread{[made = std::make_shared<http_response>(mirror(request)), answer] {
+      answer.send(std::move(*made));
+    }}.detach();
   }};
   raw_client client{fixture.path};
   std::string all, expected;
@@ -68,7 +71,8 @@ TEST_CASE("bytes that come one at a time make the same request") {
 TEST_CASE("a chunked request body is decoded") {
   server_fixture fixture{mirror_handler};
   raw_client client{fixture.path};
-  auto got = ask(client, "PUT /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n");
+  auto got =
+      ask(client, "PUT /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n");
   CHECK(got.body == "PUT /c 13 abc0123456789");
   CHECK(ask(client, get).status == 200);
 }
@@ -120,7 +124,11 @@ TEST_CASE("100 Continue is sent once the rule has accepted the body") {
 
 TEST_CASE("a body beyond the limit is answered 413 and the connection closed") {
   std::atomic<int> handled{0};
-  server_fixture fixture{[&](http_request, responder) { ++handled; }, {}, [](const http_request&) { return body_rule{false, 1000}; }};
+  server_fixture fixture{[&](http_request, responder) { ++handled; },
+                         {},
+                         [](const http_request&) {
+                           return body_rule{false, 1000};
+                         }};
   SECTION("announced") {
     raw_client client{fixture.path};
     auto got = ask(client, post(std::string(1001, 'x')));
@@ -134,7 +142,8 @@ TEST_CASE("a body beyond the limit is answered 413 and the connection closed") {
     client.send("POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
     std::thread sender{[&] {
       std::string chunk = "400\r\n" + std::string(1024, 'x') + "\r\n";
-      for (int i = 0; i < 100 && client.send(chunk); ++i) {}
+      for (int i = 0; i < 100 && client.send(chunk); ++i) {
+      }
     }};
     CHECK(read_reply(client).status == 413);
     sender.join();
@@ -148,24 +157,24 @@ TEST_CASE("malformed requests get a clear 4xx or 5xx and lose the connection") {
     int status;
   };
   const row rows[] = {
-    {"rubbish\r\n\r\n", 400},
-    {std::string("\x16\x03\x01\x00\xff", 5) + "\r\n\r\n", 400},
-    {"GET /x HTTP/2.0\r\n\r\n", 505},
-    {"GET /%zz HTTP/1.1\r\n\r\n", 400},
-    {"GET /%00 HTTP/1.1\r\n\r\n", 400},
-    {"GET /?a=%4 HTTP/1.1\r\n\r\n", 400},
-    {"GET x HTTP/1.1\r\n\r\n", 400},
-    {"GET / HTTP/1.1\r\nBad Header: x\r\n\r\n", 400},
-    {"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400},
-    {"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400},
-    {"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
-    {"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
-    {"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},
-    {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400},
-    {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", 400},
-    {"GET / HTTP/1.1\r\nX: " + std::string(70000, 'a') + "\r\n\r\n", 431},
-    {"GET /" + std::string(70000, 'a'), 431},
-    {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(70000, 'a'), 431},
+      {"rubbish\r\n\r\n", 400},
+      {std::string("\x16\x03\x01\x00\xff", 5) + "\r\n\r\n", 400},
+      {"GET /x HTTP/2.0\r\n\r\n", 505},
+      {"GET /%zz HTTP/1.1\r\n\r\n", 400},
+      {"GET /%00 HTTP/1.1\r\n\r\n", 400},
+      {"GET /?a=%4 HTTP/1.1\r\n\r\n", 400},
+      {"GET x HTTP/1.1\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\nBad Header: x\r\n\r\n", 400},
+      {"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400},
+      {"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400},
+      {"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+      {"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
+      {"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},
+      {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400},
+      {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", 400},
+      {"GET / HTTP/1.1\r\nX: " + std::string(70000, 'a') + "\r\n\r\n", 431},
+      {"GET /" + std::string(70000, 'a'), 431},
+      {"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(70000, 'a'), 431},
   };
   server_fixture fixture{mirror_handler};
   for (auto& row : rows) {
@@ -241,7 +250,8 @@ TEST_CASE("a dropped request is answered 500, the first answer wins") {
   raw_client client{fixture.path};
   auto got = ask(client, "GET /drop HTTP/1.1\r\n\r\n");
   CHECK(got.status == 500);
-  CHECK(got.body.find(R"("type":"error","status":"","status_code":0,"operation":"","error_code":500)") != got.body.npos);
+  CHECK(got.body.find(R"("type":"error","status":"","status_code":0,"operation":"","error_code":500)") !=
+        got.body.npos);
   CHECK(ask(client, "GET /throw HTTP/1.1\r\n\r\n").status == 500);
   for (int i = 0; i < 50; ++i) REQUIRE(ask(client, get).body == "first");
 }
@@ -304,7 +314,8 @@ TEST_CASE("slow, idle and garbage clients do not delay another") {
   slow_head.send("GET /1.0 HTTP/1.1\r\nHo");
   slow_body.send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nab");
   fcntl(deaf.fd(), F_SETFL, O_NONBLOCK);
-  while (deaf.send(get)) {} // never reads an answer
+  while (deaf.send(get)) {
+  } // never reads an answer
   raw_client client{fixture.path};
   for (int i = 0; i < 100; ++i) REQUIRE(ask(client, get).status == 200);
   CHECK(read_reply(slow_head).status == 408);

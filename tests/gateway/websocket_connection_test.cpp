@@ -13,7 +13,8 @@ TEST_CASE("the handshake is that of the RFC, and other requests are refused") {
   CHECK(ask(plain, get).status == 400);
   for (std::string_view bad : {"Sec-WebSocket-Key: c2hvcnQ=\r\nSec-WebSocket-Version: 13\r\n",
                                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 8\r\n"})
-    CHECK(ask(plain, "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + std::string{bad} + "\r\n").status == 400);
+    CHECK(ask(plain, "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + std::string{bad} + "\r\n")
+              .status == 400);
 }
 
 TEST_CASE("messages of every size come back, joined from their fragments") {

@@ -96,8 +96,10 @@ inline void echo(const std::shared_ptr<websocket>& socket) {
   socket->on_message([to = std::weak_ptr{socket}](std::string data, bool binary) {
     auto back = to.lock();
     if (!back) return;
-    if (binary) back->send_binary(std::move(data));
-    else back->send_text(std::make_shared<const std::string>(std::move(data)));
+    if (binary)
+      back->send_binary(std::move(data));
+    else
+      back->send_text(std::make_shared<const std::string>(std::move(data)));
   });
 }
 
