@@ -6,8 +6,8 @@
 #include <deque>
 #include <fcntl.h>
 #include <optional>
-#include <sys/ioctl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -50,9 +50,9 @@ private:
   std::function<void(bool)> ended_;
   uv_poll_t* poll_ = nullptr;
   int watched_ = 0;
-  bool reading_;              // fd -> websocket goes on
-  bool writing_;              // websocket -> fd goes on
-  bool input_ended_ = false;  // no more comes from the websocket
+  bool reading_;             // fd -> websocket goes on
+  bool writing_;             // websocket -> fd goes on
+  bool input_ended_ = false; // no more comes from the websocket
   bool socket_full_ = false;
   bool socket_paused_ = false;
   std::optional<size_t> left_; // to read, once draining
@@ -65,13 +65,17 @@ void pump::begin() {
   fcntl(fd_.get(), F_SETFL, fcntl(fd_.get(), F_GETFL) | O_NONBLOCK);
   poll_ = new uv_poll_t{};
   bool failed = uv_poll_init(on_.raw(), poll_, fd_.get()) != 0;
-  if (failed) delete std::exchange(poll_, nullptr);
-  else poll_->data = new std::shared_ptr<pump>{shared_from_this()};
-  if (writing_) socket_->on_message([self = shared_from_this()](std::string data, bool binary) {
-      self->on_message(std::move(data), binary);
-    });
-  else socket_->on_message([](const std::string&, bool) {});
-  if (reading_) socket_->on_drain([weak = weak_from_this()] {
+  if (failed)
+    delete std::exchange(poll_, nullptr);
+  else
+    poll_->data = new std::shared_ptr<pump>{shared_from_this()};
+  if (writing_)
+    socket_->on_message(
+        [self = shared_from_this()](std::string data, bool binary) { self->on_message(std::move(data), binary); });
+  else
+    socket_->on_message([](const std::string&, bool) {});
+  if (reading_)
+    socket_->on_drain([weak = weak_from_this()] {
       auto self = weak.lock();
       if (!self) return;
       self->socket_full_ = false;
@@ -143,9 +147,12 @@ void pump::begin_drain() {
   int there = 0;
   pollfd look{fd_.get(), POLLIN, 0};
   ::poll(&look, 1, 0); // makes the kernel move a terminal's output to where it can be read
-  if (isatty(fd_.get())) left_ = terminal_bytes_max;
-  else if (ioctl(fd_.get(), FIONREAD, &there) == 0) left_ = static_cast<size_t>(there);
-  else left_ = 0;
+  if (isatty(fd_.get()))
+    left_ = terminal_bytes_max;
+  else if (ioctl(fd_.get(), FIONREAD, &there) == 0)
+    left_ = static_cast<size_t>(there);
+  else
+    left_ = 0;
   read_some();
   watch();
 }
@@ -207,7 +214,8 @@ void pump::end_writing() {
 
 void pump::end_if_done() {
   if (reading_ || writing_ || !fd_) return;
-  if (poll_) uv_close(reinterpret_cast<uv_handle_t*>(poll_), [](uv_handle_t* handle) {
+  if (poll_)
+    uv_close(reinterpret_cast<uv_handle_t*>(poll_), [](uv_handle_t* handle) {
       delete static_cast<std::shared_ptr<pump>*>(handle->data);
       delete reinterpret_cast<uv_poll_t*>(handle);
     });
@@ -221,8 +229,10 @@ void pump::end_if_done() {
 std::shared_ptr<fd_pump> fd_pump::start(loop& on, unique_fd fd, std::shared_ptr<websocket> socket, direction ways,
                                         std::function<void(bool from_fd)> ended) {
   auto made = std::make_shared<pump>(on, std::move(fd), std::move(socket), ways, std::move(ended));
-  if (on.on_thread()) made->begin();
-  else on.post([made] { made->begin(); });
+  if (on.on_thread())
+    made->begin();
+  else
+    on.post([made] { made->begin(); });
   return made;
 }
 

@@ -132,8 +132,10 @@ void http_connection::on_body(std::string_view bytes) {
   auto& x = *exchange_;
   x.body_bytes += bytes.size();
   if (x.body_bytes > x.rule.limit) return; // body_moved refuses it
-  if (x.spool) x.spool->append(bytes);
-  else x.request.body += bytes;
+  if (x.spool)
+    x.spool->append(bytes);
+  else
+    x.request.body += bytes;
 }
 
 void http_connection::body_moved() {
@@ -172,8 +174,10 @@ void http_connection::dispatch() {
   x.at = phase::handling;
   x.spool.reset();
   stream_->read(true); // to see the peer go away
-  if (half_closed_) stream_->set_deadline(gone_check);
-  else stream_->clear_deadline();
+  if (half_closed_)
+    stream_->set_deadline(gone_check);
+  else
+    stream_->clear_deadline();
   auto state = std::make_shared<responder::state>();
   state->door = context_.door;
   state->connection = weak_from_this();
@@ -260,15 +264,18 @@ void http_connection::on_deadline() {
   auto self = shared_from_this();
   if (!exchange_ || lingering_) return close();
   switch (exchange_->at) {
-    case phase::head: return refuse(408, "The request's header took too long");
+    case phase::head:
+      return refuse(408, "The request's header took too long");
     case phase::body:
       if (!exchange_->spool || !exchange_->spool->busy()) return refuse(408, "The request's body took too long");
       return stream_->set_deadline(context_.limits.body_timeout); // our disk is the slow one
-    case phase::spooling: return;
+    case phase::spooling:
+      return;
     case phase::handling:
       if (stream_->peer_gone()) return close();
       return stream_->set_deadline(gone_check);
-    case phase::replying: return check_reply_progress();
+    case phase::replying:
+      return check_reply_progress();
   }
 }
 

@@ -58,7 +58,8 @@ void http_context::abort_all() {
     remove(*one);
   }
   run_clock(false);
-  if (clock_) uv_close(reinterpret_cast<uv_handle_t*>(clock_), [](uv_handle_t* h) {
+  if (clock_)
+    uv_close(reinterpret_cast<uv_handle_t*>(clock_), [](uv_handle_t* h) {
       delete static_cast<std::shared_ptr<http_context>*>(h->data);
       delete reinterpret_cast<uv_timer_t*>(h);
     });
@@ -80,12 +81,12 @@ void http_context::run_clock(bool wanted) {
     return;
   }
   uv_timer_start(
-    clock_,
-    [](uv_timer_t* t) {
-      auto self = *static_cast<std::shared_ptr<http_context>*>(t->data);
-      self->deadlines_.tick(self->now_ms());
-    },
-    1000, 1000);
+      clock_,
+      [](uv_timer_t* t) {
+        auto self = *static_cast<std::shared_ptr<http_context>*>(t->data);
+        self->deadlines_.tick(self->now_ms());
+      },
+      1000, 1000);
 }
 
 } // namespace troupe

@@ -33,7 +33,8 @@ private:
 /// What all connections of one server share. Loop's thread only, except where said.
 class http_context : public std::enable_shared_from_this<http_context> {
 public:
-  http_context(loop& on, http_limits limits, std::string spool_dir, http_server::rule body, http_server::handler handle);
+  http_context(loop& on, http_limits limits, std::string spool_dir, http_server::rule body,
+               http_server::handler handle);
   ~http_context();
 
   uint64_t now_ms() const noexcept;

@@ -21,7 +21,8 @@ bool is_key(std::string_view key) {
 } // namespace
 
 std::string websocket_accept_key(const http_request& request) {
-  if (!has_token(request.header("Upgrade"), "websocket") || !has_token(request.header("Connection"), "upgrade")) return {};
+  if (!has_token(request.header("Upgrade"), "websocket") || !has_token(request.header("Connection"), "upgrade"))
+    return {};
   auto key = request.header("Sec-WebSocket-Key");
   if (request.header("Sec-WebSocket-Version") != "13" || !is_key(key)) return {};
   auto text = std::string{key};

@@ -15,7 +15,8 @@ unique_fd make_socket() { return unique_fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_
 bool somebody_answers(const sockaddr_un& address) {
   auto probe = make_socket();
   if (!probe) return true; // not known: then nothing is removed
-  return ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || errno != ECONNREFUSED;
+  return ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
+         errno != ECONNREFUSED;
 }
 
 outcome<void> remove_stale(const std::string& path, const sockaddr_un& address) {
@@ -24,9 +25,11 @@ outcome<void> remove_stale(const std::string& path, const sockaddr_un& address) 
     if (errno == ENOENT) return {};
     return fail_errno(errno, "Cannot look at " + path);
   }
-  if (!S_ISSOCK(found.st_mode)) return fail(fault::wrong_state, "Cannot listen on " + path + ": it is not a socket", path);
+  if (!S_ISSOCK(found.st_mode))
+    return fail(fault::wrong_state, "Cannot listen on " + path + ": it is not a socket", path);
   if (somebody_answers(address)) return fail(fault::in_use, "Somebody listens on " + path + " already", path);
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail_errno(errno, "Cannot remove the stale socket " + path);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    return fail_errno(errno, "Cannot remove the stale socket " + path);
   return {};
 }
 

@@ -15,37 +15,37 @@ struct reason_row {
 };
 
 constexpr reason_row reasons[] = {
-  {200, "OK"},
-  {201, "Created"},
-  {202, "Accepted"},
-  {204, "No Content"},
-  {206, "Partial Content"},
-  {301, "Moved Permanently"},
-  {302, "Found"},
-  {303, "See Other"},
-  {304, "Not Modified"},
-  {307, "Temporary Redirect"},
-  {308, "Permanent Redirect"},
-  {400, "Bad Request"},
-  {401, "Unauthorized"},
-  {403, "Forbidden"},
-  {404, "Not Found"},
-  {405, "Method Not Allowed"},
-  {408, "Request Timeout"},
-  {409, "Conflict"},
-  {412, "Precondition Failed"},
-  {413, "Payload Too Large"},
-  {416, "Range Not Satisfiable"},
-  {423, "Locked"},
-  {426, "Upgrade Required"},
-  {429, "Too Many Requests"},
-  {431, "Request Header Fields Too Large"},
-  {500, "Internal Server Error"},
-  {501, "Not Implemented"},
-  {502, "Bad Gateway"},
-  {503, "Service Unavailable"},
-  {505, "HTTP Version Not Supported"},
-  {507, "Insufficient Storage"},
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
+    {206, "Partial Content"},
+    {301, "Moved Permanently"},
+    {302, "Found"},
+    {303, "See Other"},
+    {304, "Not Modified"},
+    {307, "Temporary Redirect"},
+    {308, "Permanent Redirect"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {412, "Precondition Failed"},
+    {413, "Payload Too Large"},
+    {416, "Range Not Satisfiable"},
+    {423, "Locked"},
+    {426, "Upgrade Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {505, "HTTP Version Not Supported"},
+    {507, "Insufficient Storage"},
 };
 
 std::string_view reason_of(int status) {
@@ -58,10 +58,14 @@ std::string_view reason_of(int status) {
 std::optional<uint64_t> length_of(const http_response& response) {
   uint64_t total = 0;
   for (auto& part : response.body) {
-    if (auto* text = std::get_if<std::string>(&part)) total += text->size();
-    else if (auto* shared = std::get_if<std::shared_ptr<const std::string>>(&part)) total += *shared ? (*shared)->size() : 0;
-    else if (auto* range = std::get_if<file_range>(&part)) total += range->size;
-    else return std::nullopt;
+    if (auto* text = std::get_if<std::string>(&part))
+      total += text->size();
+    else if (auto* shared = std::get_if<std::shared_ptr<const std::string>>(&part))
+      total += *shared ? (*shared)->size() : 0;
+    else if (auto* range = std::get_if<file_range>(&part))
+      total += range->size;
+    else
+      return std::nullopt;
   }
   return total;
 }
@@ -93,8 +97,10 @@ void append_framing(std::string& to, const http_response& response, reply_frame&
     frame.chunked = true;
     to += "Transfer-Encoding: chunked\r\n";
   }
-  if (!frame.keep_alive) to += "Connection: close\r\n";
-  else if (frame.version_1_0) to += "Connection: keep-alive\r\n";
+  if (!frame.keep_alive)
+    to += "Connection: close\r\n";
+  else if (frame.version_1_0)
+    to += "Connection: keep-alive\r\n";
 }
 
 bool is_framing(std::string_view name) {

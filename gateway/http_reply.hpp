@@ -9,10 +9,10 @@ namespace troupe {
 
 /// How a reply goes onto the wire; decided by its request.
 struct reply_frame {
-  bool head_only = false;  // HEAD: no body follows
+  bool head_only = false; // HEAD: no body follows
   bool keep_alive = true;
   bool version_1_0 = false;
-  bool chunked = false;    // set by reply_head: the length is unknown
+  bool chunked = false; // set by reply_head: the length is unknown
 };
 
 /// The status line and headers. Headers about framing are ours; control characters in the handler's become spaces.

@@ -52,8 +52,10 @@ void responder::on_gone(std::function<void()> call) const {
       call();
     }
   };
-  if (state_->door->on_thread()) set();
-  else state_->door->post(std::move(set));
+  if (state_->door->on_thread())
+    set();
+  else
+    state_->door->post(std::move(set));
 }
 
 } // namespace troupe

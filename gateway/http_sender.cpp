@@ -36,14 +36,18 @@ http_sender::http_sender(http_stream& to, std::function<void(bool)> done) : to_{
 void http_sender::start(http_response response, reply_frame& frame) {
   head_ = reply_head(response, frame);
   chunked_ = frame.chunked;
-  if (frame.head_only) end_sent_ = true;
-  else parts_ = std::move(response.body);
+  if (frame.head_only)
+    end_sent_ = true;
+  else
+    parts_ = std::move(response.body);
   if (!to_->writing()) run(); // else the 100 Continue is still on its way
 }
 
 void http_sender::on_written(bool ok) {
-  if (ok) run();
-  else finish(false);
+  if (ok)
+    run();
+  else
+    finish(false);
 }
 
 void http_sender::abandon() {
@@ -136,7 +140,8 @@ bool http_sender::read_pipe(pipe_stream& pipe, int& turns) {
   buffer_.resize(buffer_bytes);
   ssize_t got = -1;
   errno = EAGAIN;
-  if (turns-- > 0) do got = ::read(fd, buffer_.data(), buffer_.size());
+  if (turns-- > 0) do
+      got = ::read(fd, buffer_.data(), buffer_.size());
     while (got < 0 && errno == EINTR);
   if (got > 0) return send({buffer_.data(), static_cast<size_t>(got)});
   if (got == 0) {
@@ -146,7 +151,7 @@ bool http_sender::read_pipe(pipe_stream& pipe, int& turns) {
   if (errno == EAGAIN) {
     watch_ = to_->context().on.watch_readable(fd, [this] {
       auto self = shared_from_this();
-      auto watch = std::move(watch_);
+      watch_.reset(); // first: a descriptor can be watched once
       run();
     });
   }

@@ -20,7 +20,7 @@ public:
 
   void start(http_response response, reply_frame& frame); // `frame` is not used after it began to send
   void on_written(bool ok);
-  void abandon(); // the stream is gone
+  void abandon();                                                // the stream is gone
   uint64_t handed_over() const noexcept { return handed_over_; } // bytes given to the stream; to see progress
 
 private:

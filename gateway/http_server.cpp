@@ -61,7 +61,7 @@ struct http_server::data {
   loop& on;
   std::shared_ptr<http_context> context;
   std::promise<void> all_closed;
-  std::vector<unix_listener> files;  // as accepting_: only by the thread that owns the server, or the loop's for it
+  std::vector<unix_listener> files; // as accepting_: only by the thread that owns the server, or the loop's for it
   std::vector<accepting*> listeners;
 
   void close_listeners() {
@@ -72,11 +72,12 @@ struct http_server::data {
 };
 
 http_server::http_server(loop& on, http_limits limits, std::string spool_dir, rule body, handler handle)
-    : data_{new data{on,
-                     std::make_shared<http_context>(on, limits, std::move(spool_dir), std::move(body), std::move(handle)),
-                     {},
-                     {},
-                     {}}} {
+    : data_{
+          new data{on,
+                   std::make_shared<http_context>(on, limits, std::move(spool_dir), std::move(body), std::move(handle)),
+                   {},
+                   {},
+                   {}}} {
   std::signal(SIGPIPE, SIG_IGN);
   auto* all = &data_->all_closed;
   data_->context->open = std::shared_ptr<void>{this, [all](void*) { all->set_value(); }};

@@ -19,52 +19,62 @@ namespace troupe {
 class loop;
 
 /// Who is at the other end of a unix socket (SO_PEERCRED at accept).
-struct peer_credentials { uint32_t uid = ~0u, gid = ~0u; int32_t pid = 0; };
+struct peer_credentials {
+  uint32_t uid = ~0u, gid = ~0u;
+  int32_t pid = 0;
+};
 
 /// What to do with a request's body; decided from its head, before the body is read.
 struct body_rule {
-  bool spool = false;             // false: into `body` in memory; true: into an unnamed temporary file
-  uint64_t limit = 1 << 20;       // bytes; more is answered 413 and the connection closed
+  bool spool = false;       // false: into `body` in memory; true: into an unnamed temporary file
+  uint64_t limit = 1 << 20; // bytes; more is answered 413 and the connection closed
 };
 
 struct http_request {
-  std::string method;                                    // upper case
-  std::string target;                                    // as sent
-  std::string path;                                      // before '?', still encoded
-  std::vector<std::string> segments;                     // of the path, percent-decoded one by one
+  std::string method;                                         // upper case
+  std::string target;                                         // as sent
+  std::string path;                                           // before '?', still encoded
+  std::vector<std::string> segments;                          // of the path, percent-decoded one by one
   std::multimap<std::string, std::string, std::less<>> query; // decoded
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  unique_fd spool;                                       // rewound; with rule.spool, if the request has a body
+  unique_fd spool; // rewound; with rule.spool, if the request has a body
   uint64_t spool_size = 0;
   peer_credentials peer;
-  bool wants_websocket = false;                          // Upgrade: websocket with a valid key
+  bool wants_websocket = false; // Upgrade: websocket with a valid key
 
-  std::string_view header(std::string_view name) const;      // case-insensitive, empty if absent
-  std::string_view parameter(std::string_view name) const;   // first query value, empty if absent
+  std::string_view header(std::string_view name) const;    // case-insensitive, empty if absent
+  std::string_view parameter(std::string_view name) const; // first query value, empty if absent
 };
 
-/// A piece of a reply body: bytes shared with others, or a range of a file that is streamed without being held in memory.
-struct file_range { unique_fd file; uint64_t offset = 0, size = 0; };
+/// A piece of a reply body: bytes shared with others, or a range of a file that is streamed without being held in
+/// memory.
+struct file_range {
+  unique_fd file;
+  uint64_t offset = 0, size = 0;
+};
 /// What a pipe or socket gives until its end: the length is unknown, so the whole reply is sent chunked.
-struct pipe_stream { unique_fd source; };
+struct pipe_stream {
+  unique_fd source;
+};
 using body_part = std::variant<std::string, std::shared_ptr<const std::string>, file_range, pipe_stream>;
 
 struct http_response {
   int status = 200;
   std::vector<std::pair<std::string, std::string>> headers;
-  std::vector<body_part> body;    // in order; with Content-Length unless a pipe_stream is among them
+  std::vector<body_part> body; // in order; with Content-Length unless a pipe_stream is among them
 };
 
 /// One websocket. Every method may be called from any thread. Callbacks run on the loop's thread.
 class websocket {
 public:
   virtual ~websocket() = default;
-  /// Frames are sent in order. False: closed, or more than the connection's limit is queued (then the peer is too slow and is closed).
+  /// Frames are sent in order. False: closed, or more than the connection's limit is queued (then the peer is too slow
+  /// and is closed).
   virtual bool send_text(std::shared_ptr<const std::string> text) = 0;
   virtual bool send_binary(std::string data) = 0;
-  virtual void close(uint16_t code = 1000) = 0;  // after what is queued was sent
-  virtual size_t queued_bytes() const = 0;       // payloads and a little per frame
+  virtual void close(uint16_t code = 1000) = 0; // after what is queued was sent
+  virtual size_t queued_bytes() const = 0;      // payloads and a little per frame
   /// Set once. What arrives earlier waits (and reading stops when that grows). `binary`: false for text frames.
   virtual void on_message(std::function<void(std::string data, bool binary)> call) = 0;
   /// Each call set is called once, however it ends; also if it already has.
@@ -72,7 +82,7 @@ public:
   /// Called each time the queue falls below the low-water mark after having passed it.
   virtual void on_drain(std::function<void()> call) = 0;
   static constexpr size_t low_water_bytes = 64 << 10;
-  virtual void pause(bool reading_paused) = 0;           // back-pressure towards the peer
+  virtual void pause(bool reading_paused) = 0; // back-pressure towards the peer
 };
 
 /// Answers one request; copyable, any thread, first answer wins. Dropping the last copy unanswered sends 500.
@@ -94,23 +104,23 @@ private:
 };
 
 struct http_limits {
-  size_t header_bytes = 64 << 10;                 // 431 beyond
-  std::chrono::seconds header_timeout{10};        // from the first byte of a request to the end of its head
-  std::chrono::seconds body_timeout{60};          // without progress
-  std::chrono::seconds idle_timeout{300};         // kept-alive connection without a request
-  std::chrono::seconds write_timeout{60};         // without progress
-  size_t connections_max = 4096;                  // more are answered 503 at once
+  size_t header_bytes = 64 << 10;          // 431 beyond
+  std::chrono::seconds header_timeout{10}; // from the first byte of a request to the end of its head
+  std::chrono::seconds body_timeout{60};   // without progress
+  std::chrono::seconds idle_timeout{300};  // kept-alive connection without a request
+  std::chrono::seconds write_timeout{60};  // without progress
+  size_t connections_max = 4096;           // more are answered 503 at once
   size_t websocket_queue_bytes = 8 << 20;
-  size_t websocket_message_bytes = 16 << 20;      // a joined message from the peer; 1009 beyond
-  std::chrono::seconds ping_period{10};           // a peer that read three pings and answered none is dropped
+  size_t websocket_message_bytes = 16 << 20; // a joined message from the peer; 1009 beyond
+  std::chrono::seconds ping_period{10};      // a peer that read three pings and answered none is dropped
 };
 
-/// HTTP/1.1 on a unix socket: keep-alive, pipelining (answered in order), chunked bodies both ways, Expect: 100-continue, HEAD, websockets.
-/// Parsing by Boost.Beast, frames by wslay, all on one libuv loop; a slow, idle or garbage client costs others nothing.
-/// Ignores SIGPIPE for the whole process: a peer that closes must not end it.
+/// HTTP/1.1 on a unix socket: keep-alive, pipelining (answered in order), chunked bodies both ways, Expect:
+/// 100-continue, HEAD, websockets. Parsing by Boost.Beast, frames by wslay, all on one libuv loop; a slow, idle or
+/// garbage client costs others nothing. Ignores SIGPIPE for the whole process: a peer that closes must not end it.
 class http_server {
 public:
-  using rule = std::function<body_rule(const http_request& head)>;           // on the loop's thread
+  using rule = std::function<body_rule(const http_request& head)>;             // on the loop's thread
   using handler = std::function<void(http_request request, responder answer)>; // on the loop's thread; must not block
 
   /// `spool_dir`: where O_TMPFILE bodies go.
@@ -129,10 +139,10 @@ private:
 };
 
 /// Moves bytes between a descriptor and a websocket with back-pressure both ways; used by exec, console, migration.
-/// fd -> websocket: binary frames, then (at end of file) an empty text frame. websocket -> fd: binary frames are written, an empty text
-/// frame or close ends the writing side. Owns `fd`. `ended(from_fd)` runs once per direction on the loop's thread.
-/// Keeps itself alive until all its directions have ended. Never closes the websocket. Any thread. Takes on_message and
-/// on_drain of the websocket for itself; `to_socket` ignores what the peer sends.
+/// fd -> websocket: binary frames, then (at end of file) an empty text frame. websocket -> fd: binary frames are
+/// written, an empty text frame or close ends the writing side. Owns `fd`. `ended(from_fd)` runs once per direction on
+/// the loop's thread. Keeps itself alive until all its directions have ended. Never closes the websocket. Any thread.
+/// Takes on_message and on_drain of the websocket for itself; `to_socket` ignores what the peer sends.
 class fd_pump {
 public:
   enum class direction { to_socket, from_socket, both };

@@ -12,8 +12,8 @@ namespace troupe {
 
 class http_context;
 
-/// A request body on its way into an unnamed file, with bounded memory: the owner stops reading above `full_bytes` and goes
-/// on when `on_progress` says so. Loop's thread only.
+/// A request body on its way into an unnamed file, with bounded memory: the owner stops reading above `full_bytes` and
+/// goes on when `on_progress` says so. Loop's thread only.
 class http_spool : public std::enable_shared_from_this<http_spool> {
 public:
   static constexpr size_t full_bytes = 1 << 20;

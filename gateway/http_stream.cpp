@@ -71,8 +71,10 @@ http_stream::~http_stream() {
 void http_stream::read(bool on) {
   if (on == reading_ || ended_) return;
   reading_ = on;
-  if (on) uv_read_start(block_->stream(), block::on_room, block::on_read);
-  else uv_read_stop(block_->stream());
+  if (on)
+    uv_read_start(block_->stream(), block::on_room, block::on_read);
+  else
+    uv_read_stop(block_->stream());
 }
 
 http_stream::sent http_stream::write(std::span<const std::string_view> pieces) {

@@ -47,7 +47,7 @@ public:
   void set_deadline(std::chrono::milliseconds in) noexcept;
   void clear_deadline() noexcept;
 
-  bool peer_gone() const noexcept;    // closed both ways, not only finished writing
+  bool peer_gone() const noexcept;     // closed both ways, not only finished writing
   bool peer_read_all() const noexcept; // nothing sent waits in the kernel
   const peer_credentials& peer() const noexcept { return peer_; }
   http_context& context() const noexcept { return *context_; }

@@ -24,8 +24,8 @@ std::string_view websocket_connection::frame::data() const noexcept {
 
 websocket_connection::websocket_connection(std::unique_ptr<http_stream> stream)
     : door_{stream->context().door}, queue_max_{stream->context().limits.websocket_queue_bytes},
-      stream_{std::move(stream)},
-      frames_{new websocket_frames{*this, stream_->context().limits.websocket_message_bytes}} {}
+      stream_{std::move(stream)}, frames_{
+                                      new websocket_frames{*this, stream_->context().limits.websocket_message_bytes}} {}
 
 void websocket_connection::start(std::unique_ptr<http_stream> stream, const std::string& accept_key,
                                  const std::string& early, const ready_call& ready) {
@@ -42,11 +42,15 @@ void websocket_connection::start(std::unique_ptr<http_stream> stream, const std:
 
 /// Runs at once on the loop's thread; elsewhere it is posted. After the server's end it is dropped.
 void websocket_connection::on_loop(std::function<void()> work) {
-  if (door_->on_thread()) work();
-  else door_->post(std::move(work));
+  if (door_->on_thread())
+    work();
+  else
+    door_->post(std::move(work));
 }
 
-bool websocket_connection::send_text(std::shared_ptr<const std::string> text) { return push({{}, std::move(text), false, false}); }
+bool websocket_connection::send_text(std::shared_ptr<const std::string> text) {
+  return push({{}, std::move(text), false, false});
+}
 
 bool websocket_connection::send_binary(std::string data) { return push({{}, std::move(data), true, false}); }
 
@@ -97,9 +101,14 @@ void websocket_connection::write_some() {
       if (auto data = queue_[frames].data(); !data.empty()) pieces[count++] = data;
     }
     switch (stream_->write(std::span{pieces}.first(count))) {
-      case http_stream::sent::all: written(frames); break;
-      case http_stream::sent::later: in_flight_ = frames; return;
-      case http_stream::sent::failed: return finish();
+      case http_stream::sent::all:
+        written(frames);
+        break;
+      case http_stream::sent::later:
+        in_flight_ = frames;
+        return;
+      case http_stream::sent::failed:
+        return finish();
     }
   }
   if (stream_ && queue_.empty() && ending_) finish();
@@ -205,8 +214,10 @@ void websocket_connection::on_message(std::function<void(std::string, bool)> cal
 
 void websocket_connection::on_close(std::function<void()> call) {
   on_loop([self = shared_from_this(), call = std::move(call)] {
-    if (self->stream_) self->close_calls_.push_back(call);
-    else call();
+    if (self->stream_)
+      self->close_calls_.push_back(call);
+    else
+      call();
   });
 }
 
@@ -240,8 +251,10 @@ void websocket_connection::on_deadline() {
 /// We close, and the peer is slow in taking the last of its data: it gets them as long as they move.
 void websocket_connection::check_last_bytes() {
   auto left = queued_ + stream_->unwritten();
-  if (left != last_bytes_left_) stalled_ = {};
-  else if ((stalled_ += close_answer_time) > stream_->context().limits.idle_timeout) return finish();
+  if (left != last_bytes_left_)
+    stalled_ = {};
+  else if ((stalled_ += close_answer_time) > stream_->context().limits.idle_timeout)
+    return finish();
   last_bytes_left_ = left;
   stream_->set_deadline(close_answer_time);
 }

@@ -14,8 +14,8 @@
 
 namespace troupe {
 
-/// The websocket of a connection that was upgraded. Sending threads only append to `posted_`; the loop takes all of it at
-/// once, so that many small messages leave in few system calls.
+/// The websocket of a connection that was upgraded. Sending threads only append to `posted_`; the loop takes all of it
+/// at once, so that many small messages leave in few system calls.
 class websocket_connection final : public websocket,
                                    public http_stream::user,
                                    public std::enable_shared_from_this<websocket_connection>,

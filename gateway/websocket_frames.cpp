@@ -18,7 +18,8 @@ struct head_writer {
     wslay_frame_callbacks calls{};
     calls.send_callback = [](const uint8_t* from, size_t size, int, void* data) {
       auto& self = *static_cast<head_writer*>(data);
-      if (from != self.payload) self.head.append(reinterpret_cast<const char*>(from), size); // the payload is not copied
+      if (from != self.payload)
+        self.head.append(reinterpret_cast<const char*>(from), size); // the payload is not copied
       return static_cast<ssize_t>(size);
     };
     if (wslay_frame_context_init(&context, &calls, this) != 0) throw std::bad_alloc{};
@@ -67,7 +68,8 @@ struct websocket_frames::machine {
   }
 
   /// wslay would join the fragments in memory of its own and bound only each of them; we join, and bound the whole.
-  static void frame_goes_on(wslay_event_context_ptr context, const wslay_event_on_frame_recv_chunk_arg* part, void* data) {
+  static void frame_goes_on(wslay_event_context_ptr context, const wslay_event_on_frame_recv_chunk_arg* part,
+                            void* data) {
     auto& self = of(data);
     if (wslay_is_ctrl_frame(self.opcode) || self.broken) return;
     if (self.message.size() + part->data_length > self.message_bytes_max) {
@@ -94,7 +96,8 @@ struct websocket_frames::machine {
   }
 };
 
-websocket_frames::websocket_frames(user& by, size_t message_bytes_max) : machine_{std::make_unique<machine>(by, message_bytes_max)} {
+websocket_frames::websocket_frames(user& by, size_t message_bytes_max)
+    : machine_{std::make_unique<machine>(by, message_bytes_max)} {
   wslay_event_callbacks calls{};
   calls.recv_callback = machine::take;
   calls.send_callback = machine::give;

@@ -70,7 +70,8 @@ public:
   }
 
   std::string take(size_t count) {
-    while (buffer_.size() < count && more()) {}
+    while (buffer_.size() < count && more()) {
+    }
     auto taken = buffer_.substr(0, count);
     buffer_.erase(0, taken.size());
     return taken;
@@ -84,7 +85,8 @@ public:
   }
 
   std::string rest() {
-    while (more()) {}
+    while (more()) {
+    }
     return std::exchange(buffer_, {});
   }
 
@@ -133,8 +135,8 @@ struct server_fixture {
   std::unique_ptr<http_server> server;
 
   explicit server_fixture(
-    http_server::handler handle, http_limits limits = {},
-    http_server::rule rule = [](const http_request&) { return body_rule{}; }) {
+      http_server::handler handle, http_limits limits = {},
+      http_server::rule rule = [](const http_request&) { return body_rule{}; }) {
     server = std::make_unique<http_server>(*on, limits, dir.path, std::move(rule), std::move(handle));
     REQUIRE(server->listen_unix(path, 0660));
   }
