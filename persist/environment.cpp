@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <fcntl.h>
+#include <fstream>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -17,8 +20,22 @@ namespace {
 constexpr unsigned readers_max = 1024;
 constexpr unsigned tables_max = 64;
 constexpr size_t map_bytes_max = size_t{1} << 44;
+constexpr unsigned release_every_commits = 64;
 constexpr size_t full_disk_bytes = size_t{1} << 20;
 constexpr size_t reserve_step_bytes = size_t{1} << 20;
+
+/// Where a file is mapped; LMDB does not tell.
+std::span<std::byte> find_mapping(int fd) {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) return {};
+  std::ifstream maps{"/proc/self/maps"};
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long begin = 0, end = 0, inode = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx %*s %*s %*s %lu", &begin, &end, &inode) == 3 && inode == st.st_ino)
+      return {reinterpret_cast<std::byte*>(begin), end - begin};
+  }
+  return {};
+}
 
 } // namespace
 
@@ -87,6 +104,7 @@ void environment::close_file() {
   for (MDB_txn* idle : readers_.close()) mdb_txn_abort(idle);
   if (env_) mdb_env_close(env_);
   env_ = nullptr;
+  map_ = {};
   readers_.reopen();
 }
 
@@ -98,6 +116,7 @@ bool environment::recover(int code) {
 
 bool environment::resize(size_t map_bytes) {
   std::vector<MDB_txn*> idle = readers_.close();
+  map_ = {};
   int code = env_ ? mdb_env_set_mapsize(env_, map_bytes) : MDB_PANIC;
   for (MDB_txn* txn : idle) mdb_txn_abort(txn);
   readers_.reopen();
@@ -144,6 +163,15 @@ void environment::reserve(size_t bytes) noexcept {
       return;
     }
   }
+}
+
+void environment::release_pages() noexcept {
+  if (++commits_since_release_ < release_every_commits) return;
+  commits_since_release_ = 0;
+  int fd = -1;
+  if (map_.empty() && mdb_env_get_fd(env_, &fd) == MDB_SUCCESS) map_ = find_mapping(fd);
+  // A shared, clean file mapping: readers on it fault their pages in again and see the same.
+  if (!map_.empty()) ::madvise(map_.data(), map_.size(), MADV_DONTNEED);
 }
 
 MDB_txn* environment::begin_read() {

@@ -4,6 +4,7 @@
 #include "persist/tables.hpp"
 
 #include <array>
+#include <cstddef>
 #include <lmdb.h>
 
 namespace troupe {
@@ -42,6 +43,10 @@ public:
 
   error to_error(int code) const;
 
+  /// Called after each commit. Every page of the growing event log is touched once through the map and would count as
+  /// this process' resident memory from then on; now and then they are handed back to the page cache.
+  void release_pages() noexcept;
+
 private:
   friend class read_txn;
   friend class write_txn;
@@ -62,6 +67,8 @@ private:
   std::array<MDB_dbi, static_cast<size_t>(table::meta) + 1> tables_{};
   reader_pool readers_;
   uint64_t reserved_end_ = 0;
+  std::span<std::byte> map_; // found when first needed after it moved
+  unsigned commits_since_release_ = 0;
 };
 
 } // namespace troupe

@@ -92,6 +92,7 @@ void write_txn::erase(table where, std::string_view key) {
 void write_txn::commit(durability how) {
   mdb_env_set_flags(env_->env_, MDB_NOMETASYNC, how == durability::lazy);
   check(mdb_txn_commit(std::exchange(txn_, nullptr)), env_);
+  env_->release_pages();
 }
 
 } // namespace troupe
