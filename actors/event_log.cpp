@@ -44,8 +44,7 @@ event_frame frame_of(const log_line& line, const std::string& member) {
 
 } // namespace
 
-caf::behavior event_log(caf::event_based_actor* self, services& with) {
-  with.enter(role::events, self);
+caf::behavior event_log(caf::event_based_actor*, services& with) {
   auto live = std::make_shared<subscribers>();
   return {
     [live](const committed_ptr& done) {

@@ -3,6 +3,7 @@
 #include "messages/envelope.hpp"
 #include "messages/error.hpp"
 #include "runtime/actor_error.hpp"
+#include "runtime/log.hpp"
 
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/atom.hpp>
@@ -37,6 +38,12 @@ template <class Reply, class Self, class Request>
 caf::result<Reply> hand_over(Self* self, const caf::actor& to, const Request& request) {
   self->delegate(to, request);
   return caf::delegated<Reply>{};
+}
+
+/// A request whose answer matters only if it is an error, which is logged.
+template <class Self, class Request>
+void tell(Self* self, const caf::actor& to, Request request) {
+  self->request(to, caf::infinite, std::move(request)).then([] {}, [](const caf::error& why) { log().error("{}", from_caf(why).message); });
 }
 
 /// When `self` ends, so do the actors it has spawned: `handles(each)` calls `each` for every one.

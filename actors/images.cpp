@@ -279,7 +279,6 @@ outcome<std::string> full_fingerprint(const snapshot& records, std::string_view 
 }
 
 caf::behavior images(caf::event_based_actor* self, services& with) {
-  with.enter(role::images, self);
   auto me = std::make_shared<images_data>(images_data{with, self, {}, {}});
   return {
     [me](const import_image& request) { return begin(me, plan_import(me, request)); },

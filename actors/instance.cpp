@@ -128,8 +128,6 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
     [me](leader_ended gone) { on_leader_ended(me, gone.life); },
     [me](halt_timeout late) { on_halt_timeout(me, late.life); },
     [](resume& back) { back.run(); },
-    [](const committed_ptr&) {},
-    [](const operation_record&) {},
   };
 }
 

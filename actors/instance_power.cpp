@@ -234,14 +234,14 @@ void remove_if_ephemeral(const instance_ptr& me) {
   if (!spec || !spec->read([](auto s) { return s.getEphemeral(); })) return;
   auto head = std::make_shared<header>();
   head->project = me->project;
-  me->self->send(me->self, delete_instance{head});
+  caf::anon_send(caf::actor_cast<caf::actor>(me->self), delete_instance{head});
 }
 
 void record_unasked(const instance_ptr& me, std::string_view action) {
   batch change;
   change.writes.push_back(put(table::statuses, me->id(), me->status));
   change.events.push_back(lifecycle_event(internal_head(me->project), "instance", me->name, action, me->url()));
-  me->self->send(me->with.find(role::store), propose{std::make_shared<const batch>(std::move(change))});
+  propose_quietly(me->self, me->with, std::move(change));
 }
 
 // Undoes a boot that a crash or a failed commit left: the record does not know these processes, the driver does.

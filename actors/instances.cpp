@@ -102,7 +102,6 @@ caf::result<Reply> to_performer(const data_ptr& all, const Step& step) {
 } // namespace
 
 caf::behavior instances(caf::event_based_actor* self, services& with) {
-  with.enter(role::instances, self);
   auto all = std::make_shared<instances_data>(instances_data{with, self});
   adopt_running(all);
   end_children_with(self, [all](auto each) {

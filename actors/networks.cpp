@@ -49,7 +49,7 @@ void rebuild(const data_ptr& me, std::function<void(outcome<void>)> then, const 
 
 void apply_recorded(const data_ptr& me) {
   auto plans = all_plans(me->with);
-  for (auto& plan : plans) me->self->send(actor_of(me, plan.name), apply_network{});
+  for (auto& plan : plans) tell(me->self, actor_of(me, plan.name), apply_network{});
   if (!plans.empty()) rebuild(me, [](outcome<void>) {});
 }
 
@@ -221,13 +221,12 @@ caf::result<caf::unit_t> take_back(const data_ptr& me, const saga_step& step) {
 // An instance does not say which networks it was on: each network looks for its host entries.
 void forget_everywhere(const data_ptr& me, const forget_host& request) {
   for (auto& [name, child] : me->all)
-    if (request.network.empty() || request.network == name) me->self->send(child, request);
+    if (request.network.empty() || request.network == name) tell(me->self, child, request);
 }
 
 } // namespace
 
 caf::behavior networks(caf::event_based_actor* self, services& with) {
-  with.enter(role::networks, self);
   auto me = std::make_shared<networks_data>(networks_data{with, self, {}});
   apply_recorded(me);
   end_children_with(self, [me](auto each) {
@@ -250,7 +249,6 @@ caf::behavior networks(caf::event_based_actor* self, services& with) {
     [me](const step_act& act) { return perform(me, act.step); },
     [me](const step_undo& undo) { return take_back(me, undo.step); },
     [](resume& back) { back.run(); },
-    [](const caf::unit_t&) {},
   };
 }
 

@@ -134,7 +134,7 @@ void show_progress(caf::event_based_actor* self, data_ptr op, const operation_pr
   batch seen;
   seen.writes.push_back(put(table::operations, id_of(op->record), op->record));
   seen.events.push_back(operation_event(op->record));
-  self->send(op->with.find(role::store), propose{std::make_shared<const batch>(std::move(seen))});
+  propose_quietly(self, op->with, std::move(seen));
 }
 
 caf::behavior saga_behavior(caf::event_based_actor* self, data_ptr op) {
@@ -146,7 +146,6 @@ caf::behavior saga_behavior(caf::event_based_actor* self, data_ptr op) {
       op->cancel_asked = true;
       return caf::unit;
     },
-    [](const committed_ptr&) {},
   };
 }
 
@@ -218,7 +217,7 @@ caf::behavior live_operation(caf::event_based_actor* self, services& with, opera
   add_writes(begin, op->record, journal_running);
   begin.events.push_back(operation_event(op->record));
   // Nobody waits for this commit: it only has to be there after a crash, and the end comes behind it.
-  self->send(with.find(role::store), propose{std::make_shared<const batch>(std::move(begin))});
+  propose_quietly(self, with, std::move(begin));
   return {
     [self, op](const finish_live& last) {
       op->record = with_metadata(op->record, last.metadata);
@@ -227,7 +226,6 @@ caf::behavior live_operation(caf::event_based_actor* self, services& with, opera
     [](const cancel_operation&) -> caf::result<caf::unit_t> {
       return to_caf({fault::invalid, "This operation can't be cancelled"});
     },
-    [](const committed_ptr&) {},
   };
 }
 

@@ -14,7 +14,7 @@ struct operations_data {
   services& with;
   std::map<std::string, caf::actor> running;
   std::map<std::string, std::vector<caf::response_promise>> waiting;
-  std::map<std::string, std::string> by_request; // request id -> operation, while it runs
+  std::map<std::string, operation_record> live; // as they began: nobody waits for these to be on disk
 };
 using data_ptr = std::shared_ptr<operations_data>;
 
@@ -45,7 +45,6 @@ caf::result<operation_record> await(caf::event_based_actor* self, data_ptr all, 
 } // namespace
 
 caf::behavior operations(caf::event_based_actor* self, services& with) {
-  with.enter(role::operations, self);
   auto all = std::make_shared<operations_data>(operations_data{with, {}, {}, {}});
   recover(self, all);
   end_children_with(self, [all](auto each) {
@@ -65,6 +64,7 @@ caf::behavior operations(caf::event_based_actor* self, services& with) {
       auto id = make_uuid_v7();
       auto record = make_record(request, id, all->with.server_name);
       all->running.emplace(id, self->spawn([&with = all->with, record](caf::event_based_actor* actor) { return live_operation(actor, with, record); }));
+      all->live.emplace(id, record);
       return record;
     },
     [self, all](const finish_live& last) {
@@ -74,6 +74,10 @@ caf::behavior operations(caf::event_based_actor* self, services& with) {
       if (auto at = all->running.find(progress.id); at != all->running.end()) self->send(at->second, progress);
     },
     [self, all](const await_operation& request) { return await(self, all, request.id); },
+    [all](const find_operation& request) -> caf::result<operation_record> {
+      if (auto at = all->live.find(request.id); at != all->live.end()) return at->second;
+      return to_caf({fault::not_found, "Operation not found"});
+    },
     [self, all](const cancel_operation& request) -> caf::result<caf::unit_t> {
       auto at = all->running.find(request.id);
       if (at != all->running.end()) return hand_over<caf::unit_t>(self, at->second, request);
@@ -84,6 +88,7 @@ caf::behavior operations(caf::event_based_actor* self, services& with) {
     [self, all](const operation_over& over) {
       auto id = id_of(over.record);
       all->running.erase(id);
+      all->live.erase(id);
       auto waiters = all->waiting.extract(id);
       if (!waiters.empty())
         for (auto& promise : waiters.mapped()) promise.deliver(over.record);

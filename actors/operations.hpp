@@ -34,6 +34,10 @@ struct operation_progress {
 struct await_operation {
   std::string id;
 };
+/// Answered with the record of an operation that runs but whose beginning may not be on disk yet; error not_found.
+struct find_operation {
+  std::string id;
+};
 /// Answered when the request was taken; error when it cannot be cancelled.
 struct cancel_operation {
   std::string id;
@@ -65,5 +69,6 @@ TROUPE_LOCAL_MESSAGE(troupe::begin_live)
 TROUPE_LOCAL_MESSAGE(troupe::finish_live)
 TROUPE_LOCAL_MESSAGE(troupe::operation_progress)
 TROUPE_LOCAL_MESSAGE(troupe::await_operation)
+TROUPE_LOCAL_MESSAGE(troupe::find_operation)
 TROUPE_LOCAL_MESSAGE(troupe::cancel_operation)
 TROUPE_LOCAL_MESSAGE(troupe::operation_over)

@@ -48,7 +48,7 @@ void loaded(const pool_ptr& me, const std::string& fingerprint, const outcome<vo
   if (result) {
     batch change;
     change.writes.push_back(put(table::volumes, me->name + "/image/" + fingerprint, image_volume(me->name, fingerprint)));
-    me->self->send(me->with.find(role::store), propose{std::make_shared<const batch>(std::move(change))});
+    propose_quietly(me->self, me->with, std::move(change));
   }
   auto waiters = me->loading.extract(fingerprint);
   for (auto& waiter : waiters.mapped()) waiter(result);
@@ -155,16 +155,7 @@ caf::response_promise unload_image(const pool_ptr& me, const std::string& finger
 
 caf::behavior pool(caf::event_based_actor* self, services& with, std::string name, driver_ptr driver) {
   auto me = std::make_shared<pool_data>(pool_data{with, self, std::move(name), std::move(driver)});
-  return {
-    [me](open_pool) {
-      auto promise = me->self->make_response_promise();
-      on_blocking_thread(me->self, me->with, [driver = me->driver] { return driver->open(); }, [me, promise](outcome<void> done) mutable {
-        if (!done) log().error("Pool {} could not be opened: {}", me->name, done.error().message);
-        else empty_trash(me);
-        answer(promise, done);
-      });
-      return promise;
-    },
+  caf::behavior open{
     [me](const locate_volume& where) {
       auto promise = me->self->make_response_promise();
       auto root = me->driver->root(where.volume);
@@ -179,7 +170,21 @@ caf::behavior pool(caf::event_based_actor* self, services& with, std::string nam
     },
     [me](const step_undo& undo) { return take_back(me, undo); },
     [](resume& back) { back.run(); },
-    [](const committed_ptr&) {},
+  };
+  // What comes before the pool is up waits in the mailbox.
+  self->set_default_handler(caf::skip);
+  return {
+    [me, open](open_pool) {
+      auto promise = me->self->make_response_promise();
+      on_blocking_thread(me->self, me->with, [driver = me->driver] { return driver->open(); }, [me, open, promise](outcome<void> done) mutable {
+        me->self->set_default_handler(caf::print_and_drop);
+        me->self->become(open);
+        if (done) empty_trash(me);
+        answer(promise, done);
+      });
+      return promise;
+    },
+    [](resume& back) { back.run(); },
   };
 }
 

@@ -39,7 +39,7 @@ void open_recorded(const data_ptr& me) {
   records.scan(table::pools, "", [&](std::string_view key, std::string_view bytes) {
     message<schema::PoolSpec>::from_bytes(bytes).read([&](schema::PoolSpec::Reader p) {
       if (auto driver = make_driver(me->with, std::string{key}, text(p.getDriver()), to_map(p.getConfig())))
-        me->self->send(add(me, std::string{key}, std::move(driver)), open_pool{});
+        tell(me->self, add(me, std::string{key}, std::move(driver)), open_pool{});
       else log().error("Pool {}: no driver \"{}\"", key, view(p.getDriver()));
     });
     return true;
@@ -170,7 +170,7 @@ caf::result<Reply> change_pool(const data_ptr& me, const saga_step& step, bool m
         promise.deliver(to_caf(done.error()));
         return;
       }
-      if (make) add(me, name, driver);
+      if (make) tell(me->self, add(me, name, driver), open_pool{});
       if constexpr (std::is_same_v<Reply, step_result_ptr>) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
       else promise.deliver(caf::unit);
     });
@@ -187,7 +187,6 @@ caf::result<Reply> to_pool(const data_ptr& me, const std::string& name, const Re
 } // namespace
 
 caf::behavior pools(caf::event_based_actor* self, services& with) {
-  with.enter(role::pools, self);
   auto me = std::make_shared<pools_data>(pools_data{with, self, {}, {}});
   open_recorded(me);
   end_children_with(self, [me](auto each) {
@@ -198,7 +197,7 @@ caf::behavior pools(caf::event_based_actor* self, services& with) {
       if (child.address() == down.source) {
         log().error("The actor of pool {} failed and is started anew", name);
         auto driver = me->drivers[name];
-        me->self->send(add(me, name, driver), open_pool{});
+        tell(me->self, add(me, name, driver), open_pool{});
         return;
       }
   });
@@ -218,7 +217,6 @@ caf::behavior pools(caf::event_based_actor* self, services& with) {
       return to_pool<caf::unit_t>(me, std::string{get(undo.step.args, "pool")}, undo);
     },
     [](resume& back) { back.run(); },
-    [](const caf::unit_t&) {},
   };
 }
 

@@ -150,7 +150,6 @@ outcome<std::shared_ptr<saga>> plan_config(const snapshot& records, const change
 } // namespace
 
 caf::behavior profiles(caf::event_based_actor* self, services& with) {
-  with.enter(role::profiles, self);
   return {
     [self, &with](const change_profile& request) -> caf::result<operation_record> {
       auto plan = make_plan(with.db.read(), request);
@@ -170,7 +169,6 @@ config_map server_config(const snapshot& records) {
 }
 
 caf::behavior server(caf::event_based_actor* self, services& with) {
-  with.enter(role::server, self);
   return {
     [self, &with](const change_server_config& request) -> caf::result<operation_record> {
       auto plan = plan_config(with.db.read(), request);

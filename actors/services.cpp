@@ -21,4 +21,8 @@ void services::enter(role who, const caf::actor& self) const {
   system.registry().put(names[static_cast<size_t>(who)], caf::actor_cast<caf::strong_actor_ptr>(self));
 }
 
+void services::forget_all() const {
+  for (auto name : names) system.registry().erase(name);
+}
+
 } // namespace troupe

@@ -36,7 +36,8 @@ struct services {
   id_range ids; // what unprivileged instances may use on this host (root's line of /etc/subuid, or LXD's default)
 
   caf::actor find(role who) const;
-  void enter(role who, const caf::actor& self) const; // an actor announces itself when it starts
+  void enter(role who, const caf::actor& self) const; // whoever starts the actor makes it known, before it can be asked for
+  void forget_all() const;                            // at the end, when none of them runs any more
 };
 
 /// Runs `work` on a blocking thread and `then(result)` back in the actor.

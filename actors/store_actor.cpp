@@ -53,7 +53,6 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::flush)
 namespace troupe {
 
 caf::behavior store_actor(caf::event_based_actor* self, services& with) {
-  with.enter(role::store, self);
   auto state = std::make_shared<store_state>(store_state{with, {}, 0});
   return {
     [self, state](const propose& request) {

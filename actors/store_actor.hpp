@@ -10,11 +10,22 @@ struct propose {
 };
 using committed_ptr = std::shared_ptr<const committed>;
 
+} // namespace troupe
+
+TROUPE_LOCAL_MESSAGE(troupe::propose)
+TROUPE_LOCAL_MESSAGE(troupe::committed_ptr)
+
+namespace troupe {
+
+/// Proposes a change whose commit nobody waits for; a failure is logged.
+template <class Self>
+void propose_quietly(Self* self, const services& with, batch what) {
+  self->request(with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(what))})
+    .then([](const committed_ptr&) {}, [](const caf::error& why) { log().error("A change could not be recorded: {}", from_caf(why).message); });
+}
+
 /// The STORE actor: the single writer of LMDB, on a thread of its own because a commit blocks.
 /// (propose) -> committed_ptr. After each commit it sends (committed_ptr) to the events actor.
 caf::behavior store_actor(caf::event_based_actor* self, services& with);
 
 } // namespace troupe
-
-TROUPE_LOCAL_MESSAGE(troupe::propose)
-TROUPE_LOCAL_MESSAGE(troupe::committed_ptr)

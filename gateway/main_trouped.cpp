@@ -15,6 +15,7 @@
 #include "runtime/supervisor.hpp"
 
 #include <caf/actor_system_config.hpp>
+#include <caf/scoped_actor.hpp>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -46,9 +47,13 @@ id_range subordinate_ids() {
   return {1'000'000, 1'000'000'000};
 }
 
-template <class Part>
-actor_spec part(std::string id, services& with, Part behavior) {
-  return {std::move(id), [&with, behavior](caf::event_based_actor* parent) { return parent->spawn([&with, behavior](caf::event_based_actor* self) { return behavior(self, with); }); }};
+template <caf::spawn_options Options = caf::no_spawn_options, class Behavior>
+actor_spec part(std::string id, role who, services& with, Behavior behavior) {
+  return {std::move(id), [who, &with, behavior](caf::event_based_actor* parent) {
+            auto started = parent->spawn<Options>([&with, behavior](caf::event_based_actor* self) { return behavior(self, with); });
+            with.enter(who, started);
+            return started;
+          }};
 }
 
 supervisor_spec tree(services& with) {
@@ -56,10 +61,15 @@ supervisor_spec tree(services& with) {
   root.name = "root";
   root.on_failure = strategy::one_for_one;
   root.children = {
-    {"store", [&with](caf::event_based_actor* parent) { return parent->spawn<caf::detached>([&with](caf::event_based_actor* self) { return store_actor(self, with); }); }},
-    part("events", with, event_log),   part("pools", with, pools),       part("networks", with, networks),
-    part("images", with, images),      part("profiles", with, profiles), part("server", with, server),
-    part("instances", with, instances), part("operations", with, operations),
+    part<caf::detached>("store", role::store, with, store_actor), // commits block: a thread of its own
+    part("events", role::events, with, event_log),
+    part("pools", role::pools, with, pools),
+    part("networks", role::networks, with, networks),
+    part("images", role::images, with, images),
+    part("profiles", role::profiles, with, profiles),
+    part("server", role::server, with, server),
+    part("instances", role::instances, with, instances),
+    part("operations", role::operations, with, operations),
   };
   return root;
 }
@@ -97,7 +107,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   if (!dir) return tl::unexpected{dir.error()};
   open_log(dir->logs + "/troupe.log", config.debug);
   static_cast<void>(raise_open_files());
-  auto db = store::open(dir->database, host_name());
+  auto db = store::open(dir->path, host_name());
   if (!db) return tl::unexpected{db.error()};
   if (auto done = make_first_records(**db); !done) return done;
 
@@ -130,6 +140,8 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
     observe_log(nullptr);
   }
   caf::anon_send_exit(root, caf::exit_reason::user_shutdown);
+  caf::scoped_actor{system}->wait_for(root);
+  with.forget_all(); // the directory's handles keep dead actors, and the store's thread, in memory
   root = nullptr;
   system.await_all_actors_done();
   return listening;

@@ -34,7 +34,7 @@ constexpr row rows[] = {
     {&state_dir::storage_pools, "storage-pools", walkable},
     {&state_dir::disks, "disks", ours_only},
     {&state_dir::networks, "networks", walkable},
-    {&state_dir::lxc, "lxc", ours_only},
+    {&state_dir::lxc, "lxc", walkable},
     {&state_dir::logs, "logs", ours_only},
 };
 

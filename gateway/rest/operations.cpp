@@ -100,8 +100,14 @@ void get_operations(const rest_request& from) {
 
 void get_operation(const rest_request& from) {
   auto record = load<schema::Operation>(from.with().db.read(), table::operations, from.parameter(0));
-  if (!record) return reply_error(from, {fault::not_found, "Operation not found"});
-  reply_sync(from, operation_json(*record));
+  if (record) return reply_sync(from, operation_json(*record));
+  ask<operation_record>(
+    from, role::operations,
+    [from](const outcome<operation_record>& live) {
+      if (live) reply_sync(from, operation_json(*live));
+      else reply_error(from, live.error());
+    },
+    find_operation{from.parameter(0)});
 }
 
 void delete_operation(const rest_request& from) {
