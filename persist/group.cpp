@@ -26,7 +26,8 @@ outcome<void> check_key(std::string_view key) {
 outcome<void> check_write(const write& w) {
   bool own = w.where == table::meta && w.key.starts_with(own_meta_prefix);
   if (own || !row_of(w.where).writable)
-    return fail(fault::invalid, std::string{"Records of the store's own in "} + row_of(w.where).name + " cannot be set");
+    return fail(fault::invalid,
+                std::string{"Records of the store's own in "} + row_of(w.where).name + " cannot be set");
   return check_key(w.key);
 }
 
@@ -73,8 +74,10 @@ group::group(store_state& state, std::span<const batch> batches)
   results_.reserve(batches.size());
   for (const batch& b : batches) {
     auto ok = check_batch(b);
-    if (ok) results_.emplace_back(committed{});
-    else results_.emplace_back(tl::unexpected{ok.error()});
+    if (ok)
+      results_.emplace_back(committed{});
+    else
+      results_.emplace_back(tl::unexpected{ok.error()});
     wants_cluster_ = wants_cluster_ || (ok && writes_cluster(b));
   }
 }
@@ -200,7 +203,8 @@ void group::decide() {
     return true;
   });
   for (const std::string& key : carried_out) cluster_->erase(table::outbox, key);
-  for (const auto& [index, part] : local_parts_) cluster_->put(table::outbox, encode_number(index), encode_outbox(part));
+  for (const auto& [index, part] : local_parts_)
+    cluster_->put(table::outbox, encode_number(index), encode_outbox(part));
   cluster_->put(table::meta, index_key, encode_number(index_));
   // So that a full disk says no before the decision, not after it.
   if (!local_parts_.empty()) state_.local->reserve(pages_bound_bytes(local_parts_));

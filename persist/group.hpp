@@ -30,7 +30,7 @@ private:
 
   // Of the current attempt.
   std::optional<write_txn> cluster_;
-  std::optional<read_txn> cluster_view_; // for conditions, when nothing is written there
+  std::optional<read_txn> cluster_view_;                     // for conditions, when nothing is written there
   std::vector<std::pair<uint64_t, local_part>> local_parts_; // by index
   std::vector<write> undo_;                                  // cluster records as they were
   uint64_t index_ = 0;

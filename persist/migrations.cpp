@@ -24,8 +24,8 @@ const format_history& built_in_formats() {
 outcome<void> check_format(const std::string& path, uint32_t found, uint32_t wanted, std::span<const migration> steps) {
   if (found > wanted)
     return fail(fault::newer_format, "The database " + path + " has format " + std::to_string(found) +
-                                       ", which a newer Troupe wrote; this one knows formats up to " +
-                                       std::to_string(wanted));
+                                         ", which a newer Troupe wrote; this one knows formats up to " +
+                                         std::to_string(wanted));
   for (uint32_t format = found; format < wanted; ++format)
     if (!step_from(format, steps))
       return fail(fault::corrupt,

@@ -61,7 +61,8 @@ outcome<void> settle(store_state& state) {
     state.load();
     state.drain();
     state.load();
-    // What a killed process committed lazily may still be in memory only, and its outbox entries go with the next commit.
+    // What a killed process committed lazily may still be in memory only, and its outbox entries go with the next
+    // commit.
     if (!state.local->sync()) state.durable_index = 0;
   });
 }

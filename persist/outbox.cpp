@@ -44,8 +44,7 @@ local_part decode_outbox(std::string_view bytes) {
   return message<schema::OutboxEntry>::from_bytes(bytes).read([](schema::OutboxEntry::Reader root) {
     local_part part;
     for (auto from : root.getWrites()) part.writes.push_back(decode_write(from));
-    for (auto event : root.getEvents())
-      part.events.push_back(message<schema::Event>::from_bytes(to_view(event)));
+    for (auto event : root.getEvents()) part.events.push_back(message<schema::Event>::from_bytes(to_view(event)));
     return part;
   });
 }

@@ -42,9 +42,8 @@ std::optional<std::string_view> snapshot::get(table where, std::string_view key)
 }
 
 void snapshot::scan(table where, std::string_view prefix, const visitor& visit) const {
-  scan_from(where, prefix, [&](std::string_view key, std::string_view value) {
-    return key.starts_with(prefix) && visit(key, value);
-  });
+  scan_from(where, prefix,
+            [&](std::string_view key, std::string_view value) { return key.starts_with(prefix) && visit(key, value); });
 }
 
 void snapshot::scan_from(table where, std::string_view from, const visitor& visit) const {
@@ -66,8 +65,8 @@ outcome<std::unique_ptr<store>> store::open(const std::string& directory, const 
 
 snapshot store::read() const {
   return reading([&] {
-    return snapshot{std::unique_ptr<snapshot::data>{
-      new snapshot::data{read_txn{*data_->local}, read_txn{*data_->cluster}}}};
+    return snapshot{
+        std::unique_ptr<snapshot::data>{new snapshot::data{read_txn{*data_->local}, read_txn{*data_->cluster}}}};
   });
 }
 

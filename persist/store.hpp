@@ -16,10 +16,28 @@
 namespace troupe {
 
 /// Every table of both environments. `scope` says where it lives: cluster.mdb is what a cluster replicates (specs,
-/// config), local.mdb is this member's own (status, events, operations, journal). One row per table in store.cpp.
+/// config), local.mdb is this member's own (status, events, operations, journal). One row per table in tables.cpp.
 enum class table : uint8_t {
-  instances, profiles, images, aliases, pools, volumes, networks, projects, config, counters, outbox, // cluster
-  statuses, operations, journal, history, events, members, meta,                                       // local
+  // cluster.mdb
+  instances,
+  profiles,
+  images,
+  aliases,
+  pools,
+  volumes,
+  networks,
+  projects,
+  config,
+  counters,
+  outbox,
+  // local.mdb
+  statuses,
+  operations,
+  journal,
+  history,
+  events,
+  members,
+  meta,
 };
 
 struct write {
@@ -35,8 +53,8 @@ struct condition {
   std::optional<std::string> value;
 };
 
-/// Keys are 1 to 511 bytes. `outbox`, `events`, `history` and the keys of `meta` that begin with "store/" are the store's
-/// own: a batch that writes them is fault::invalid.
+/// Keys are 1 to 511 bytes. `outbox`, `events`, `history` and the keys of `meta` that begin with "store/" are the
+/// store's own: a batch that writes them is fault::invalid.
 ///
 /// One atomic change and the events that tell of it. Sequence number, epoch, member and (if 0) time of the events are
 /// filled in by the store.
@@ -47,23 +65,25 @@ struct batch {
 };
 
 struct committed {
-  uint64_t index = 0;                          // grows by one with every commit
-  std::vector<message<schema::Event>> events;  // as stored, with their numbers
+  uint64_t index = 0;                         // grows by one with every commit
+  std::vector<message<schema::Event>> events; // as stored, with their numbers
 };
 
-/// A view of both environments, each at one commit. The cluster side is never older than the local side, so an event that
-/// is seen means that its change is seen; while a commit is between its two halves the change may be seen before its event.
-/// Cheap (LMDB readers never wait); short-lived: one request, one snapshot; it must die before the store, and the
-/// writer's thread must not hold one while it commits (a map that has to move waits for all readers). Use from one
-/// thread. Values are valid until it dies and are not aligned: copy with message::from_bytes.
-/// Throws std::runtime_error when the file cannot be read: "absent" would be a lie.
+/// A view of both environments, each at one commit. The cluster side is never older than the local side, so an event
+/// that is seen means that its change is seen; while a commit is between its two halves the change may be seen before
+/// its event. Cheap (LMDB readers never wait); short-lived: one request, one snapshot; it must die before the store,
+/// and the writer's thread must not hold one while it commits (a map that has to move waits for all readers). Use from
+/// one thread. Values are valid until it dies and are not aligned: copy with message::from_bytes. Throws
+/// std::runtime_error when the file cannot be read: "absent" would be a lie.
 class snapshot {
 public:
   std::optional<std::string_view> get(table where, std::string_view key) const;
   /// Calls `visit(key, value)` in key order for keys with this prefix, until it returns false.
-  void scan(table where, std::string_view prefix, const std::function<bool(std::string_view, std::string_view)>& visit) const;
+  void scan(table where, std::string_view prefix,
+            const std::function<bool(std::string_view, std::string_view)>& visit) const;
   /// The same, from the first key >= `from` on.
-  void scan_from(table where, std::string_view from, const std::function<bool(std::string_view, std::string_view)>& visit) const;
+  void scan_from(table where, std::string_view from,
+                 const std::function<bool(std::string_view, std::string_view)>& visit) const;
 
   snapshot(snapshot&&) noexcept;
   ~snapshot();
@@ -85,19 +105,21 @@ struct store_options {
 /// The two LMDB environments of a daemon. `commit` is for the single writer (the store actor's thread); `read` for all.
 class store {
 public:
-  /// Opens or creates DIR/database/{cluster,local}.mdb. Refuses a newer format (fault::newer_format) touching nothing; migrates an
-  /// older one. Drains an outbox that a crash left. `member` names the event log's owner. fault::busy while another
-  /// process has it open; fault::corrupt for files that are damaged or do not belong together, touching nothing.
+  /// Opens or creates DIR/database/{cluster,local}.mdb. Refuses a newer format (fault::newer_format) touching nothing;
+  /// migrates an older one. Drains an outbox that a crash left. `member` names the event log's owner. fault::busy while
+  /// another process has it open; fault::corrupt for files that are damaged or do not belong together, touching
+  /// nothing.
   static outcome<std::unique_ptr<store>> open(const std::string& directory, const std::string& member,
                                               const store_options& options = {});
   ~store();
 
   snapshot read() const;
 
-  /// Group commit: applies the batches in order in one transaction per environment with one fsync each; a batch whose condition does
-  /// not hold is left out (fault::precondition) and does not disturb the others. Grows the maps as needed. A failed fsync or a
-  /// full disk fails all of them and changes nothing. (Only a disk that dies between the two halves and does not take
-  /// them back either leaves a failed change to be completed: by the next commit or open, whichever works first.)
+  /// Group commit: applies the batches in order in one transaction per environment with one fsync each; a batch whose
+  /// condition does not hold is left out (fault::precondition) and does not disturb the others. Grows the maps as
+  /// needed. A failed fsync or a full disk fails all of them and changes nothing. (Only a disk that dies between the
+  /// two halves and does not take them back either leaves a failed change to be completed: by the next commit or open,
+  /// whichever works first.)
   std::vector<outcome<committed>> commit(std::span<const batch> batches);
 
   uint32_t epoch() const;

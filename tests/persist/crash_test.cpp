@@ -65,7 +65,8 @@ TEST_CASE("kill -9 at any time loses nothing that was acknowledged and tears not
     ::usleep(dice() % 3000);
     ::kill(writer.pid, SIGKILL);
     REQUIRE(killed(writer.wait()));
-    while (::read(from.get(), &next, sizeof next) == 4) {}
+    while (::read(from.get(), &next, sizeof next) == 4) {
+    }
 
     auto s = open_store(folder.path);
     auto instances = contents(*s, table::instances);
@@ -77,7 +78,8 @@ TEST_CASE("kill -9 at any time loses nothing that was acknowledged and tears not
   REQUIRE(next > 30);
 }
 
-TEST_CASE("a daemon killed at each write and sync of a commit, and again at each of its recovery, is whole afterwards") {
+TEST_CASE(
+    "a daemon killed at each write and sync of a commit, and again at each of its recovery, is whole afterwards") {
   bool reached = true;
   size_t with_change = 0, without = 0;
   for (int at = 1; reached; ++at) {
@@ -153,7 +155,8 @@ TEST_CASE("a power cut takes back nothing that was acknowledged and tears nothin
       to.reset();
       reached = killed(writer.wait());
       int acked = 0;
-      while (::read(from.get(), &acked, sizeof acked) == 4) {}
+      while (::read(from.get(), &acked, sizeof acked) == 4) {
+      }
       if (at % 5 == 0) { // and another cut in the recovery
         child opener{[&] {
           disk_faults::cut_power_at(1 + at % 7, seed);

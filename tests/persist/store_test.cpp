@@ -95,11 +95,11 @@ TEST_CASE("a condition sees the batches before it in the same commit and drops o
   scratch_folder folder{medium::memory};
   auto s = open_store(folder.path);
   std::vector<batch> batches = {
-    {{{table::config, "k", std::nullopt}}, {{table::config, "k", "1"}}, {make_event("a", "x")}},
-    {{{table::config, "k", std::nullopt}}, {{table::config, "k", "2"}}, {make_event("b", "x")}},
-    {{{table::config, "k", "1"}}, {{table::config, "k", "3"}, {table::journal, "j", "1"}}, {make_event("c", "x")}},
-    {{{table::journal, "j", "0"}}, {{table::journal, "j", "2"}}, {}},
-    {{{table::journal, "j", "1"}}, {{table::journal, "j", std::nullopt}}, {}},
+      {{{table::config, "k", std::nullopt}}, {{table::config, "k", "1"}}, {make_event("a", "x")}},
+      {{{table::config, "k", std::nullopt}}, {{table::config, "k", "2"}}, {make_event("b", "x")}},
+      {{{table::config, "k", "1"}}, {{table::config, "k", "3"}, {table::journal, "j", "1"}}, {make_event("c", "x")}},
+      {{{table::journal, "j", "0"}}, {{table::journal, "j", "2"}}, {}},
+      {{{table::journal, "j", "1"}}, {{table::journal, "j", std::nullopt}}, {}},
   };
   auto done = s->commit(batches);
   REQUIRE(done.size() == 5);
@@ -124,15 +124,15 @@ TEST_CASE("a batch with a bad key or a table of the store's own is refused alone
   scratch_folder folder{medium::memory};
   auto s = open_store(folder.path);
   std::vector<batch> batches = {
-    {{}, {{table::config, "", "x"}}, {}},
-    {{}, {{table::config, std::string(512, 'k'), "x"}}, {}},
-    {{{table::config, "", std::nullopt}}, {}, {}},
-    {{}, {{table::outbox, "k", "x"}}, {}},
-    {{}, {{table::events, "k", "x"}}, {}},
-    {{}, {{table::history, "k", "x"}}, {}},
-    {{}, {{table::meta, "store/format", "x"}}, {}},
-    {{}, {}, {make_event("a", std::string(600, 'e'))}},
-    {{}, {{table::meta, "cursor", "x"}, {table::config, std::string(511, 'k'), "x"}}, {}},
+      {{}, {{table::config, "", "x"}}, {}},
+      {{}, {{table::config, std::string(512, 'k'), "x"}}, {}},
+      {{{table::config, "", std::nullopt}}, {}, {}},
+      {{}, {{table::outbox, "k", "x"}}, {}},
+      {{}, {{table::events, "k", "x"}}, {}},
+      {{}, {{table::history, "k", "x"}}, {}},
+      {{}, {{table::meta, "store/format", "x"}}, {}},
+      {{}, {}, {make_event("a", std::string(600, 'e'))}},
+      {{}, {{table::meta, "cursor", "x"}, {table::config, std::string(511, 'k'), "x"}}, {}},
   };
   auto done = s->commit(batches);
   for (size_t i = 0; i + 1 < done.size(); ++i) {
