@@ -126,11 +126,11 @@ TEST_CASE("a slow websocket stops the reading of the pipe") {
   auto socket = fixture.at(0);
   auto [ours, theirs] = make_pipe(true);
   auto pump = fd_pump::start(*fixture.http.on, std::move(ours), socket, fd_pump::direction::to_socket, {});
+  pollfd full{theirs.get(), POLLOUT, 0};
   std::thread writer{[&] {
     write_all(theirs.get(), std::string(8 << 20, 'x'));
     theirs.reset();
   }};
-  pollfd full{theirs.get(), POLLOUT, 0};
   CHECK(eventually([&] { return poll(&full, 1, 0) == 0 && socket->queued_bytes() > 0; }));
   CHECK(socket->queued_bytes() < (1 << 20));
   CHECK(until_barrier(client).size() == (8 << 20));

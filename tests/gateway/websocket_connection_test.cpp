@@ -91,7 +91,7 @@ TEST_CASE("either side closes properly, and an abrupt end is no error") {
 }
 
 TEST_CASE("a peer that breaks the rules is told why and closed") {
-  http_limits limits;
+  auto limits = quiet();
   limits.websocket_message_bytes = 1000;
   ws_fixture fixture{echo, limits};
   ws_client client{fixture.http.path};
@@ -168,7 +168,7 @@ TEST_CASE("many small messages from another thread arrive in order and in few re
 }
 
 TEST_CASE("a full queue closes the slow reader only") {
-  http_limits limits;
+  auto limits = quiet();
   limits.websocket_queue_bytes = 1 << 20;
   ws_fixture fixture{{}, limits};
   ws_client slow{fixture.http.path}, fast{fixture.http.path};
@@ -200,8 +200,12 @@ TEST_CASE("on_drain tells when the queue is low again") {
   socket->send_binary(std::string(1000, 'x'));
   REQUIRE(client.next().data.size() == 1000);
   CHECK(drained == 0);
+  std::promise<void> released;
+  fixture.http.on->post([&] { released.get_future().wait(); }); // so that all of it is queued before any is sent
   for (int i = 0; i < 30; ++i) socket->send_binary(std::string(100000, 'x'));
   CHECK(socket->queued_bytes() > websocket::low_water_bytes);
+  released.set_value();
+  fixture.http.settle();
   CHECK(drained == 0);
   for (int i = 0; i < 30; ++i) REQUIRE(client.next().data.size() == 100000);
   CHECK(eventually([&] { return drained == 1; }));

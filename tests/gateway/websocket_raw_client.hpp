@@ -65,6 +65,13 @@ inline int close_code(const ws_frame& frame) {
   return static_cast<unsigned char>(frame.data[0]) << 8 | static_cast<unsigned char>(frame.data[1]);
 }
 
+/// Without pings, which on a slow machine could come between what a test expects.
+inline http_limits quiet() {
+  http_limits made;
+  made.ping_period = std::chrono::hours{1};
+  return made;
+}
+
 /// A server whose websockets the test gets.
 struct ws_fixture {
   std::mutex lock;
@@ -72,7 +79,8 @@ struct ws_fixture {
   std::function<void(const std::shared_ptr<websocket>&)> ready;
   server_fixture http;
 
-  explicit ws_fixture(std::function<void(const std::shared_ptr<websocket>&)> on_ready = {}, http_limits limits = {})
+  explicit ws_fixture(std::function<void(const std::shared_ptr<websocket>&)> on_ready = {},
+                      http_limits limits = quiet())
       : ready{std::move(on_ready)}, http{[this](http_request, responder answer) {
                                            answer.accept_websocket([this](std::shared_ptr<websocket> socket) {
                                              if (ready) ready(socket);
