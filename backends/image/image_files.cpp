@@ -12,7 +12,8 @@ namespace {
 
 constexpr size_t copy_block = 1 << 20;
 
-outcome<void> copy_by_hand(const unique_fd& source, uint64_t from, uint64_t count, const unique_fd& target, uint64_t at) {
+outcome<void> copy_by_hand(const unique_fd& source, uint64_t from, uint64_t count, const unique_fd& target,
+                           uint64_t at) {
   std::vector<char> block(std::min<uint64_t>(count, copy_block));
   while (count > 0) {
     auto n = read_at(source, from, block.data(), std::min<uint64_t>(count, block.size()));
@@ -52,7 +53,8 @@ outcome<void> copy_range(const unique_fd& source, uint64_t from, uint64_t count,
   while (count > 0) {
     auto n = copy_file_range(source.get(), &in, target.get(), &out, count, 0);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EIO)) return fail_errno(errno, "Cannot write an image file");
+    if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EIO))
+      return fail_errno(errno, "Cannot write an image file");
     // Other file systems, older kernels, the end of the source: by hand, which also finds the right words.
     if (n <= 0) return copy_by_hand(source, static_cast<uint64_t>(in), count, target, static_cast<uint64_t>(out));
     count -= static_cast<uint64_t>(n);
@@ -73,9 +75,8 @@ outcome<size_t> read_at(const unique_fd& file, uint64_t offset, char* out, size_
 }
 
 bool is_fingerprint(std::string_view text) noexcept {
-  return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
+  return text.size() == 64 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 } // namespace troupe

@@ -14,8 +14,9 @@ struct row {
 
 constexpr row rows[] = {
     {image_format::gzip, 0, "\x1f\x8b"sv, ".tar.gz"},
-    {image_format::xz, 0, "\xfd"
-                          "7zXZ"sv,
+    {image_format::xz, 0,
+     "\xfd"
+     "7zXZ"sv,
      ".tar.xz"},
     {image_format::zstd, 0, "\x28\xb5\x2f\xfd"sv, ".tar.zst"},
     {image_format::bzip2, 0, "BZ"sv, ".tar.bz2"},

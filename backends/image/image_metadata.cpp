@@ -25,11 +25,17 @@ public:
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark&, YAML::anchor_t) override { count(); }
-  void OnAlias(const YAML::Mark&, YAML::anchor_t) override { refuse("The image's metadata.yaml uses aliases, which are not accepted"); }
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {
+    refuse("The image's metadata.yaml uses aliases, which are not accepted");
+  }
   void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override { count(); }
-  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override { enter(); }
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    enter();
+  }
   void OnSequenceEnd() override { --depth_; }
-  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override { enter(); }
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    enter();
+  }
   void OnMapEnd() override { --depth_; }
 
 private:
@@ -59,14 +65,16 @@ std::string scalar(const YAML::Node& node, const std::string& name) {
   if (node.IsNull()) return {};
   if (!node.IsScalar()) refuse("\"" + name + "\" in the image's metadata.yaml must be a plain value");
   const auto& text = node.Scalar();
-  if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f; }))
+  if (std::any_of(text.begin(), text.end(),
+                  [](unsigned char c) { return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f; }))
     refuse("\"" + name + "\" in the image's metadata.yaml has control characters");
   return text;
 }
 
 std::string one_line(const YAML::Node& node, const std::string& name) {
   auto text = scalar(node, name);
-  if (text.find_first_of("\n\t") != text.npos) refuse("\"" + name + "\" in the image's metadata.yaml has control characters");
+  if (text.find_first_of("\n\t") != text.npos)
+    refuse("\"" + name + "\" in the image's metadata.yaml has control characters");
   return text;
 }
 
@@ -80,7 +88,8 @@ int64_t seconds(const YAML::Node& node, const std::string& name) {
 bool flag(const YAML::Node& node, const std::string& name) {
   bool out = false;
   if (node.IsNull()) return false;
-  if (!node.IsScalar() || !YAML::convert<bool>::decode(node, out)) refuse("\"" + name + "\" in the image's metadata.yaml must be true or false");
+  if (!node.IsScalar() || !YAML::convert<bool>::decode(node, out))
+    refuse("\"" + name + "\" in the image's metadata.yaml must be true or false");
   return out;
 }
 
@@ -147,7 +156,8 @@ message<schema::ImageMetadata> convert(const YAML::Node& root) {
   const auto architecture = read_architecture(root);
   if (!root["creation_date"]) refuse("The image's metadata.yaml has no creation_date");
   const auto created = seconds(root["creation_date"], "creation_date");
-  const auto expires = root["expiry_date"] && !root["expiry_date"].IsNull() ? seconds(root["expiry_date"], "expiry_date") : 0;
+  const auto expires =
+      root["expiry_date"] && !root["expiry_date"].IsNull() ? seconds(root["expiry_date"], "expiry_date") : 0;
   const auto properties = strings(root["properties"], "properties");
   const auto templates = read_templates(root["templates"]);
   return message<schema::ImageMetadata>::make([&](schema::ImageMetadata::Builder out) {

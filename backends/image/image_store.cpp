@@ -46,7 +46,8 @@ private:
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_{EVP_MD_CTX_new(), EVP_MD_CTX_free};
 };
 
-outcome<void> add_file(sha256& sum, const unique_fd& file, uint64_t base, uint64_t total, const progress_sink& progress) {
+outcome<void> add_file(sha256& sum, const unique_fd& file, uint64_t base, uint64_t total,
+                       const progress_sink& progress) {
   std::vector<char> block(hash_block);
   for (uint64_t offset = 0;;) {
     auto n = read_at(file, offset, block.data(), block.size());
@@ -63,7 +64,8 @@ outcome<void> check_formats(const image_upload& upload) {
   auto first = format_in(upload.metadata);
   if (!first) return tl::unexpected{first.error()};
   if (!is_tar(*first))
-    return fail(fault::invalid, upload.rootfs ? "The metadata of the image is no tarball" : "The file is no image: it is no tarball");
+    return fail(fault::invalid,
+                upload.rootfs ? "The metadata of the image is no tarball" : "The file is no image: it is no tarball");
   if (!upload.rootfs) return {};
   auto second = format_in(upload.rootfs);
   if (!second) return tl::unexpected{second.error()};
@@ -84,19 +86,22 @@ outcome<void> sync(const unique_fd& fd, const std::string& what) {
 }
 
 /// Names `file`, whose content is on disk first: a name in the store always means a whole file.
-outcome<void> link_file(const unique_fd& directory, const std::string& path, const unique_fd& file, const std::string& name) {
+outcome<void> link_file(const unique_fd& directory, const std::string& path, const unique_fd& file,
+                        const std::string& name) {
   auto wanted = size_of(file);
   if (!wanted) return tl::unexpected{wanted.error()};
   struct stat there {};
   if (fstatat(directory.get(), name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0) {
     if (static_cast<uint64_t>(there.st_size) == *wanted) return {};
     // One file and two files can have the same sum, when the one is both joined.
-    return fail(fault::already_exists, "An image with the fingerprint " + name.substr(0, 64) + " but other files is stored");
+    return fail(fault::already_exists,
+                "An image with the fingerprint " + name.substr(0, 64) + " but other files is stored");
   }
   if (fchmod(file.get(), 0600) != 0) return fail_errno(errno, "Cannot set the mode of image file " + name);
   if (auto ok = sync(file, name); !ok) return ok;
   const auto self = "/proc/self/fd/" + std::to_string(file.get());
-  if (linkat(AT_FDCWD, self.c_str(), directory.get(), name.c_str(), AT_SYMLINK_FOLLOW) == 0 || errno == EEXIST) return {};
+  if (linkat(AT_FDCWD, self.c_str(), directory.get(), name.c_str(), AT_SYMLINK_FOLLOW) == 0 || errno == EEXIST)
+    return {};
   if (errno != EXDEV && errno != ENOENT) return fail_errno(errno, "Cannot store image file " + name);
   // Spooled on another file system, or not linkable.
   auto copy = unnamed_file(path);
@@ -119,7 +124,9 @@ struct close_listing {
   void operator()(DIR* entries) const { closedir(entries); }
 };
 
-tl::unexpected<error> bad_fingerprint() { return fail(fault::invalid, "An image fingerprint is 64 hexadecimal digits"); }
+tl::unexpected<error> bad_fingerprint() {
+  return fail(fault::invalid, "An image fingerprint is 64 hexadecimal digits");
+}
 
 } // namespace
 
@@ -169,7 +176,8 @@ outcome<void> image_store::keep(const image_upload& upload, const image_facts& f
   if (!directory) return tl::unexpected{directory.error()};
   // The metadata file comes last: its presence means that the image is whole.
   if (facts.split) {
-    if (auto ok = link_file(*directory, directory_, upload.rootfs, facts.fingerprint + std::string{root_suffix}); !ok) return ok;
+    if (auto ok = link_file(*directory, directory_, upload.rootfs, facts.fingerprint + std::string{root_suffix}); !ok)
+      return ok;
     if (auto ok = sync(*directory, directory_); !ok) return ok;
   }
   if (auto ok = link_file(*directory, directory_, upload.metadata, facts.fingerprint); !ok) return ok;
@@ -180,7 +188,8 @@ outcome<void> image_store::forget(const std::string& fingerprint) {
   if (!is_fingerprint(fingerprint)) return bad_fingerprint();
   std::lock_guard lock{files_};
   auto directory = open_directory(directory_);
-  if (!directory) return directory.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{directory.error()};
+  if (!directory)
+    return directory.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{directory.error()};
   for (const auto& name : {fingerprint, fingerprint + std::string{root_suffix}}) {
     if (auto ok = remove_file(*directory, name); !ok) return ok;
     if (auto ok = sync(*directory, directory_); !ok) return ok;

@@ -33,7 +33,8 @@ struct image_facts {
 };
 
 /// Splits a multipart/form-data body (spooled to `body`) into the parts `metadata` and `rootfs` / `rootfs.img`.
-outcome<image_upload> split_multipart(const unique_fd& body, std::string_view content_type, const std::string& spool_dir);
+outcome<image_upload> split_multipart(const unique_fd& body, std::string_view content_type,
+                                      const std::string& spool_dir);
 
 /// The files of DIR/images: `FINGERPRINT` and, for split images, `FINGERPRINT.rootfs`.
 /// Archives are read only by the confined helper `troupe-unpack`. Calls block; thread-safe.
@@ -50,7 +51,8 @@ public:
   /// Extension that the stored file's compression asks for: ".tar.gz", ".tar.xz", ".squashfs".
   outcome<std::string> extension(const unique_fd& file);
   /// Unpacks into an empty volume directory: metadata.yaml, templates/, rootfs/. Hostile content cannot leave it.
-  outcome<void> unpack(const std::string& fingerprint, bool split, const std::string& volume_dir, const progress_sink& progress);
+  outcome<void> unpack(const std::string& fingerprint, bool split, const std::string& volume_dir,
+                       const progress_sink& progress);
   /// Fingerprints of whole images on disk, sorted, to reconcile with; sweeps halves that a crash left.
   outcome<std::vector<std::string>> list();
 

@@ -13,7 +13,9 @@ constexpr size_t headers_max = 16 << 10;
 constexpr size_t boundary_max = 70; // RFC 2046
 constexpr size_t filename_max = 255;
 
-tl::unexpected<error> malformed(const std::string& why) { return fail(fault::invalid, "The uploaded image form is malformed: " + why); }
+tl::unexpected<error> malformed(const std::string& why) {
+  return fail(fault::invalid, "The uploaded image form is malformed: " + why);
+}
 
 bool same_word(std::string_view a, std::string_view b) {
   auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
@@ -66,7 +68,8 @@ outcome<header_value> parse_value(std::string_view text) {
       value = trimmed(rest.substr(0, end));
       rest.remove_prefix(end);
     }
-    if (!out.parameters.emplace(std::move(name), std::move(value)).second) return malformed("a header parameter given twice");
+    if (!out.parameters.emplace(std::move(name), std::move(value)).second)
+      return malformed("a header parameter given twice");
   }
   return out;
 }
@@ -76,7 +79,8 @@ outcome<std::string> boundary_of(std::string_view content_type) {
   if (!type) return tl::unexpected{type.error()};
   if (!same_word(type->value, "multipart/form-data")) return malformed("its content type is not multipart/form-data");
   std::string out{get(type->parameters, "boundary")};
-  if (out.empty() || out.size() > boundary_max || out.find_first_of("\r\n") != out.npos) return malformed("it names no usable boundary");
+  if (out.empty() || out.size() > boundary_max || out.find_first_of("\r\n") != out.npos)
+    return malformed("it names no usable boundary");
   return out;
 }
 
@@ -173,7 +177,8 @@ private:
 
 outcome<std::string> plain_filename(std::string_view name) {
   auto out = name.substr(name.find_last_of("/\\") + 1); // npos + 1 is 0
-  if (out.size() > filename_max || std::any_of(out.begin(), out.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
+  if (out.size() > filename_max ||
+      std::any_of(out.begin(), out.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }))
     return malformed("a file name is too long or has control characters");
   return std::string{out};
 }
@@ -187,7 +192,8 @@ outcome<unique_fd> copied(const unique_fd& body, const part& from, const std::st
 
 } // namespace
 
-outcome<image_upload> split_multipart(const unique_fd& body, std::string_view content_type, const std::string& spool_dir) {
+outcome<image_upload> split_multipart(const unique_fd& body, std::string_view content_type,
+                                      const std::string& spool_dir) {
   auto boundary = boundary_of(content_type);
   if (!boundary) return tl::unexpected{boundary.error()};
   form_reader form{body, std::move(*boundary)};
@@ -198,7 +204,8 @@ outcome<image_upload> split_multipart(const unique_fd& body, std::string_view co
   if (metadata->last) return malformed("it has no root file system");
   auto rootfs = form.next();
   if (!rootfs) return tl::unexpected{rootfs.error()};
-  if (rootfs->name != "rootfs" && rootfs->name != "rootfs.img") return malformed("its second part must be \"rootfs\" or \"rootfs.img\"");
+  if (rootfs->name != "rootfs" && rootfs->name != "rootfs.img")
+    return malformed("its second part must be \"rootfs\" or \"rootfs.img\"");
   if (!rootfs->last) return malformed("it has more than two parts");
 
   image_upload out;

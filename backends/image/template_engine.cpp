@@ -23,8 +23,9 @@ template <class... F>
 cases(F...) -> cases<F...>;
 
 bool truth(const value& of) {
-  return std::visit(cases{[](std::monostate) { return false; }, [](bool b) { return b; }, [](int64_t n) { return n != 0; },
-                          [](const std::string& s) { return !s.empty(); }, [](const auto* map) { return !map->empty(); }},
+  return std::visit(cases{[](std::monostate) { return false; }, [](bool b) { return b; },
+                          [](int64_t n) { return n != 0; }, [](const std::string& s) { return !s.empty(); },
+                          [](const auto* map) { return !map->empty(); }},
                     of);
 }
 
@@ -32,8 +33,10 @@ template <class Map>
 value member(const Map& map, std::string_view key) {
   auto at = map.find(key);
   if (at == map.end()) return {};
-  if constexpr (std::is_same_v<Map, config_map>) return at->second;
-  else return &at->second;
+  if constexpr (std::is_same_v<Map, config_map>)
+    return at->second;
+  else
+    return &at->second;
 }
 
 struct variable {
@@ -53,10 +56,18 @@ private:
   void walk(const node_list& nodes) {
     for (const auto& n : nodes) {
       switch (n.what) {
-        case block::text: write(n.word, n.line); break;
-        case block::print: write(text_of(evaluate(n.value), n.line), n.line); break;
-        case block::choose: choose(n); break;
-        case block::loop: loop(n); break;
+        case block::text:
+          write(n.word, n.line);
+          break;
+        case block::print:
+          write(text_of(evaluate(n.value), n.line), n.line);
+          break;
+        case block::choose:
+          choose(n);
+          break;
+        case block::loop:
+          loop(n);
+          break;
       }
     }
   }
@@ -94,36 +105,48 @@ private:
   }
 
   std::string text_of(const value& of, unsigned line) {
-    return std::visit(cases{[](std::monostate) { return std::string{}; },
-                            [](bool b) { return std::string{b ? "True" : "False"}; },
-                            [](int64_t n) { return std::to_string(n); },
-                            [&](const std::string& s) {
-                              charge(s.size(), line);
-                              return s;
-                            },
-                            [&](const auto*) -> std::string { refuse(fault::unsupported, line, "a whole map cannot be printed"); }},
-                      of);
+    return std::visit(
+        cases{[](std::monostate) { return std::string{}; }, [](bool b) { return std::string{b ? "True" : "False"}; },
+              [](int64_t n) { return std::to_string(n); },
+              [&](const std::string& s) {
+                charge(s.size(), line);
+                return s;
+              },
+              [&](const auto*) -> std::string { refuse(fault::unsupported, line, "a whole map cannot be printed"); }},
+        of);
   }
 
   value evaluate(const expression& e) {
     switch (e.what) {
-      case operation::text: return e.word;
+      case operation::text:
+        return e.word;
       case operation::number: {
         int64_t n = 0;
         std::from_chars(e.word.data(), e.word.data() + e.word.size(), n);
         return n;
       }
-      case operation::boolean: return e.word == "true";
-      case operation::name: return look_up(e);
-      case operation::call: return config_get(e);
-      case operation::filter: return filtered(e);
-      case operation::negate: return !truth(evaluate(e.operands[0]));
-      case operation::both: return truth(evaluate(e.operands[0])) && truth(evaluate(e.operands[1]));
-      case operation::either: return truth(evaluate(e.operands[0])) || truth(evaluate(e.operands[1]));
-      case operation::equal: return equal(e);
-      case operation::unequal: return !equal(e);
-      case operation::in: return contains(e);
-      case operation::not_in: return !contains(e);
+      case operation::boolean:
+        return e.word == "true";
+      case operation::name:
+        return look_up(e);
+      case operation::call:
+        return config_get(e);
+      case operation::filter:
+        return filtered(e);
+      case operation::negate:
+        return !truth(evaluate(e.operands[0]));
+      case operation::both:
+        return truth(evaluate(e.operands[0])) && truth(evaluate(e.operands[1]));
+      case operation::either:
+        return truth(evaluate(e.operands[0])) || truth(evaluate(e.operands[1]));
+      case operation::equal:
+        return equal(e);
+      case operation::unequal:
+        return !equal(e);
+      case operation::in:
+        return contains(e);
+      case operation::not_in:
+        return !contains(e);
     }
     return {};
   }
@@ -150,9 +173,12 @@ private:
     };
     auto at = root(step());
     while (!rest.empty()) {
-      if (const auto* map = std::get_if<const device_map*>(&at)) at = member(**map, step());
-      else if (const auto* strings = std::get_if<const config_map*>(&at)) return member(**strings, rest);
-      else return {};
+      if (const auto* map = std::get_if<const device_map*>(&at))
+        at = member(**map, step());
+      else if (const auto* strings = std::get_if<const config_map*>(&at))
+        return member(**strings, rest);
+      else
+        return {};
     }
     if (const auto* s = std::get_if<std::string>(&at)) charge(s->size(), e.line);
     return at;
@@ -191,11 +217,14 @@ private:
     return std::visit(cases{[](std::monostate) { return false; },
                             [&](const std::string& s) {
                               charge(s.size() + item.size(), e.line);
-                              return memmem(s.data(), s.size(), item.data(), item.size()) != nullptr; // linear, unlike find
+                              return memmem(s.data(), s.size(), item.data(), item.size()) !=
+                                     nullptr; // linear, unlike find
                             },
                             [&](const config_map* map) { return map->contains(item); },
                             [&](const device_map* map) { return map->contains(item); },
-                            [&](const auto&) -> bool { refuse(fault::unsupported, e.line, "\"in\" looks into texts and maps only"); }},
+                            [&](const auto&) -> bool {
+                              refuse(fault::unsupported, e.line, "\"in\" looks into texts and maps only");
+                            }},
                       where);
   }
 

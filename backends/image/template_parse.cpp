@@ -38,14 +38,16 @@ std::vector<token> tokens_of(std::string_view code, unsigned line) {
       out.push_back({token_kind::text, std::move(text)});
     } else if (is_word(c)) {
       // A name is dotted: config.user.key, properties.default.
-      while (size < code.size() && (is_word(code[size]) || (code[size] == '.' && size + 1 < code.size() && is_word(code[size + 1]))))
+      while (size < code.size() &&
+             (is_word(code[size]) || (code[size] == '.' && size + 1 < code.size() && is_word(code[size + 1]))))
         ++size;
       auto word = code.substr(0, size);
       bool digits = std::all_of(word.begin(), word.end(), [](unsigned char d) { return std::isdigit(d); });
       out.push_back({digits ? token_kind::number : token_kind::word, std::string{word}});
     } else {
       auto sign = std::find_if(signs.begin(), signs.end(), [&](auto s) { return code.starts_with(s); });
-      if (sign == signs.end()) refuse(fault::unsupported, line, "the sign " + quoted(code.substr(0, 1)) + " is not supported");
+      if (sign == signs.end())
+        refuse(fault::unsupported, line, "the sign " + quoted(code.substr(0, 1)) + " is not supported");
       size = sign->size();
       out.push_back({token_kind::sign, std::string{*sign}});
     }
@@ -75,7 +77,8 @@ public:
   bool take_word(std::string_view word) { return take(token_kind::word, word); }
   bool take_sign(std::string_view sign) { return take(token_kind::sign, sign); }
   void expect_end() {
-    if (here().kind != token_kind::end) refuse(fault::unsupported, line_, quoted(here().value) + " is not understood here");
+    if (here().kind != token_kind::end)
+      refuse(fault::unsupported, line_, quoted(here().value) + " is not understood here");
   }
 
 private:
@@ -86,7 +89,8 @@ private:
     return true;
   }
   expression join(operation what, expression left, expression right) {
-    if (++joins_ > 1000) refuse(fault::too_large, line_, "an expression is too long"); // the tree is walked by recursion
+    if (++joins_ > 1000)
+      refuse(fault::too_large, line_, "an expression is too long"); // the tree is walked by recursion
     expression out{what, {}, {}, line_};
     out.operands.push_back(std::move(left));
     out.operands.push_back(std::move(right));
@@ -130,7 +134,9 @@ private:
       if (++joins_ > 1000) refuse(fault::too_large, line_, "an expression is too long");
       filter.operands.push_back(std::move(out));
       const bool wants = filter.word == "default";
-      if (wants != take_sign(":")) refuse(fault::invalid, line_, "the filter " + quoted(filter.word) + (wants ? " needs" : " takes no") + " argument");
+      if (wants != take_sign(":"))
+        refuse(fault::invalid, line_,
+               "the filter " + quoted(filter.word) + (wants ? " needs" : " takes no") + " argument");
       if (wants) filter.operands.push_back(parse_value());
       out = std::move(filter);
     }
@@ -144,7 +150,8 @@ private:
     }
     auto [kind, value] = here();
     if (kind == token_kind::end || kind == token_kind::sign)
-      refuse(fault::invalid, line_, kind == token_kind::end ? "a value is missing" : quoted(value) + " stands where a value must be");
+      refuse(fault::invalid, line_,
+             kind == token_kind::end ? "a value is missing" : quoted(value) + " stands where a value must be");
     ++at_;
     if (kind == token_kind::text) return {operation::text, value, {}, line_};
     if (kind == token_kind::number) {
@@ -190,10 +197,14 @@ size_t end_of_tag(std::string_view source, std::string_view closing, bool quotes
   char open = 0;
   for (size_t i = 2; i + 1 < source.size(); ++i) {
     char c = source[i];
-    if (quotes && open == 0 && (c == '"' || c == '\'')) open = c;
-    else if (open != 0 && c == '\\') ++i;
-    else if (open != 0 && c == open) open = 0;
-    else if (open == 0 && source.substr(i, 2) == closing) return i;
+    if (quotes && open == 0 && (c == '"' || c == '\''))
+      open = c;
+    else if (open != 0 && c == '\\')
+      ++i;
+    else if (open != 0 && c == open)
+      open = 0;
+    else if (open == 0 && source.substr(i, 2) == closing)
+      return i;
   }
   return source.npos;
 }
@@ -204,7 +215,8 @@ std::vector<piece> pieces_of(std::string_view source) {
   bool trim_next = false;
   while (!source.empty()) {
     size_t at = 0;
-    while ((at = source.find('{', at)) != source.npos && (at + 1 == source.size() || std::string_view{"{%#"}.find(source[at + 1]) == std::string_view::npos))
+    while ((at = source.find('{', at)) != source.npos &&
+           (at + 1 == source.size() || std::string_view{"{%#"}.find(source[at + 1]) == std::string_view::npos))
       ++at;
     auto text = source.substr(0, at);
     const unsigned text_line = line;
@@ -239,7 +251,8 @@ public:
 
   node_list parse_all() {
     auto out = parse_list();
-    if (at_ < pieces_.size()) refuse(fault::invalid, pieces_[at_].line, quoted(word_of(pieces_[at_])) + " closes nothing");
+    if (at_ < pieces_.size())
+      refuse(fault::invalid, pieces_[at_].line, quoted(word_of(pieces_[at_])) + " closes nothing");
     return out;
   }
 
@@ -256,7 +269,8 @@ private:
 
   /// Until a tag that belongs to an enclosing block.
   node_list parse_list() {
-    if (++depth_ > nesting_max) refuse(fault::too_large, pieces_[std::min(at_, pieces_.size() - 1)].line, "blocks are nested too deep");
+    if (++depth_ > nesting_max)
+      refuse(fault::too_large, pieces_[std::min(at_, pieces_.size() - 1)].line, "blocks are nested too deep");
     node_list out;
     for (; at_ < pieces_.size(); ++at_) {
       const auto& p = pieces_[at_];
@@ -272,9 +286,13 @@ private:
       } else {
         auto word = word_of(p);
         if (word == "elif" || word == "else" || word == "endif" || word == "endfor") break;
-        if (word == "if") parse_choice(next);
-        else if (word == "for") parse_loop(next);
-        else refuse(fault::unsupported, p.line, "the tag " + quoted(word.empty() ? strip_right(strip_left(p.content)) : word) + " is not supported");
+        if (word == "if")
+          parse_choice(next);
+        else if (word == "for")
+          parse_loop(next);
+        else
+          refuse(fault::unsupported, p.line,
+                 "the tag " + quoted(word.empty() ? strip_right(strip_left(p.content)) : word) + " is not supported");
       }
       out.push_back(std::move(next));
     }
@@ -303,7 +321,8 @@ private:
       auto word = word_of(tag);
       condition = rest_of(tag);
       if (word == "endif") return condition.expect_end();
-      if (otherwise || word == "endfor") refuse(fault::invalid, tag.line, quoted(word) + " stands where \"endif\" must be");
+      if (otherwise || word == "endfor")
+        refuse(fault::invalid, tag.line, quoted(word) + " stands where \"endif\" must be");
       otherwise = word == "else";
     }
   }
@@ -319,7 +338,8 @@ private:
     ++at_;
     out.body = parse_list();
     const auto& tag = closing_of(out, "\"for\"");
-    if (word_of(tag) != "endfor") refuse(fault::invalid, tag.line, quoted(word_of(tag)) + " stands where \"endfor\" must be");
+    if (word_of(tag) != "endfor")
+      refuse(fault::invalid, tag.line, quoted(word_of(tag)) + " stands where \"endfor\" must be");
     rest_of(tag).expect_end();
   }
 

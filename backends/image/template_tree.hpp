@@ -10,13 +10,27 @@
 
 namespace troupe::templates {
 
-inline constexpr size_t source_max = 1 << 20;  // bytes
-inline constexpr size_t nesting_max = 32;      // blocks in blocks, brackets in brackets
-inline constexpr size_t output_max = 1 << 20;  // bytes
-inline constexpr size_t turns_max = 10'000;    // of all loops together
-inline constexpr size_t work_max = 64u << 20;  // bytes of text touched by filters and comparisons
+inline constexpr size_t source_max = 1 << 20; // bytes
+inline constexpr size_t nesting_max = 32;     // blocks in blocks, brackets in brackets
+inline constexpr size_t output_max = 1 << 20; // bytes
+inline constexpr size_t turns_max = 10'000;   // of all loops together
+inline constexpr size_t work_max = 64u << 20; // bytes of text touched by filters and comparisons
 
-enum class operation : uint8_t { text, number, boolean, name, call, filter, negate, both, either, equal, unequal, in, not_in };
+enum class operation : uint8_t {
+  text,
+  number,
+  boolean,
+  name,
+  call,
+  filter,
+  negate,
+  both,
+  either,
+  equal,
+  unequal,
+  in,
+  not_in
+};
 
 /// text: the literal; number: decimal digits; boolean: "true" or "false"; name: a dotted path; call, filter: which one.
 struct expression {

@@ -124,7 +124,8 @@ outcome<unpack_call> unpack_call::start(const std::string& program, const std::v
 }
 
 unpack_call::unpack_call(unpack_call&& other) noexcept
-    : pid_{std::exchange(other.pid_, -1)}, report_{std::move(other.report_)}, complaints_{std::move(other.complaints_)} {}
+    : pid_{std::exchange(other.pid_, -1)}, report_{std::move(other.report_)}, complaints_{
+                                                                                  std::move(other.complaints_)} {}
 
 unpack_call::~unpack_call() {
   if (pid_ < 0) return;
@@ -150,7 +151,8 @@ outcome<unpack_call::findings> unpack_call::wait(const progress_sink& progress) 
   if (done_ && status == 0) return std::move(findings_);
   // A parser that crashes or runs out of time does so because of what it read; SIGKILL comes from the system.
   if (status > 0 && WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM)
-    return fail(fault::invalid, "The image cannot be read: unpacking it ended with signal " + std::to_string(WTERMSIG(status)));
+    return fail(fault::invalid,
+                "The image cannot be read: unpacking it ended with signal " + std::to_string(WTERMSIG(status)));
   auto why = complaint_.substr(0, complaint_.find('\n'));
   return fail(fault::backend_failed, "The image unpacker ended early" + (why.empty() ? "" : ": " + why));
 }
@@ -160,7 +162,8 @@ outcome<void> unpack_call::listen(const progress_sink& progress) {
   while (reporting || complaining) {
     std::array<pollfd, 2> fds{pollfd{reporting ? report_.get() : -1, POLLIN, 0},
                               pollfd{complaining ? complaints_.get() : -1, POLLIN, 0}};
-    if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return fail_errno(errno, "Cannot hear the image unpacker");
+    if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR)
+      return fail_errno(errno, "Cannot hear the image unpacker");
     if (fds[0].revents != 0) {
       auto more = take_report(progress);
       if (!more) return tl::unexpected{more.error()};
@@ -212,7 +215,9 @@ outcome<void> unpack_call::obey(std::string_view line, const progress_sink& prog
       if (!take_number(rest, first) || !take_number(rest, second)) return nonsense();
       if (progress) progress(std::min(first, second), second);
       return {};
-    case 'k': findings_.virtual_machine = rest == "vm"; return {};
+    case 'k':
+      findings_.virtual_machine = rest == "vm";
+      return {};
     case 'm':
       if (!take_number(rest, first) || first > metadata_size_max) return nonsense();
       findings_.metadata.clear();
@@ -221,11 +226,13 @@ outcome<void> unpack_call::obey(std::string_view line, const progress_sink& prog
     case 'e': {
       if (!take_number(rest, first) || first < 1 || first > static_cast<uint64_t>(fault::internal)) return nonsense();
       std::string sentence{rest};
-      std::replace_if(sentence.begin(), sentence.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+      std::replace_if(
+          sentence.begin(), sentence.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
       refusal_ = error{static_cast<fault>(first), std::move(sentence)};
       return {};
     }
-    default: return nonsense();
+    default:
+      return nonsense();
   }
 }
 

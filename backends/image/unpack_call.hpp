@@ -17,8 +17,8 @@ public:
     std::string metadata; // metadata.yaml; only without a target
   };
 
-  /// `archives`: one (unified) or two (metadata, rootfs); given to the helper read-only. `target`: directory to fill, or -1
-  /// to check only.
+  /// `archives`: one (unified) or two (metadata, rootfs); given to the helper read-only. `target`: directory to fill,
+  /// or -1 to check only.
   static outcome<unpack_call> start(const std::string& program, const std::vector<int>& archives, int target);
   unpack_call(unpack_call&& other) noexcept;
   unpack_call& operator=(unpack_call&&) = delete;

@@ -26,7 +26,8 @@ area area_of(std::string_view path) {
 outcome<std::string> unpack_rules::normalise(archive_form form, std::string_view path) const {
   if (path.empty()) return fail(fault::invalid, "The image has an entry without a name");
   if (path.front() == '/') return fail(fault::invalid, "The image has an absolute path, " + shown(path));
-  if (path.size() > limits_.path_max) return fail(fault::too_large, "The image has a path that is too long, " + shown(path));
+  if (path.size() > limits_.path_max)
+    return fail(fault::too_large, "The image has a path that is too long, " + shown(path));
   if (path.find('\0') != path.npos) return fail(fault::invalid, "The image has a zero byte in the name " + shown(path));
   std::string out = form == archive_form::rootfs ? "rootfs" : "";
   size_t depth = 0;
@@ -36,7 +37,8 @@ outcome<std::string> unpack_rules::normalise(archive_form form, std::string_view
     if (part.empty() || part == ".") continue;
     if (part == "..") return fail(fault::invalid, "The image has a path that leaves it, " + shown(out + "/.."));
     if (part.size() > 255) return fail(fault::invalid, "The image has a name longer than 255 bytes, " + shown(part));
-    if (++depth > limits_.depth_max) return fail(fault::too_large, "The image nests directories too deep, " + shown(out));
+    if (++depth > limits_.depth_max)
+      return fail(fault::too_large, "The image nests directories too deep, " + shown(out));
     if (!out.empty()) out += '/';
     out += part;
   }
@@ -58,13 +60,15 @@ outcome<std::optional<placement>> unpack_rules::admit(archive_form form, const a
   auto path = normalise(form, entry.path);
   if (!path) return tl::unexpected{path.error()};
   switch (area_of(*path)) {
-    case area::ignored: return std::nullopt;
+    case area::ignored:
+      return std::nullopt;
     case area::disk:
       virtual_machine_ = virtual_machine_ || form == archive_form::unified;
       return std::nullopt;
     case area::metadata:
       if (entry.kind != entry_kind::file) return fail(fault::invalid, "metadata.yaml in the image is no regular file");
-      if (entry.size > metadata_size_max) return fail(fault::too_large, "metadata.yaml in the image is larger than 1 MiB");
+      if (entry.size > metadata_size_max)
+        return fail(fault::too_large, "metadata.yaml in the image is larger than 1 MiB");
       break;
     case area::templates:
       // Templates are read by the daemon: nothing there may point elsewhere.
@@ -91,7 +95,8 @@ outcome<void> unpack_rules::claim_parents(std::string_view path) {
     std::string prefix{parent.substr(0, end)};
     auto [at, added] = known_.try_emplace(prefix, entry_kind::directory);
     if (at->second != entry_kind::directory)
-      return fail(fault::invalid, "The image puts " + shown(path) + " below " + shown(prefix) + ", which is no directory");
+      return fail(fault::invalid,
+                  "The image puts " + shown(path) + " below " + shown(prefix) + ", which is no directory");
     if (end == parent.npos) break;
   }
   last_parent_ = parent;
@@ -112,8 +117,8 @@ outcome<std::optional<placement>> unpack_rules::place(std::string path, const ar
     if (!target) return tl::unexpected{target.error()};
     auto at = known_.find(*target);
     if (at == known_.end() || at->second == entry_kind::directory || area_of(*target) != area::rootfs)
-      return fail(fault::invalid,
-                  "The image links " + shown(path) + " to " + shown(*target) + ", which is no earlier file of its root");
+      return fail(fault::invalid, "The image links " + shown(path) + " to " + shown(*target) +
+                                      ", which is no earlier file of its root");
     if (*target == path) return std::nullopt;
     kind = at->second; // a link to a device that was left out is left out
     out.link = std::move(*target);

@@ -38,7 +38,8 @@ outcome<unique_fd> empty_root() {
   if (!context || fsconfig(context.get(), FSCONFIG_SET_STRING, "size", "4k", 0) != 0 ||
       fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
     return fail_errno(errno, "Cannot confine the unpacker: tmpfs");
-  unique_fd tree{fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)};
+  unique_fd tree{fsmount(context.get(), FSMOUNT_CLOEXEC,
+                         MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)};
   if (!tree) return fail_errno(errno, "Cannot confine the unpacker: tmpfs");
   return tree;
 }
@@ -54,20 +55,23 @@ outcome<unique_fd> target_root(const unique_fd& target) {
   return tree;
 }
 
-/// The new root is put somewhere (what it hides does not matter); then the old one, with all that is mounted in it, goes away.
+/// The new root is put somewhere (what it hides does not matter); then the old one, with all that is mounted in it,
+/// goes away.
 outcome<unique_fd> enter_root(const unique_fd& target) {
-  auto tree = target ? target_root(target) : empty_root(); // a copy can be made in its own mount namespace only: ours, still
+  auto tree =
+      target ? target_root(target) : empty_root(); // a copy can be made in its own mount namespace only: ours, still
   if (!tree) return tree;
   // Slave, not private: while we still hold copies of the host's mounts, unmounting there must reach them.
-  auto ok = check(unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) == 0, "unshare")
-                .and_then([] { return check(mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0, "mount"); })
-                .and_then([&] {
-                  return check(move_mount(tree->get(), "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) == 0, "move_mount");
-                })
-                .and_then([&] { return check(fchdir(tree->get()) == 0, "fchdir"); })
-                .and_then([] { return check(syscall(SYS_pivot_root, ".", ".") == 0, "pivot_root"); })
-                .and_then([] { return check(umount2(".", MNT_DETACH) == 0, "umount"); })
-                .and_then([] { return check(chdir("/") == 0, "chdir"); });
+  auto ok =
+      check(unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) == 0, "unshare")
+          .and_then([] { return check(mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0, "mount"); })
+          .and_then([&] {
+            return check(move_mount(tree->get(), "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) == 0, "move_mount");
+          })
+          .and_then([&] { return check(fchdir(tree->get()) == 0, "fchdir"); })
+          .and_then([] { return check(syscall(SYS_pivot_root, ".", ".") == 0, "pivot_root"); })
+          .and_then([] { return check(umount2(".", MNT_DETACH) == 0, "umount"); })
+          .and_then([] { return check(chdir("/") == 0, "chdir"); });
   if (!ok) return tl::unexpected{ok.error()};
   unique_fd root{open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (!root) return fail_errno(errno, "Cannot confine the unpacker: open");
@@ -97,8 +101,8 @@ outcome<void> limit(uint64_t bytes_max) {
 outcome<void> drop_rights() {
   for (int c = 0; prctl(PR_CAPBSET_READ, c) >= 0; ++c)
     if (prctl(PR_CAPBSET_DROP, c) != 0) return check(false, "capability bounds");
-  if (prctl(PR_SET_KEEPCAPS, 1) != 0 || setgroups(0, nullptr) != 0 || setresgid(nobody_else, nobody_else, nobody_else) != 0 ||
-      setresuid(nobody_else, nobody_else, nobody_else) != 0)
+  if (prctl(PR_SET_KEEPCAPS, 1) != 0 || setgroups(0, nullptr) != 0 ||
+      setresgid(nobody_else, nobody_else, nobody_else) != 0 || setresuid(nobody_else, nobody_else, nobody_else) != 0)
     return check(false, "identity");
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct sets[2]{};
@@ -106,7 +110,8 @@ outcome<void> drop_rights() {
     sets[CAP_TO_INDEX(c)].permitted |= CAP_TO_MASK(c);
     sets[CAP_TO_INDEX(c)].effective |= CAP_TO_MASK(c);
   }
-  if (syscall(SYS_capset, &header, sets) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return check(false, "capabilities");
+  if (syscall(SYS_capset, &header, sets) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    return check(false, "capabilities");
   return {};
 }
 

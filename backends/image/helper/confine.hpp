@@ -16,8 +16,9 @@ outcome<void> die_with(pid_t parent);
 ///
 /// Why no user namespace: image files must land with their own ids and with version 2 file capabilities, which a user
 /// namespace rewrites; and it would hand out the kernel's namespaced interfaces again. Instead: own mount (pivot_root),
-/// network, ipc, uts and cgroup namespaces; an id no other process has, so that it can neither signal nor trace one; five
-/// capabilities that mean nothing outside the visible files; no new privileges; a list of allowed system calls; limits.
+/// network, ipc, uts and cgroup namespaces; an id no other process has, so that it can neither signal nor trace one;
+/// five capabilities that mean nothing outside the visible files; no new privileges; a list of allowed system calls;
+/// limits.
 outcome<unique_fd> confine(unique_fd target, uint64_t bytes_max);
 
 /// The list of allowed system calls; everything else answers EPERM.

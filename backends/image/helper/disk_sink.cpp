@@ -31,7 +31,8 @@ tl::unexpected<error> failed(const char* what, const std::string& path) {
 
 outcome<void> set_xattrs(int fd, const std::string& path, const attributes& attrs) {
   for (const auto& [key, value] : attrs.xattrs)
-    if (fsetxattr(fd, key.c_str(), value.data(), value.size(), 0) != 0) return failed("set an extended attribute of", path);
+    if (fsetxattr(fd, key.c_str(), value.data(), value.size(), 0) != 0)
+      return failed("set an extended attribute of", path);
   return {};
 }
 
@@ -49,14 +50,16 @@ outcome<unique_fd> disk_sink::open_beneath(const std::string& path) {
   how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
   for (int attempt = 0;; ++attempt) {
-    unique_fd fd{static_cast<int>(syscall(SYS_openat2, root_.get(), path.empty() ? "." : path.c_str(), &how, sizeof how))};
+    unique_fd fd{
+        static_cast<int>(syscall(SYS_openat2, root_.get(), path.empty() ? "." : path.c_str(), &how, sizeof how))};
     if (fd) return fd;
     if (errno != ENOENT || attempt > 0 || path.empty()) return failed("open the directory", path);
     auto above = open_beneath(directory_of(path)); // as deep as the rules allow
     if (!above) return above;
     // A parent the archive did not name, or names later: then it gets its attributes there.
     const std::string name{name_of(path)};
-    if (mkdirat(above->get(), name.c_str(), 0755) != 0 || fchownat(above->get(), name.c_str(), 0, 0, AT_SYMLINK_NOFOLLOW) != 0)
+    if (mkdirat(above->get(), name.c_str(), 0755) != 0 ||
+        fchownat(above->get(), name.c_str(), 0, 0, AT_SYMLINK_NOFOLLOW) != 0)
       return failed("create the directory", path);
   }
 }
@@ -82,7 +85,8 @@ outcome<int> disk_sink::make_way(const placement& at) {
 outcome<void> disk_sink::directory(const placement& at, const attributes& attrs) {
   auto parent = make_way(at);
   if (!parent) return tl::unexpected{parent.error()};
-  if (mkdirat(*parent, name_of(at.path).data(), 0700) != 0 && errno != EEXIST) return failed("create the directory", at.path);
+  if (mkdirat(*parent, name_of(at.path).data(), 0700) != 0 && errno != EEXIST)
+    return failed("create the directory", at.path);
   unique_fd fd{openat(*parent, name_of(at.path).data(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
   if (!fd) return failed("open the directory", at.path);
   if (auto ok = settle(fd.get(), at.path, attrs); !ok) return ok;
@@ -97,7 +101,8 @@ outcome<void> disk_sink::symlink(const placement& at, const attributes& attrs) {
   if (!parent) return tl::unexpected{parent.error()};
   const char* name = name_of(at.path).data();
   const timespec times[] = {attrs.modified, attrs.modified};
-  if (symlinkat(at.link.c_str(), *parent, name) != 0 || fchownat(*parent, name, attrs.uid, attrs.gid, AT_SYMLINK_NOFOLLOW) != 0 ||
+  if (symlinkat(at.link.c_str(), *parent, name) != 0 ||
+      fchownat(*parent, name, attrs.uid, attrs.gid, AT_SYMLINK_NOFOLLOW) != 0 ||
       utimensat(*parent, name, times, AT_SYMLINK_NOFOLLOW) != 0)
     return failed("create the symbolic link", at.path);
   return {};
@@ -108,7 +113,8 @@ outcome<void> disk_sink::hardlink(const placement& at) {
   if (!source) return tl::unexpected{source.error()};
   auto parent = make_way(at);
   if (!parent) return tl::unexpected{parent.error()};
-  if (linkat(source->get(), name_of(at.link).data(), *parent, name_of(at.path).data(), 0) != 0) return failed("link", at.path);
+  if (linkat(source->get(), name_of(at.link).data(), *parent, name_of(at.path).data(), 0) != 0)
+    return failed("link", at.path);
   return {};
 }
 
@@ -117,7 +123,8 @@ outcome<void> disk_sink::fifo(const placement& at, const attributes& attrs) {
   if (!parent) return tl::unexpected{parent.error()};
   const char* name = name_of(at.path).data();
   const timespec times[] = {attrs.modified, attrs.modified};
-  if (mknodat(*parent, name, S_IFIFO | 0600, 0) != 0 || fchownat(*parent, name, attrs.uid, attrs.gid, AT_SYMLINK_NOFOLLOW) != 0 ||
+  if (mknodat(*parent, name, S_IFIFO | 0600, 0) != 0 ||
+      fchownat(*parent, name, attrs.uid, attrs.gid, AT_SYMLINK_NOFOLLOW) != 0 ||
       fchmodat(*parent, name, attrs.mode, 0) != 0 || utimensat(*parent, name, times, AT_SYMLINK_NOFOLLOW) != 0)
     return failed("create the fifo", at.path);
   return {};
@@ -150,7 +157,8 @@ outcome<void> disk_sink::write(uint64_t offset, const char* data, size_t size) {
 }
 
 outcome<void> disk_sink::end_file(const attributes& attrs) {
-  if (file_end_ < file_size_ && ftruncate(file_.get(), static_cast<off_t>(file_size_)) != 0) return failed("extend", file_path_);
+  if (file_end_ < file_size_ && ftruncate(file_.get(), static_cast<off_t>(file_size_)) != 0)
+    return failed("extend", file_path_);
   // The disk may start while we decompress; the final sync then finds little left to do.
   if (file_end_ >= early_write_out) sync_file_range(file_.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
   if (auto ok = settle(file_.get(), file_path_, attrs); !ok) return ok;

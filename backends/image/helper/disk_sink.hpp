@@ -5,8 +5,8 @@
 
 namespace troupe::unpack {
 
-/// Writes below one directory. The rules have judged the names already; the kernel judges them again: every parent is opened
-/// beneath the root without following any link, every file is created, never opened.
+/// Writes below one directory. The rules have judged the names already; the kernel judges them again: every parent is
+/// opened beneath the root without following any link, every file is created, never opened.
 class disk_sink final : public tree_sink {
 public:
   explicit disk_sink(unique_fd root) : root_{std::move(root)} {}

@@ -36,7 +36,8 @@ void report::done() { say("d\n"); }
 
 void report::failed(const error& why) {
   auto text = why.message.substr(0, 1000);
-  std::replace_if(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
   say("e " + std::to_string(static_cast<unsigned>(why.code)) + " " + text + "\n");
 }
 

@@ -22,10 +22,11 @@ constexpr uint32_t this_machine = AUDIT_ARCH_AARCH64;
 
 constexpr int allowed[] = {
     // data
-    SYS_read, SYS_pread64, SYS_write, SYS_pwrite64, SYS_lseek, SYS_ftruncate, SYS_sync_file_range, SYS_syncfs, SYS_close,
+    SYS_read, SYS_pread64, SYS_write, SYS_pwrite64, SYS_lseek, SYS_ftruncate, SYS_sync_file_range, SYS_syncfs,
+    SYS_close,
     // the tree below the root
-    SYS_openat, SYS_openat2, SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat, SYS_unlinkat, SYS_fchown, SYS_fchownat,
-    SYS_fchmod, SYS_fchmodat, SYS_utimensat, SYS_fsetxattr, SYS_fstat, SYS_newfstatat, SYS_statx,
+    SYS_openat, SYS_openat2, SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat, SYS_unlinkat, SYS_fchown,
+    SYS_fchownat, SYS_fchmod, SYS_fchmodat, SYS_utimensat, SYS_fsetxattr, SYS_fstat, SYS_newfstatat, SYS_statx,
     // memory and the end
     SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_brk, SYS_futex, SYS_exit, SYS_exit_group,
     // what libraries ask in passing

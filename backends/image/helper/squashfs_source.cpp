@@ -71,7 +71,8 @@ struct input : sqfs_file_t {
 
 tl::unexpected<error> broken(int code) {
   if (code == SQFS_ERROR_ALLOC) return fail(fault::too_large, "The squashfs of the image needs too much memory");
-  if (code == SQFS_ERROR_UNSUPPORTED) return fail(fault::unsupported, "The squashfs of the image uses a compression that is not built in");
+  if (code == SQFS_ERROR_UNSUPPORTED)
+    return fail(fault::unsupported, "The squashfs of the image uses a compression that is not built in");
   return fail(fault::invalid, "The squashfs of the image is broken (libsquashfs error " + std::to_string(-code) + ")");
 }
 
@@ -117,7 +118,8 @@ outcome<void> walker::open() {
   in_.tables_start = super_.inode_table_start;
   sqfs_compressor_config_t config;
   auto id = static_cast<SQFS_COMPRESSOR>(super_.compression_id);
-  if (int e = sqfs_compressor_config_init(&config, id, super_.block_size, SQFS_COMP_FLAG_UNCOMPRESS); e != 0) return broken(e);
+  if (int e = sqfs_compressor_config_init(&config, id, super_.block_size, SQFS_COMP_FLAG_UNCOMPRESS); e != 0)
+    return broken(e);
   sqfs_compressor_t* compressor = nullptr;
   if (int e = sqfs_compressor_create(&config, &compressor); e != 0) return broken(e);
   compressor_.reset(compressor);
@@ -166,25 +168,36 @@ outcome<void> walker::list(const pending_directory& of) {
 entry_kind kind_of(const sqfs_inode_generic_t& inode) {
   switch (inode.base.type) {
     case SQFS_INODE_DIR:
-    case SQFS_INODE_EXT_DIR: return entry_kind::directory;
+    case SQFS_INODE_EXT_DIR:
+      return entry_kind::directory;
     case SQFS_INODE_FILE:
-    case SQFS_INODE_EXT_FILE: return entry_kind::file;
+    case SQFS_INODE_EXT_FILE:
+      return entry_kind::file;
     case SQFS_INODE_SLINK:
-    case SQFS_INODE_EXT_SLINK: return entry_kind::symlink;
+    case SQFS_INODE_EXT_SLINK:
+      return entry_kind::symlink;
     case SQFS_INODE_FIFO:
-    case SQFS_INODE_EXT_FIFO: return entry_kind::fifo;
-    default: return entry_kind::skipped;
+    case SQFS_INODE_EXT_FIFO:
+      return entry_kind::fifo;
+    default:
+      return entry_kind::skipped;
   }
 }
 
 uint32_t link_count(const sqfs_inode_generic_t& inode) {
   switch (inode.base.type) {
-    case SQFS_INODE_EXT_FILE: return inode.data.file_ext.nlink;
-    case SQFS_INODE_SLINK: return inode.data.slink.nlink;
-    case SQFS_INODE_EXT_SLINK: return inode.data.slink_ext.nlink;
-    case SQFS_INODE_FIFO: return inode.data.ipc.nlink;
-    case SQFS_INODE_EXT_FIFO: return inode.data.ipc_ext.nlink;
-    default: return 1;
+    case SQFS_INODE_EXT_FILE:
+      return inode.data.file_ext.nlink;
+    case SQFS_INODE_SLINK:
+      return inode.data.slink.nlink;
+    case SQFS_INODE_EXT_SLINK:
+      return inode.data.slink_ext.nlink;
+    case SQFS_INODE_FIFO:
+      return inode.data.ipc.nlink;
+    case SQFS_INODE_EXT_FIFO:
+      return inode.data.ipc_ext.nlink;
+    default:
+      return 1;
   }
 }
 
@@ -253,9 +266,11 @@ outcome<void> walker::read_xattrs(const sqfs_inode_generic_t& inode, attributes&
     if (int e = sqfs_xattr_reader_read_value(xattrs_.get(), key.get(), &raw_value); e != 0) return broken(e);
     memory<sqfs_xattr_value_t> value{raw_value};
     total += 256 + value->size;
-    if (total > xattrs_size_max) return fail(fault::too_large, "The image has a file with too many extended attributes");
+    if (total > xattrs_size_max)
+      return fail(fault::too_large, "The image has a file with too many extended attributes");
     std::string name{reinterpret_cast<const char*>(key->key)};
-    if (keeps_xattr(name)) out.xattrs.emplace_back(name, std::string{reinterpret_cast<const char*>(value->value), value->size});
+    if (keeps_xattr(name))
+      out.xattrs.emplace_back(name, std::string{reinterpret_cast<const char*>(value->value), value->size});
   }
   return {};
 }

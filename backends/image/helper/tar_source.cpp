@@ -41,8 +41,9 @@ tl::unexpected<error> broken(archive* from) {
 
 outcome<void> open_reader(archive* from, input& in) {
   // ARCHIVE_WARN would mean that an external program does the work; all these are built in.
-  for (auto* support : {archive_read_support_filter_gzip, archive_read_support_filter_xz, archive_read_support_filter_lzma,
-                        archive_read_support_filter_zstd, archive_read_support_filter_bzip2, archive_read_support_format_tar})
+  for (auto* support :
+       {archive_read_support_filter_gzip, archive_read_support_filter_xz, archive_read_support_filter_lzma,
+        archive_read_support_filter_zstd, archive_read_support_filter_bzip2, archive_read_support_format_tar})
     if (support(from) != ARCHIVE_OK) return fail(fault::unsupported, "This libarchive lacks a built-in decompressor");
   if (archive_read_open2(from, &in, nullptr, read_block, nullptr, nullptr) != ARCHIVE_OK) return broken(from);
   return {};
@@ -51,11 +52,16 @@ outcome<void> open_reader(archive* from, input& in) {
 entry_kind kind_of(archive_entry* e) {
   if (archive_entry_hardlink(e) || archive_entry_hardlink_utf8(e)) return entry_kind::hardlink;
   switch (archive_entry_filetype(e)) {
-    case AE_IFREG: return entry_kind::file;
-    case AE_IFDIR: return entry_kind::directory;
-    case AE_IFLNK: return entry_kind::symlink;
-    case AE_IFIFO: return entry_kind::fifo;
-    default: return entry_kind::skipped;
+    case AE_IFREG:
+      return entry_kind::file;
+    case AE_IFDIR:
+      return entry_kind::directory;
+    case AE_IFLNK:
+      return entry_kind::symlink;
+    case AE_IFIFO:
+      return entry_kind::fifo;
+    default:
+      return entry_kind::skipped;
   }
 }
 

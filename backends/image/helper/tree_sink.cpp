@@ -15,12 +15,18 @@ void own_by_daemon(std::string_view path, attributes& attrs) {
 
 outcome<void> emit(tree_sink& sink, entry_kind kind, const placement& at, const attributes& attrs, uint64_t size) {
   switch (kind) {
-    case entry_kind::directory: return sink.directory(at, attrs);
-    case entry_kind::symlink: return sink.symlink(at, attrs);
-    case entry_kind::hardlink: return sink.hardlink(at);
-    case entry_kind::fifo: return sink.fifo(at, attrs);
-    case entry_kind::file: return sink.begin_file(at, size);
-    case entry_kind::skipped: break;
+    case entry_kind::directory:
+      return sink.directory(at, attrs);
+    case entry_kind::symlink:
+      return sink.symlink(at, attrs);
+    case entry_kind::hardlink:
+      return sink.hardlink(at);
+    case entry_kind::fifo:
+      return sink.fifo(at, attrs);
+    case entry_kind::file:
+      return sink.begin_file(at, size);
+    case entry_kind::skipped:
+      break;
   }
   return {};
 }
