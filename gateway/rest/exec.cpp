@@ -36,7 +36,6 @@ std::shared_ptr<exec_plan> plan_of(schema::ExecInstance::Reader post, const expa
   plan->uid = post.getUser();
   plan->gid = post.getGroup();
   plan->cwd = text(post.getCwd());
-  if (plan->cwd.empty() && post.getUser() == 0) plan->cwd = "/root";
   plan->interactive = post.getInteractive();
   plan->width = static_cast<uint16_t>(std::clamp(post.getWidth(), 0, 65535));
   plan->height = static_cast<uint16_t>(std::clamp(post.getHeight(), 0, 65535));

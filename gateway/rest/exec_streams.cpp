@@ -107,6 +107,7 @@ void exec_streams::kill() {
 void exec_streams::command_ended() {
   watch_.reset();
   auto result = session_->result();
+  if (!result) log().warn("Exec {}: {}", operation_, result.error().message);
   status_ = result ? *result : -1;
   for (auto& pump : pumps_) pump->drain_and_stop();
   if (outputs_ == 0) output_ended();
