@@ -1,5 +1,6 @@
 #include "backends/image/helper/confine.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
@@ -91,7 +92,10 @@ outcome<void> limit(uint64_t bytes_max) {
                       {RLIMIT_AS, sanitized ? RLIM_INFINITY : memory_max},
                       {RLIMIT_NPROC, sanitized ? RLIM_INFINITY : 0}};
   for (const auto& [what, most] : rows) {
-    const rlimit both{most, most};
+    rlimit now{};
+    if (getrlimit(what, &now) != 0) return check(false, "getrlimit");
+    const auto lower = std::min(now.rlim_max, most); // the host may be stricter; raising is a right we may not have
+    const rlimit both{lower, lower};
     if (setrlimit(what, &both) != 0) return check(false, "setrlimit");
   }
   std::signal(SIGXFSZ, SIG_IGN); // the write fails instead
