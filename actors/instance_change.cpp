@@ -70,6 +70,7 @@ outcome<void> check_wanted(const instance_data& me, const snapshot& records, sch
   if (auto good = check_text("description", to.description); !good) return good;
   if (auto good = check_instance_config(to.config); !good) return good;
   if (auto good = check_devices(to.devices); !good) return good;
+  if (auto good = check_distinct("Profile", to.profiles); !good) return good;
   for (auto& profile : to.profiles)
     if (!records.get(table::profiles, in_project(me.project, profile)))
       return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");

@@ -61,6 +61,7 @@ outcome<void> check_request(schema::CreateInstance::Reader post, const snapshot&
   if (auto good = check_source(post); !good) return good;
   if (auto good = check_instance_config(d.config); !good) return good;
   if (auto good = check_devices(d.devices); !good) return good;
+  if (auto good = check_distinct("Profile", d.profiles); !good) return good;
   for (auto& profile : d.profiles)
     if (!records.get(table::profiles, in_project(project, profile)))
       return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");

@@ -59,6 +59,13 @@ outcome<void> check_alias_name(std::string_view name) {
   return {};
 }
 
+outcome<void> check_distinct(std::string_view noun, const std::vector<std::string>& names) {
+  for (size_t i = 0; i < names.size(); ++i)
+    if (std::find(names.begin(), names.begin() + static_cast<long>(i), names[i]) != names.begin() + static_cast<long>(i))
+      return fail(fault::invalid, std::string{noun} + " \"" + names[i] + "\" is named twice");
+  return {};
+}
+
 outcome<void> check_text(std::string_view field, std::string_view value) {
   if (std::any_of(value.begin(), value.end(), [](char c) { return is_control(c) && c != '\n' && c != '\t'; }))
     return fail(fault::invalid, "Field \"" + std::string{field} + "\" must not hold control characters");

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace troupe {
 
@@ -13,6 +14,8 @@ outcome<void> check_instance_name(std::string_view name);
 outcome<void> check_plain_name(std::string_view noun, std::string_view name);
 /// Image aliases: any printable text without whitespace at the ends; '/' is allowed, "..", empty parts and control characters are not.
 outcome<void> check_alias_name(std::string_view name);
+/// No profile twice.
+outcome<void> check_distinct(std::string_view noun, const std::vector<std::string>& names);
 /// Free text fields: no control characters but newline and tab.
 outcome<void> check_text(std::string_view field, std::string_view value);
 

@@ -73,8 +73,8 @@ TEST_CASE("a state directory is made with its folders and modes, whatever the um
     REQUIRE(made);
     CHECK(made->path == s.dir / "deep" / "state");
     CHECK(made->unix_socket == made->path + "/unix.socket");
-    for (auto& path : {made->path, made->storage_pools, made->networks}) CHECK(mode_of(path) == 0711);
-    for (auto& path : {made->database, made->images, made->spool, made->disks, made->lxc, made->logs})
+    for (auto& path : {made->path, made->storage_pools, made->networks, made->lxc}) CHECK(mode_of(path) == 0711);
+    for (auto& path : {made->database, made->images, made->spool, made->disks, made->logs})
       CHECK(mode_of(path) == 0700);
     CHECK(mode_of(made->lock) == 0600);
     CHECK_FALSE(fs::exists(made->unix_socket));

@@ -51,7 +51,7 @@ void add_mounts(settings& out, const boot_plan& plan, const host_facts& host) {
   bool privileged = plan.ids.size == 0;
   // In a user namespace the kernel itself protects /proc/sys and /sys, and services (sysctl, udev) expect to write.
   out.emplace_back("lxc.mount.auto",
-                   privileged ? "proc:mixed sys:mixed cgroup:mixed:force" : "proc:rw sys:rw cgroup:rw:force");
+                   privileged ? "proc:mixed sys:mixed cgroup:mixed:force" : "proc:rw sys:mixed cgroup:rw:force");
   if (host.fuse) out.emplace_back("lxc.mount.entry", "/dev/fuse dev/fuse none bind,create=file,optional 0 0");
   if (host.tun) out.emplace_back("lxc.mount.entry", "/dev/net/tun dev/net/tun none bind,create=file,optional 0 0");
   for (auto path : kernel_views)

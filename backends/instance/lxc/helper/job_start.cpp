@@ -72,7 +72,6 @@ outcome<void> configure(lxc_container* c, schema::StartJob::Reader request, cons
   auto done = set("lxc.log.file", text(request.getLogFile())).and_then([&] {
     return set("lxc.rootfs.path", "dir:" + view.path);
   });
-  if (done && view.map_ids) done = set("lxc.rootfs.options", "idmap=container");
   for (auto item : request.getSettings())
     if (done) done = set(text(item.getKey()), text(item.getValue()));
   return done;

@@ -117,7 +117,7 @@ outcome<root_view> mount_overlay(const std::string& stage, schema::RootView::Rea
   // Paths of volumes may hold ',' or ':'; only the parts below the common parent show here, and those are ours.
   auto options = writable ? "lowerdir=" + stage + "/lower,upperdir=" + on_stage(upper) + ",workdir=" + on_stage(work)
                           : "lowerdir=" + on_stage(upper) + ":" + stage + "/lower";
-  root_view view{stage + "/merged/rootfs", false, mapped ? root.getHostId() : 0};
+  root_view view{stage + "/merged/rootfs", mapped ? root.getHostId() : 0};
   // overlayfs keeps the credentials of who mounts it for its own work; only the guest's root has an id on mapped
   // layers.
   file_identity as_guest_root{view.owner};
@@ -128,6 +128,16 @@ outcome<root_view> mount_overlay(const std::string& stage, schema::RootView::Rea
     return fail_errno(problem, "Cannot mount the overlay of " + text(root.getPath()));
   }
   return view;
+}
+
+// liblxc could map the ids itself (lxc.rootfs.options), but 5.0 forgets to when the container reboots from inside.
+outcome<root_view> mount_mapped(const std::string& stage, schema::RootView::Reader root) {
+  if (auto entered = enter_private_mounts(stage); !entered) return tl::unexpected{entered.error()};
+  auto map = open_user_namespace(root.getHostId(), root.getIdCount());
+  if (!map) return tl::unexpected{map.error()};
+  if (auto mounted = mount_clone(text(root.getPath()) + "/rootfs", stage + "/merged", map->get()); !mounted)
+    return tl::unexpected{mounted.error()};
+  return root_view{stage + "/merged", root.getHostId()};
 }
 
 } // namespace
@@ -156,12 +166,13 @@ file_identity::~file_identity() {
 outcome<root_view> assemble_for_boot(const std::string& stage, schema::RootView::Reader root) {
   bool mapped = root.getIdCount() > 0 && !root.getShifted();
   if (root.getLower().size() > 0) return mount_overlay(stage, root, mapped, true);
-  return root_view{text(root.getPath()) + "/rootfs", mapped, root.getShifted() ? root.getHostId() : 0};
+  if (mapped) return mount_mapped(stage, root);
+  return root_view{text(root.getPath()) + "/rootfs", root.getShifted() ? root.getHostId() : 0};
 }
 
 outcome<root_view> assemble_for_files(const std::string& stage, schema::RootView::Reader root, bool writable) {
   if (root.getLower().size() > 0) return mount_overlay(stage, root, false, writable);
-  return root_view{text(root.getPath()) + "/rootfs", false, root.getShifted() ? root.getHostId() : 0};
+  return root_view{text(root.getPath()) + "/rootfs", root.getShifted() ? root.getHostId() : 0};
 }
 
 } // namespace troupe::lxc

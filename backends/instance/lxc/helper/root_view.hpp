@@ -12,7 +12,6 @@ namespace troupe::lxc {
 /// An instance's root file system as this process sees it.
 struct root_view {
   std::string path;     // the directory that is "/" inside
-  bool map_ids = false; // liblxc shall mount it with the container's id map
   uid_t owner = 0;      // the id that is the guest's root in this view
 };
 
@@ -25,7 +24,7 @@ public:
   file_identity& operator=(const file_identity&) = delete;
 };
 
-/// For a boot. An overlay is mounted in a mount namespace of this process, so it vanishes with the monitor that is
+/// For a boot. Id-mapped mounts and overlays are made in a mount namespace of this process, so it vanishes with the monitor that is
 /// forked from it. `unsupported` when the kernel cannot map ids of overlay layers.
 outcome<root_view> assemble_for_boot(const std::string& stage, schema::RootView::Reader root);
 
