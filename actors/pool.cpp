@@ -44,14 +44,19 @@ message<schema::VolumeSpec> image_volume(const std::string& pool, const std::str
   });
 }
 
-void loaded(const pool_ptr& me, const std::string& fingerprint, const outcome<void>& result) {
-  if (result) {
-    batch change;
-    change.writes.push_back(put(table::volumes, me->name + "/image/" + fingerprint, image_volume(me->name, fingerprint)));
-    propose_quietly(me->self, me->with, std::move(change));
-  }
+void answer_waiters(const pool_ptr& me, const std::string& fingerprint, const outcome<void>& result) {
   auto waiters = me->loading.extract(fingerprint);
   for (auto& waiter : waiters.mapped()) waiter(result);
+}
+
+void loaded(const pool_ptr& me, const std::string& fingerprint, const outcome<void>& result) {
+  auto key = me->name + "/image/" + fingerprint;
+  if (!result || me->with.db.read().get(table::volumes, key)) return answer_waiters(me, fingerprint, result);
+  auto change = std::make_shared<batch>();
+  change->writes.push_back(put(table::volumes, key, image_volume(me->name, fingerprint)));
+  me->self->request(me->with.find(role::store), caf::infinite, propose{change})
+    .then([me, fingerprint](const committed_ptr&) { answer_waiters(me, fingerprint, {}); },
+          [me, fingerprint](const caf::error& why) { answer_waiters(me, fingerprint, tl::unexpected{from_caf(why)}); });
 }
 
 progress_sink report_to(services& with, const std::string& operation) {
