@@ -13,26 +13,29 @@ namespace {
 using enum value_type;
 
 constexpr key_row keys[] = {
-  {"environment.*", text, "", applies::at_once, true, "Environment variable for init and for exec"},
-  {"image.*", text, "", applies::at_once, true, "Property of the image the instance was made from"},
-  {"limits.cpu", cpus, "", applies::stopped, true, "Number of CPUs, or a set of them (0-3,7)"},
-  {"limits.cpu.allowance", allowance, "100%", applies::stopped, true, "Share of CPU time: 50% (soft) or 25ms/100ms (hard)"},
-  {"limits.memory", memory, "", applies::stopped, true, "Memory limit: bytes with a unit, or a percentage of the host's"},
-  {"limits.processes", whole, "", applies::stopped, true, "Largest number of processes"},
-  {"linux.sysctl.*", text, "", applies::at_restart, false, "Kernel parameter inside the instance's namespaces"},
-  {"raw.lxc", lines, "", applies::at_restart, false, "Lines added to the liblxc configuration"},
-  {"security.idmap.isolated", boolean, "false", applies::stopped, true, "Give the instance a range of host ids of its own"},
-  {"security.idmap.size", whole, "65536", applies::stopped, false, "Size of that range"},
-  {"security.nesting", boolean, "false", applies::at_restart, false, "Allow containers inside the instance"},
-  {"security.privileged", boolean, "false", applies::stopped, false, "Run without a user namespace"},
-  {"user.*", text, "", applies::at_once, true, "Free data of the user"},
-  {"volatile.*", text, "", applies::at_once, true, "State kept by the server"},
+    {"environment.*", text, "", applies::at_once, true, "Environment variable for init and for exec"},
+    {"image.*", text, "", applies::at_once, true, "Property of the image the instance was made from"},
+    {"limits.cpu", cpus, "", applies::stopped, true, "Number of CPUs, or a set of them (0-3,7)"},
+    {"limits.cpu.allowance", allowance, "100%", applies::stopped, true,
+     "Share of CPU time: 50% (soft) or 25ms/100ms (hard)"},
+    {"limits.memory", memory, "", applies::stopped, true,
+     "Memory limit: bytes with a unit, or a percentage of the host's"},
+    {"limits.processes", whole, "", applies::stopped, true, "Largest number of processes"},
+    {"linux.sysctl.*", text, "", applies::at_restart, false, "Kernel parameter inside the instance's namespaces"},
+    {"raw.lxc", lines, "", applies::at_restart, false, "Lines added to the liblxc configuration"},
+    {"security.idmap.isolated", boolean, "false", applies::stopped, true,
+     "Give the instance a range of host ids of its own"},
+    {"security.idmap.size", whole, "65536", applies::stopped, false, "Size of that range"},
+    {"security.nesting", boolean, "false", applies::at_restart, false, "Allow containers inside the instance"},
+    {"security.privileged", boolean, "false", applies::stopped, false, "Run without a user namespace"},
+    {"user.*", text, "", applies::at_once, true, "Free data of the user"},
+    {"volatile.*", text, "", applies::at_once, true, "State kept by the server"},
 };
 
 // Known to LXD, not built yet: a clear refusal instead of a typo's.
 constexpr std::string_view later[] = {
-  "agent.", "boot.", "cloud-init.", "cluster.", "limits.", "linux.", "migration.", "nvidia.", "placement.", "raw.",
-  "security.", "snapshots.", "ubuntu_pro.",
+    "agent.",  "boot.",      "cloud-init.", "cluster.",  "limits.",    "linux.",      "migration.",
+    "nvidia.", "placement.", "raw.",        "security.", "snapshots.", "ubuntu_pro.",
 };
 
 bool matches(std::string_view pattern, std::string_view key) {
@@ -63,20 +66,29 @@ bool is_cpu_set(std::string_view value) {
 bool is_allowance(std::string_view value) {
   if (is_percent(value)) return true;
   auto slash = value.find("ms/");
-  return slash != value.npos && value.ends_with("ms") && is_whole(value.substr(0, slash)) &&
-         value.size() > slash + 5 && is_whole(value.substr(slash + 3, value.size() - slash - 5));
+  return slash != value.npos && value.ends_with("ms") && is_whole(value.substr(0, slash)) && value.size() > slash + 5 &&
+         is_whole(value.substr(slash + 3, value.size() - slash - 5));
 }
 
 bool is_well_formed(value_type type, std::string_view value) {
-  bool no_control = std::none_of(value.begin(), value.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n'; });
+  bool no_control = std::none_of(value.begin(), value.end(),
+                                 [](char c) { return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n'; });
   switch (type) {
-    case text: case lines: return no_control;
-    case boolean: return is_boolean(value);
-    case whole: return is_whole(value);
-    case value_type::size: return parse_size(value).has_value();
-    case memory: return is_percent(value) || parse_size(value).has_value();
-    case cpus: return is_cpu_set(value);
-    case allowance: return is_allowance(value);
+    case text:
+    case lines:
+      return no_control;
+    case boolean:
+      return is_boolean(value);
+    case whole:
+      return is_whole(value);
+    case value_type::size:
+      return parse_size(value).has_value();
+    case memory:
+      return is_percent(value) || parse_size(value).has_value();
+    case cpus:
+      return is_cpu_set(value);
+    case allowance:
+      return is_allowance(value);
   }
   return false;
 }
@@ -86,11 +98,12 @@ struct device_key {
   value_type form;
 };
 constexpr device_key device_keys[] = {
-  {"disk", "path", text},    {"disk", "pool", text},   {"nic", "name", text},   {"nic", "network", text},
-  {"nic", "nictype", text},  {"nic", "parent", text},  {"nic", "hwaddr", text}, {"nic", "mtu", whole},
-  {"nic", "host_name", text}, {"nic", "ipv4.address", text}, {"nic", "ipv6.address", text},
+    {"disk", "path", text},     {"disk", "pool", text},        {"nic", "name", text},         {"nic", "network", text},
+    {"nic", "nictype", text},   {"nic", "parent", text},       {"nic", "hwaddr", text},       {"nic", "mtu", whole},
+    {"nic", "host_name", text}, {"nic", "ipv4.address", text}, {"nic", "ipv6.address", text},
 };
-constexpr std::string_view later_devices[] = {"unix-char", "unix-block", "unix-hotplug", "usb", "gpu", "infiniband", "proxy", "tpm", "pci"};
+constexpr std::string_view later_devices[] = {"unix-char",  "unix-block", "unix-hotplug", "usb", "gpu",
+                                              "infiniband", "proxy",      "tpm",          "pci"};
 
 outcome<void> check_disk(const std::string& name, const config_map& device) {
   if (get(device, "path") != "/")
@@ -103,11 +116,15 @@ outcome<void> check_nic(const std::string& name, const config_map& device) {
   auto bad = [&](std::string what) { return fail(fault::invalid, "Device \"" + name + "\": " + std::move(what)); };
   auto network = get(device, "network"), kind = get(device, "nictype"), parent = get(device, "parent");
   if (network.empty() && kind.empty()) return bad("a nic needs \"network\" or \"nictype\"");
-  if (!network.empty() && (!kind.empty() || !parent.empty())) return bad("\"network\" excludes \"nictype\" and \"parent\"");
-  if (!kind.empty() && kind != "bridged") return fail(fault::unsupported, "Device \"" + name + "\": nictype \"" + std::string{kind} + "\" is not supported yet");
+  if (!network.empty() && (!kind.empty() || !parent.empty()))
+    return bad("\"network\" excludes \"nictype\" and \"parent\"");
+  if (!kind.empty() && kind != "bridged")
+    return fail(fault::unsupported,
+                "Device \"" + name + "\": nictype \"" + std::string{kind} + "\" is not supported yet");
   if (!kind.empty() && !is_interface_name(parent)) return bad("\"parent\" must name a bridge");
   for (auto key : {"name", "host_name"})
-    if (auto value = get(device, key); !value.empty() && !is_interface_name(value)) return bad("\"" + std::string{key} + "\" must be an interface name of at most 15 characters");
+    if (auto value = get(device, key); !value.empty() && !is_interface_name(value))
+      return bad("\"" + std::string{key} + "\" must be an interface name of at most 15 characters");
   if (auto mac = get(device, "hwaddr"); !mac.empty() && !is_mac(mac)) return bad("\"hwaddr\" must be a MAC address");
   return {};
 }
@@ -118,12 +135,16 @@ outcome<void> check_device(const std::string& name, const config_map& device) {
   if (std::find(std::begin(later_devices), std::end(later_devices), type) != std::end(later_devices))
     return fail(fault::unsupported, "Device \"" + name + "\": type \"" + std::string{type} + "\" is not supported yet");
   if (type != "disk" && type != "nic")
-    return fail(fault::invalid, "Device \"" + name + "\": " + (type.empty() ? "the type is missing" : "unknown type \"" + std::string{type} + "\""));
+    return fail(fault::invalid,
+                "Device \"" + name +
+                    "\": " + (type.empty() ? "the type is missing" : "unknown type \"" + std::string{type} + "\""));
   for (auto& [key, value] : device) {
     if (key == "type" || key.starts_with("user.")) continue;
-    auto row = std::find_if(std::begin(device_keys), std::end(device_keys), [&, &k = key](auto& r) { return r.type == type && r.key == k; });
+    auto row = std::find_if(std::begin(device_keys), std::end(device_keys),
+                            [&, &k = key](auto& r) { return r.type == type && r.key == k; });
     if (row == std::end(device_keys))
-      return fail(fault::unsupported, "Device \"" + name + "\": key \"" + key + "\" of a " + std::string{type} + " is not supported yet");
+      return fail(fault::unsupported,
+                  "Device \"" + name + "\": key \"" + key + "\" of a " + std::string{type} + " is not supported yet");
     if (!value.empty() && !is_well_formed(row->form, value))
       return fail(fault::invalid, "Device \"" + name + "\": \"" + value + "\" is no valid value of \"" + key + "\"");
   }
@@ -155,12 +176,14 @@ outcome<void> check_instance_config(const config_map& config) {
   for (auto& [key, value] : config) {
     auto row = find_instance_key(key);
     if (!row) {
-      bool known = std::any_of(std::begin(later), std::end(later), [&, &k = key](auto prefix) { return k.starts_with(prefix); });
+      bool known =
+          std::any_of(std::begin(later), std::end(later), [&, &k = key](auto prefix) { return k.starts_with(prefix); });
       if (known) return fail(fault::unsupported, "Config key \"" + key + "\" is not supported yet");
       return fail(fault::invalid, "Unknown configuration key: " + key);
     }
     if (key.size() > 255 || std::any_of(key.begin(), key.end(), [](unsigned char c) { return c <= 0x20 || c == 0x7f; }))
-      return fail(fault::invalid, "A configuration key must be at most 255 characters without spaces and control characters");
+      return fail(fault::invalid,
+                  "A configuration key must be at most 255 characters without spaces and control characters");
     if (!value.empty() && !is_well_formed(row->type, value))
       return fail(fault::invalid, "\"" + value + "\" is no valid value of \"" + key + "\"");
   }
@@ -181,7 +204,8 @@ outcome<void> check_expanded(const snapshot& from, const expansion& effective) {
   auto root = root_disk(effective.devices);
   if (!root) return fail(fault::invalid, "No root device could be found");
   auto pool = get(*root, "pool");
-  if (!from.get(table::pools, pool)) return fail(fault::invalid, "Storage pool \"" + std::string{pool} + "\" does not exist");
+  if (!from.get(table::pools, pool))
+    return fail(fault::invalid, "Storage pool \"" + std::string{pool} + "\" does not exist");
   for (auto& [name, device] : effective.devices) {
     auto network = get(device, "network");
     if (get(device, "type") == "nic" && !network.empty() && !from.get(table::networks, in_project("default", network)))
@@ -193,9 +217,11 @@ outcome<void> check_expanded(const snapshot& from, const expansion& effective) {
 outcome<void> check_running_change(const expansion& before, const expansion& after) {
   for (auto& key : differences(before.config, after.config))
     if (auto row = find_instance_key(key); row && row->when == applies::stopped)
-      return fail(fault::wrong_state, "Config key \"" + key + "\" cannot be changed while the instance is running; stop it first");
+      return fail(fault::wrong_state,
+                  "Config key \"" + key + "\" cannot be changed while the instance is running; stop it first");
   if (auto changed = differences(before.devices, after.devices); !changed.empty())
-    return fail(fault::wrong_state, "Device \"" + changed.front() + "\" cannot be changed while the instance is running; stop it first");
+    return fail(fault::wrong_state,
+                "Device \"" + changed.front() + "\" cannot be changed while the instance is running; stop it first");
   return {};
 }
 
@@ -203,9 +229,11 @@ outcome<void> check_server_config(const config_map& config) {
   for (auto& [key, value] : config) {
     if (auto good = check_text(key, value); !good) return good;
     if (key.starts_with("user.") && key.size() > 5) continue;
-    static constexpr std::string_view known[] = {"acme.", "backups.", "candid.", "cluster.", "core.", "images.", "instances.", "loki.",
-                                                 "maas.", "network.", "oidc.", "rbac.", "storage."};
-    bool lxd = std::any_of(std::begin(known), std::end(known), [&, &k = key](auto prefix) { return k.starts_with(prefix); });
+    static constexpr std::string_view known[] = {"acme.",   "backups.",   "candid.", "cluster.", "core.",
+                                                 "images.", "instances.", "loki.",   "maas.",    "network.",
+                                                 "oidc.",   "rbac.",      "storage."};
+    bool lxd =
+        std::any_of(std::begin(known), std::end(known), [&, &k = key](auto prefix) { return k.starts_with(prefix); });
     if (lxd) return fail(fault::unsupported, "Server config key \"" + key + "\" is not supported yet");
     return fail(fault::invalid, "Unknown server configuration key: " + key);
   }

@@ -21,11 +21,11 @@ enum class applies : uint8_t {
 
 /// One row per config key of an instance; validation, docs and the metadata endpoint come from it.
 struct key_row {
-  std::string_view key;      // a trailing '*' stands for any suffix
+  std::string_view key; // a trailing '*' stands for any suffix
   value_type type;
   std::string_view fallback; // shown as default
   applies when;
-  bool tenant_safe;          // may be set in a restricted project
+  bool tenant_safe; // may be set in a restricted project
   std::string_view meaning;
 };
 

@@ -47,15 +47,15 @@ event_frame frame_of(const log_line& line, const std::string& member) {
 caf::behavior event_log(caf::event_based_actor*, services& with) {
   auto live = std::make_shared<subscribers>();
   return {
-    [live](const committed_ptr& done) {
-      if (live->empty()) return;
-      for (auto& event : done->events) event.read([&](schema::Event::Reader e) { fan_out(*live, frame_of(e)); });
-    },
-    [live](subscribe& request) { live->insert_or_assign(request.id, std::move(request.deliver)); },
-    [live](unsubscribe request) { live->erase(request.id); },
-    [live, &with](const log_line& line) {
-      if (!live->empty()) fan_out(*live, frame_of(line, with.server_name));
-    },
+      [live](const committed_ptr& done) {
+        if (live->empty()) return;
+        for (auto& event : done->events) event.read([&](schema::Event::Reader e) { fan_out(*live, frame_of(e)); });
+      },
+      [live](subscribe& request) { live->insert_or_assign(request.id, std::move(request.deliver)); },
+      [live](unsubscribe request) { live->erase(request.id); },
+      [live, &with](const log_line& line) {
+        if (!live->empty()) fan_out(*live, frame_of(line, with.server_name));
+      },
   };
 }
 

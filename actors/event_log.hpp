@@ -8,14 +8,14 @@ namespace troupe {
 /// One event on its way to the subscribers; rendered once, shared by all.
 struct event_frame {
   std::shared_ptr<const std::string> json;
-  std::string_view type;  // lifecycle, operation, logging
-  std::string project;    // empty: reaches everybody
-  uint64_t seq = 0;       // 0: not stored (logging)
+  std::string_view type; // lifecycle, operation, logging
+  std::string project;   // empty: reaches everybody
+  uint64_t seq = 0;      // 0: not stored (logging)
 };
 
 struct subscribe {
-  uint64_t id = 0;                                   // chosen by the subscriber, unique in the process
-  std::function<void(const event_frame&)> deliver;   // thread-safe, must not block
+  uint64_t id = 0;                                 // chosen by the subscriber, unique in the process
+  std::function<void(const event_frame&)> deliver; // thread-safe, must not block
 };
 struct unsubscribe {
   uint64_t id = 0;

@@ -8,7 +8,8 @@
 
 namespace troupe {
 
-/// Calls `ended` once on the loop's thread when the process behind the pidfd has ended. Dropping it ends the watch, from any thread.
+/// Calls `ended` once on the loop's thread when the process behind the pidfd has ended. Dropping it ends the watch,
+/// from any thread.
 class exit_watch {
 public:
   exit_watch(loop& on, unique_fd pidfd, std::function<void()> ended);

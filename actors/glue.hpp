@@ -7,8 +7,8 @@
 
 #include <caf/allowed_unsafe_message_type.hpp>
 #include <caf/atom.hpp>
-#include <caf/error.hpp>
 #include <caf/delegated.hpp>
+#include <caf/error.hpp>
 #include <caf/make_message.hpp>
 #include <caf/response_promise.hpp>
 #include <caf/result.hpp>
@@ -43,7 +43,8 @@ caf::result<Reply> hand_over(Self* self, const caf::actor& to, const Request& re
 /// A request whose answer matters only if it is an error, which is logged.
 template <class Self, class Request>
 void tell(Self* self, const caf::actor& to, Request request) {
-  self->request(to, caf::infinite, std::move(request)).then([] {}, [](const caf::error& why) { log().error("{}", from_caf(why).message); });
+  self->request(to, caf::infinite, std::move(request))
+      .then([] {}, [](const caf::error& why) { log().error("{}", from_caf(why).message); });
 }
 
 /// When `self` ends, so do the actors it has spawned: `handles(each)` calls `each` for every one.
@@ -56,9 +57,12 @@ void end_children_with(Self* self, Handles handles) {
 
 template <class T>
 void answer(caf::response_promise promise, const outcome<T>& result) {
-  if (!result) promise.deliver(to_caf(result.error()));
-  else if constexpr (std::is_void_v<T>) promise.deliver(caf::unit);
-  else promise.deliver(*result);
+  if (!result)
+    promise.deliver(to_caf(result.error()));
+  else if constexpr (std::is_void_v<T>)
+    promise.deliver(caf::unit);
+  else
+    promise.deliver(*result);
 }
 
 } // namespace troupe

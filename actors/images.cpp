@@ -21,7 +21,8 @@ using data_ptr = std::shared_ptr<images_data>;
 std::string url_of(const std::string& fingerprint) { return "/1.0/images/" + fingerprint; }
 std::string alias_url(const std::string& name) { return "/1.0/images/aliases/" + name; }
 
-std::shared_ptr<saga> new_saga(std::shared_ptr<const header> head, std::string kind, std::string description, const std::string& entity) {
+std::shared_ptr<saga> new_saga(std::shared_ptr<const header> head, std::string kind, std::string description,
+                               const std::string& entity) {
   auto plan = std::make_shared<saga>();
   plan->kind = std::move(kind);
   plan->description = std::move(description);
@@ -41,7 +42,8 @@ outcome<std::shared_ptr<saga>> plan_import(const data_ptr& me, const import_imag
   auto records = me->with.db.read();
   for (auto& alias : request.aliases) {
     if (auto good = check_alias_name(alias); !good) return tl::unexpected{good.error()};
-    if (records.get(table::aliases, alias)) return fail(fault::already_exists, "Alias \"" + alias + "\" already exists");
+    if (records.get(table::aliases, alias))
+      return fail(fault::already_exists, "Alias \"" + alias + "\" already exists");
   }
   for (auto& [key, value] : request.properties)
     if (auto good = check_text("properties." + key, value); !good) return tl::unexpected{good.error()};
@@ -74,7 +76,8 @@ message<schema::ImageSpec> make_spec(const import_image& request, const image_fa
   });
 }
 
-message<schema::ImageAliasEntry> make_alias(const std::string& name, const std::string& target, const std::string& description) {
+message<schema::ImageAliasEntry> make_alias(const std::string& name, const std::string& target,
+                                            const std::string& description) {
   return message<schema::ImageAliasEntry>::make([&](schema::ImageAliasEntry::Builder alias) {
     alias.setName(name);
     alias.setTarget(target);
@@ -87,7 +90,8 @@ step_result_ptr stored(const import_image& request, const image_facts& facts) {
   auto& more = result->more;
   more.conditions.push_back(absent(table::images, facts.fingerprint));
   more.writes.push_back(put(table::images, facts.fingerprint, make_spec(request, facts)));
-  more.events.push_back(lifecycle_event(*request.head, "image", facts.fingerprint, "image-created", url_of(facts.fingerprint), {{"type", "container"}}));
+  more.events.push_back(lifecycle_event(*request.head, "image", facts.fingerprint, "image-created",
+                                        url_of(facts.fingerprint), {{"type", "container"}}));
   for (auto& alias : request.aliases) {
     more.conditions.push_back(absent(table::aliases, alias));
     more.writes.push_back(put(table::aliases, alias, make_alias(alias, facts.fingerprint, "")));
@@ -115,26 +119,30 @@ caf::response_promise store_upload(const data_ptr& me, const step_act& act) {
   }
   auto request = at->second;
   on_blocking_thread(
-    me->self, me->with, [&files = me->with.image_files, upload = request.upload] { return files.inspect(*upload, {}); },
-    [me, promise, request, number](outcome<image_facts> facts) mutable {
-      if (!facts) {
-        promise.deliver(to_caf(facts.error()));
-        return;
-      }
-      if (auto good = check_facts(me, request, *facts); !good) {
-        promise.deliver(to_caf(good.error()));
-        return;
-      }
-      auto kept = std::make_shared<image_facts>(std::move(*facts));
-      on_blocking_thread(
-        me->self, me->with, [&files = me->with.image_files, upload = request.upload, kept] { return files.keep(*upload, *kept); },
-        [me, promise, request, kept, number](outcome<void> done) mutable {
-          me->storing.erase(kept->fingerprint);
-          me->uploads.erase(number);
-          if (done) promise.deliver(stored(request, *kept));
-          else promise.deliver(to_caf(done.error()));
-        });
-    });
+      me->self, me->with,
+      [&files = me->with.image_files, upload = request.upload] { return files.inspect(*upload, {}); },
+      [me, promise, request, number](outcome<image_facts> facts) mutable {
+        if (!facts) {
+          promise.deliver(to_caf(facts.error()));
+          return;
+        }
+        if (auto good = check_facts(me, request, *facts); !good) {
+          promise.deliver(to_caf(good.error()));
+          return;
+        }
+        auto kept = std::make_shared<image_facts>(std::move(*facts));
+        on_blocking_thread(
+            me->self, me->with,
+            [&files = me->with.image_files, upload = request.upload, kept] { return files.keep(*upload, *kept); },
+            [me, promise, request, kept, number](outcome<void> done) mutable {
+              me->storing.erase(kept->fingerprint);
+              me->uploads.erase(number);
+              if (done)
+                promise.deliver(stored(request, *kept));
+              else
+                promise.deliver(to_caf(done.error()));
+            });
+      });
   return promise;
 }
 
@@ -146,16 +154,16 @@ void sweep_files(const data_ptr& me, std::function<void(outcome<void>)> then) {
     return true;
   });
   on_blocking_thread(
-    me->self, me->with,
-    [&files = me->with.image_files, wanted]() -> outcome<void> {
-      auto there = files.list();
-      if (!there) return tl::unexpected{there.error()};
-      for (auto& fingerprint : *there)
-        if (!wanted.count(fingerprint))
-          if (auto done = files.forget(fingerprint); !done) return done;
-      return {};
-    },
-    std::move(then));
+      me->self, me->with,
+      [&files = me->with.image_files, wanted]() -> outcome<void> {
+        auto there = files.list();
+        if (!there) return tl::unexpected{there.error()};
+        for (auto& fingerprint : *there)
+          if (!wanted.count(fingerprint))
+            if (auto done = files.forget(fingerprint); !done) return done;
+        return {};
+      },
+      std::move(then));
 }
 
 // ---- delete, update, aliases
@@ -176,11 +184,13 @@ outcome<std::shared_ptr<saga>> plan_delete(const data_ptr& me, const delete_imag
   records.scan(table::volumes, "", [&](std::string_view key, std::string_view) {
     if (!key.ends_with("/image/" + *fingerprint)) return true;
     plan->commit.writes.push_back(erase(table::volumes, std::string{key}));
-    plan->after.push_back({"image.unload", {{"pool", std::string{key.substr(0, key.find('/'))}}, {"image", *fingerprint}}});
+    plan->after.push_back(
+        {"image.unload", {{"pool", std::string{key.substr(0, key.find('/'))}}, {"image", *fingerprint}}});
     return true;
   });
   plan->after.push_back({"image.forget", {{"image", *fingerprint}}});
-  plan->commit.events.push_back(lifecycle_event(*request.head, "image", *fingerprint, "image-deleted", url_of(*fingerprint)));
+  plan->commit.events.push_back(
+      lifecycle_event(*request.head, "image", *fingerprint, "image-deleted", url_of(*fingerprint)));
   return plan;
 }
 
@@ -192,24 +202,31 @@ outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_imag
   if (!request.etag.empty() && request.etag != etag_of(record->bytes()))
     return fail(fault::precondition, "The image was changed in the meantime (ETag does not match)");
   return request.request.body.read([&](schema::ImagePut::Reader put_) -> outcome<std::shared_ptr<saga>> {
-    auto has = [&](std::string_view field) { return !request.patch || std::find(request.given.begin(), request.given.end(), field) != request.given.end(); };
-    if (has("auto_update") && put_.getAutoUpdate()) return fail(fault::unsupported, "Images are not updated by themselves yet");
+    auto has = [&](std::string_view field) {
+      return !request.patch || std::find(request.given.begin(), request.given.end(), field) != request.given.end();
+    };
+    if (has("auto_update") && put_.getAutoUpdate())
+      return fail(fault::unsupported, "Images are not updated by themselves yet");
     auto properties = to_map(put_.getProperties());
     for (auto& [key, value] : properties)
       if (auto good = check_text("properties." + key, value); !good) return tl::unexpected{good.error()};
     for (auto& profile : to_vector(put_.getProfiles()))
-      if (!records.get(table::profiles, in_project("default", profile))) return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");
+      if (!records.get(table::profiles, in_project("default", profile)))
+        return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");
     if (request.patch)
-      for (auto& [key, value] : record->read([](auto i) { return to_map(i.getProperties()); })) properties.emplace(key, value);
+      for (auto& [key, value] : record->read([](auto i) { return to_map(i.getProperties()); }))
+        properties.emplace(key, value);
     auto plan = new_saga(request.request.head, "image.update", "Updating image", *fingerprint);
     plan->commit.conditions.push_back(unchanged(records, table::images, *fingerprint));
-    plan->commit.writes.push_back(put(table::images, *fingerprint, changed(*record, [&](schema::ImageSpec::Builder image) {
-      if (has("public")) image.setPublic(put_.getPublic());
-      if (has("expires_at")) image.setExpiresAt(put_.getExpiresAt());
-      if (has("properties")) fill(image.initProperties(static_cast<unsigned>(properties.size())), properties);
-      if (has("profiles") && put_.hasProfiles()) image.setProfiles(put_.getProfiles());
-    })));
-    plan->commit.events.push_back(lifecycle_event(*request.request.head, "image", *fingerprint, "image-updated", url_of(*fingerprint)));
+    plan->commit.writes.push_back(
+        put(table::images, *fingerprint, changed(*record, [&](schema::ImageSpec::Builder image) {
+              if (has("public")) image.setPublic(put_.getPublic());
+              if (has("expires_at")) image.setExpiresAt(put_.getExpiresAt());
+              if (has("properties")) fill(image.initProperties(static_cast<unsigned>(properties.size())), properties);
+              if (has("profiles") && put_.hasProfiles()) image.setProfiles(put_.getProfiles());
+            })));
+    plan->commit.events.push_back(
+        lifecycle_event(*request.request.head, "image", *fingerprint, "image-updated", url_of(*fingerprint)));
     return plan;
   });
 }
@@ -228,25 +245,34 @@ outcome<std::shared_ptr<saga>> plan_alias(const data_ptr& me, const change_alias
     if (record) return fail(fault::already_exists, "Alias \"" + request.name + "\" already exists");
   } else {
     if (!record) return fail(fault::not_found, "Alias not found");
-    if (!request.etag.empty() && request.etag != etag_of(record->bytes())) return fail(fault::precondition, "The alias was changed in the meantime (ETag does not match)");
+    if (!request.etag.empty() && request.etag != etag_of(record->bytes()))
+      return fail(fault::precondition, "The alias was changed in the meantime (ETag does not match)");
   }
   if (auto good = check_text("description", request.description); !good) return tl::unexpected{good.error()};
   commit.conditions.push_back(unchanged(records, table::aliases, request.name));
   if (request.what == verb::create || request.what == verb::update) {
-    auto [old_target, old_description] = record ? record->read([](auto a) { return std::pair{text(a.getTarget()), text(a.getDescription())}; }) : std::pair<std::string, std::string>{};
+    auto [old_target, old_description] = record ? record->read([](auto a) {
+      return std::pair{text(a.getTarget()), text(a.getDescription())};
+    })
+                                                : std::pair<std::string, std::string>{};
     auto target = full_fingerprint(records, request.keep_target ? old_target : request.target);
     if (!target) return tl::unexpected{target.error()};
-    commit.writes.push_back(put(table::aliases, request.name, make_alias(request.name, *target, request.keep_description ? old_description : request.description)));
-    tell(request.what == verb::create ? "image-alias-created" : "image-alias-updated", request.name, {{"target", *target}});
+    commit.writes.push_back(
+        put(table::aliases, request.name,
+            make_alias(request.name, *target, request.keep_description ? old_description : request.description)));
+    tell(request.what == verb::create ? "image-alias-created" : "image-alias-updated", request.name,
+         {{"target", *target}});
   } else {
     commit.writes.push_back(erase(table::aliases, request.name));
     if (request.what == verb::remove) {
       tell("image-alias-deleted", request.name, {});
     } else {
       if (auto good = check_alias_name(request.new_name); !good) return tl::unexpected{good.error()};
-      if (records.get(table::aliases, request.new_name)) return fail(fault::already_exists, "Alias \"" + request.new_name + "\" already exists");
+      if (records.get(table::aliases, request.new_name))
+        return fail(fault::already_exists, "Alias \"" + request.new_name + "\" already exists");
       commit.conditions.push_back(absent(table::aliases, request.new_name));
-      commit.writes.push_back(put(table::aliases, request.new_name, changed(*record, [&](auto a) { a.setName(request.new_name); })));
+      commit.writes.push_back(
+          put(table::aliases, request.new_name, changed(*record, [&](auto a) { a.setName(request.new_name); })));
       tell("image-alias-renamed", request.new_name, {{"old_name", request.name}});
     }
   }
@@ -256,11 +282,16 @@ outcome<std::shared_ptr<saga>> plan_alias(const data_ptr& me, const change_alias
 caf::response_promise forget_files(const data_ptr& me, const step_act& act) {
   auto promise = me->self->make_response_promise();
   on_blocking_thread(
-    me->self, me->with, [&files = me->with.image_files, fingerprint = std::string{get(act.step.args, "image")}] { return files.forget(fingerprint); },
-    [promise](outcome<void> done) mutable {
-      if (done) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
-      else promise.deliver(to_caf(done.error()));
-    });
+      me->self, me->with,
+      [&files = me->with.image_files, fingerprint = std::string{get(act.step.args, "image")}] {
+        return files.forget(fingerprint);
+      },
+      [promise](outcome<void> done) mutable {
+        if (done)
+          promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+        else
+          promise.deliver(to_caf(done.error()));
+      });
   return promise;
 }
 
@@ -281,18 +312,20 @@ outcome<std::string> full_fingerprint(const snapshot& records, std::string_view 
 caf::behavior images(caf::event_based_actor* self, services& with) {
   auto me = std::make_shared<images_data>(images_data{with, self, {}, {}});
   return {
-    [me](const import_image& request) { return begin(me, plan_import(me, request)); },
-    [me](const delete_image& request) { return begin(me, plan_delete(me, request)); },
-    [me](const update_image& request) { return begin(me, plan_update(me, request)); },
-    [me](const change_alias& request) { return begin(me, plan_alias(me, request)); },
-    [me](const step_act& act) { return act.step.kind == "image.store" ? store_upload(me, act) : forget_files(me, act); },
-    [me](const step_undo& undo) -> caf::result<caf::unit_t> {
-      me->uploads.erase(std::string{get(undo.step.args, "upload")});
-      auto promise = me->self->make_response_promise<caf::unit_t>();
-      sweep_files(me, [promise](outcome<void> done) mutable { answer(promise, done); });
-      return promise;
-    },
-    [](resume& back) { back.run(); },
+      [me](const import_image& request) { return begin(me, plan_import(me, request)); },
+      [me](const delete_image& request) { return begin(me, plan_delete(me, request)); },
+      [me](const update_image& request) { return begin(me, plan_update(me, request)); },
+      [me](const change_alias& request) { return begin(me, plan_alias(me, request)); },
+      [me](const step_act& act) {
+        return act.step.kind == "image.store" ? store_upload(me, act) : forget_files(me, act);
+      },
+      [me](const step_undo& undo) -> caf::result<caf::unit_t> {
+        me->uploads.erase(std::string{get(undo.step.args, "upload")});
+        auto promise = me->self->make_response_promise<caf::unit_t>();
+        sweep_files(me, [promise](outcome<void> done) mutable { answer(promise, done); });
+        return promise;
+      },
+      [](resume& back) { back.run(); },
   };
 }
 

@@ -26,47 +26,54 @@ void begin(const instance_ptr& me, const planner& plan, caf::response_promise pr
   }
   if (exclusive) me->busy = true;
   me->self->request(me->with.find(role::operations), caf::infinite, begin_saga{*work})
-    .then(
-      [me, promise, exclusive](const operation_record& record) mutable {
-        if (exclusive) me->busy_with = record.read([](schema::Operation::Reader op) { return text(op.getId()); });
-        promise.deliver(record);
-      },
-      [me, promise, exclusive](caf::error& why) mutable {
-        if (exclusive) me->busy = false;
-        promise.deliver(std::move(why));
-        serve_next(me);
-      });
+      .then(
+          [me, promise, exclusive](const operation_record& record) mutable {
+            if (exclusive) me->busy_with = record.read([](schema::Operation::Reader op) { return text(op.getId()); });
+            promise.deliver(record);
+          },
+          [me, promise, exclusive](caf::error& why) mutable {
+            if (exclusive) me->busy = false;
+            promise.deliver(std::move(why));
+            serve_next(me);
+          });
 }
 
 // One change after the other. A forced stop does not wait behind what it is there to end.
 caf::response_promise change(const instance_ptr& me, planner plan, bool urgent = false) {
   auto promise = me->self->make_response_promise();
-  if (urgent) begin(me, plan, promise, !me->busy);
-  else if (!me->busy) begin(me, plan, promise, true);
-  else if (me->queue.size() >= queue_max) promise.deliver(to_caf({fault::busy, "Too many changes of this instance are waiting; try again"}));
-  else me->queue.push_back([me, plan, promise] { begin(me, plan, promise, true); });
+  if (urgent)
+    begin(me, plan, promise, !me->busy);
+  else if (!me->busy)
+    begin(me, plan, promise, true);
+  else if (me->queue.size() >= queue_max)
+    promise.deliver(to_caf({fault::busy, "Too many changes of this instance are waiting; try again"}));
+  else
+    me->queue.push_back([me, plan, promise] { begin(me, plan, promise, true); });
   return promise;
 }
 
 bool is_forced_stop(const envelope<schema::ChangeInstanceState>& request) {
-  return request.body.read([](schema::ChangeInstanceState::Reader put) { return put.getForce() && view(put.getAction()) == "stop"; });
+  return request.body.read(
+      [](schema::ChangeInstanceState::Reader put) { return put.getForce() && view(put.getAction()) == "stop"; });
 }
 
 caf::response_promise exec(const instance_ptr& me, const run_exec& request) {
   auto promise = me->self->make_response_promise();
   if (me->now != instance_state::RUNNING) {
-    promise.deliver(to_caf({fault::wrong_state, me->now == instance_state::FROZEN ? "Instance is frozen" : "Instance is not running"}));
+    promise.deliver(to_caf(
+        {fault::wrong_state, me->now == instance_state::FROZEN ? "Instance is frozen" : "Instance is not running"}));
     return promise;
   }
   using result = outcome<exec_session_ptr>;
   on_blocking_thread(
-    me->self, me->with,
-    [&with = me->with, key = me->key(), leader = me->status.read([](auto s) { return s.getLeader(); }), plan = request.plan]() -> result {
-      auto session = with.containers.exec(key, leader, std::move(*plan));
-      if (!session) return tl::unexpected{session.error()};
-      return exec_session_ptr{std::move(*session)};
-    },
-    [promise](result session) mutable { answer(promise, session); });
+      me->self, me->with,
+      [&with = me->with, key = me->key(), leader = me->status.read([](auto s) { return s.getLeader(); }),
+       plan = request.plan]() -> result {
+        auto session = with.containers.exec(key, leader, std::move(*plan));
+        if (!session) return tl::unexpected{session.error()};
+        return exec_session_ptr{std::move(*session)};
+      },
+      [promise](result session) mutable { answer(promise, session); });
   return promise;
 }
 
@@ -84,16 +91,17 @@ caf::response_promise locate(const instance_ptr& me) {
   auto found = std::make_shared<file_root>();
   if (has_processes(me->now)) found->leader = me->status.read([](auto s) { return s.getLeader(); });
   auto pool = spec->read([&](schema::InstanceSpec::Reader s) {
-    if (!is_true(get(expand(me->with.db.read(), s).config, "security.privileged"))) found->ids = {s.getIdmapBase(), s.getIdmapSize()};
+    if (!is_true(get(expand(me->with.db.read(), s).config, "security.privileged")))
+      found->ids = {s.getIdmapBase(), s.getIdmapSize()};
     return text(s.getPool());
   });
   me->self->request(me->with.find(role::pools), caf::infinite, locate_volume{pool, {"containers", me->key()}})
-    .then(
-      [promise, found](const root_mount_ptr& root) mutable {
-        found->root = *root;
-        promise.deliver(file_root_ptr{found});
-      },
-      [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
+      .then(
+          [promise, found](const root_mount_ptr& root) mutable {
+            found->root = *root;
+            promise.deliver(file_root_ptr{found});
+          },
+          [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
   return promise;
 }
 
@@ -108,26 +116,31 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
     me->leader_watch.reset();
   });
   return {
-    [me](const envelope<schema::UpdateInstance>& request) { return change(me, [me, request] { return plan_update(*me, request); }); },
-    [me](const envelope<schema::RenameInstance>& request) { return change(me, [me, request] { return plan_rename(*me, request); }); },
-    [me](const envelope<schema::ChangeInstanceState>& request) {
-      return change(me, [me, request] { return plan_state_change(*me, request); }, is_forced_stop(request));
-    },
-    [me](const delete_instance& request) { return change(me, [me, request] { return plan_delete(*me, request); }); },
-    [me](const run_exec& request) { return exec(me, request); },
-    [me](const locate_root&) { return locate(me); },
-    [me](const step_act& step) { return perform(me, step); },
-    [me](const step_undo& step) { return take_back(me, step); },
-    [me](const operation_ended& over) {
-      if (over.id != me->busy_with) return;
-      me->busy = false;
-      me->busy_with.clear();
-      serve_next(me);
-    },
-    [me](monitor_ended gone) { on_monitor_ended(me, gone.life); },
-    [me](leader_ended gone) { on_leader_ended(me, gone.life); },
-    [me](halt_timeout late) { on_halt_timeout(me, late.life); },
-    [](resume& back) { back.run(); },
+      [me](const envelope<schema::UpdateInstance>& request) {
+        return change(me, [me, request] { return plan_update(*me, request); });
+      },
+      [me](const envelope<schema::RenameInstance>& request) {
+        return change(me, [me, request] { return plan_rename(*me, request); });
+      },
+      [me](const envelope<schema::ChangeInstanceState>& request) {
+        return change(
+            me, [me, request] { return plan_state_change(*me, request); }, is_forced_stop(request));
+      },
+      [me](const delete_instance& request) { return change(me, [me, request] { return plan_delete(*me, request); }); },
+      [me](const run_exec& request) { return exec(me, request); },
+      [me](const locate_root&) { return locate(me); },
+      [me](const step_act& step) { return perform(me, step); },
+      [me](const step_undo& step) { return take_back(me, step); },
+      [me](const operation_ended& over) {
+        if (over.id != me->busy_with) return;
+        me->busy = false;
+        me->busy_with.clear();
+        serve_next(me);
+      },
+      [me](monitor_ended gone) { on_monitor_ended(me, gone.life); },
+      [me](leader_ended gone) { on_leader_ended(me, gone.life); },
+      [me](halt_timeout late) { on_halt_timeout(me, late.life); },
+      [](resume& back) { back.run(); },
   };
 }
 

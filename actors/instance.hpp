@@ -37,9 +37,15 @@ struct locate_root {
 using file_root_ptr = std::shared_ptr<const file_root>;
 
 /// INTERNAL: what the host says of the instance's processes; `life` tells this life from an older one.
-struct monitor_ended { uint64_t life = 0; };
-struct leader_ended { uint64_t life = 0; };
-struct halt_timeout { uint64_t life = 0; };
+struct monitor_ended {
+  uint64_t life = 0;
+};
+struct leader_ended {
+  uint64_t life = 0;
+};
+struct halt_timeout {
+  uint64_t life = 0;
+};
 
 struct instance_data {
   services& with;
@@ -50,13 +56,13 @@ struct instance_data {
   uint64_t life = 0; // grows with every boot and reboot
   std::unique_ptr<exit_watch> monitor_watch, leader_watch;
 
-  std::string busy_with;  // id of the running operation
-  bool busy = false;      // from a request's acceptance to its operation's end
+  std::string busy_with; // id of the running operation
+  bool busy = false;     // from a request's acceptance to its operation's end
   std::deque<std::function<void()>> queue;
 
   caf::response_promise halting; // a halt step that waits for the end
   bool halt_forced = false;
-  bool boot_abandoned = false;   // a forced stop came while it was starting
+  bool boot_abandoned = false; // a forced stop came while it was starting
 
   std::string id() const { return in_project(project, name); }
   std::string key() const { return instance_key(project, name); }
@@ -66,8 +72,9 @@ struct instance_data {
 using instance_ptr = std::shared_ptr<instance_data>;
 
 /// The INSTANCE actor: owns one instance's life. Restores itself from the record and from what runs on the host.
-/// (envelope<UpdateInstance>), (envelope<RenameInstance>), (envelope<ChangeInstanceState>), (delete_instance) -> operation_record
-/// (run_exec) -> exec_session_ptr; (locate_root) -> file_root_ptr; (step_act), (step_undo): as every performer.
+/// (envelope<UpdateInstance>), (envelope<RenameInstance>), (envelope<ChangeInstanceState>), (delete_instance) ->
+/// operation_record (run_exec) -> exec_session_ptr; (locate_root) -> file_root_ptr; (step_act), (step_undo): as every
+/// performer.
 caf::behavior instance(caf::event_based_actor* self, services& with, std::string project, std::string name);
 
 // Parts of its behaviour, each in its file.
@@ -78,7 +85,8 @@ write put_record(const instance_data& me, const spec_record& spec);
 outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelope<schema::UpdateInstance>& request);
 outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelope<schema::RenameInstance>& request);
 outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete_instance& request);
-outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me, const envelope<schema::ChangeInstanceState>& request);
+outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me,
+                                                 const envelope<schema::ChangeInstanceState>& request);
 
 /// instance_boot.cpp: what a boot needs, from the records; blocking (reads templates).
 outcome<boot_plan> make_boot_plan(services& with, const spec_record& spec, root_mount root);

@@ -97,7 +97,8 @@ outcome<std::vector<boot_file>> render_templates(schema::InstanceSpec::Reader sp
       context.path = text(entry.getPath());
       context.properties = to_map(row.getProperties());
       auto content = render_template(*source, context);
-      if (!content) return fail(content.error().code, "Template " + text(row.getTemplate()) + ": " + content.error().message);
+      if (!content)
+        return fail(content.error().code, "Template " + text(row.getTemplate()) + ": " + content.error().message);
       files.push_back({text(entry.getPath()), std::move(*content), row.getCreateOnly()});
     }
     return files;
@@ -121,8 +122,10 @@ outcome<boot_plan> make_boot_plan(services& with, const spec_record& spec, root_
     plan.config = effective.config;
     plan.files = std::move(*files);
     plan.log_dir = with.dir.logs + "/" + plan.key;
-    if (mkdir(plan.log_dir.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(errno, "Cannot make the log directory");
-    for (auto& nic : nics_of(effective)) plan.nics.push_back({nic.bridge, nic.host_name, nic.name, nic.hwaddr, nic.mtu});
+    if (mkdir(plan.log_dir.c_str(), 0700) != 0 && errno != EEXIST)
+      return fail_errno(errno, "Cannot make the log directory");
+    for (auto& nic : nics_of(effective))
+      plan.nics.push_back({nic.bridge, nic.host_name, nic.name, nic.hwaddr, nic.mtu});
     return plan;
   });
 }

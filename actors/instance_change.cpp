@@ -44,10 +44,12 @@ wanted read_wanted(schema::InstanceSpec::Reader is, schema::UpdateInstance::Read
     return !put.hasGiven() || std::find(given.begin(), given.end(), field) != given.end();
   };
   wanted out;
-  out.architecture = has("architecture") && put.getArchitecture().size() ? text(put.getArchitecture()) : text(is.getArchitecture());
+  out.architecture =
+      has("architecture") && put.getArchitecture().size() ? text(put.getArchitecture()) : text(is.getArchitecture());
   out.description = text(has("description") ? put.getDescription() : is.getDescription());
   out.ephemeral = has("ephemeral") ? put.getEphemeral() : is.getEphemeral();
-  out.profiles = to_vector(has("profiles") && (put.hasProfiles() || put.hasGiven()) ? put.getProfiles() : is.getProfiles());
+  out.profiles =
+      to_vector(has("profiles") && (put.hasProfiles() || put.hasGiven()) ? put.getProfiles() : is.getProfiles());
   out.config = to_map(put.getConfig());
   out.devices = to_map(put.getDevices());
   if (put.hasGiven()) {
@@ -65,8 +67,10 @@ wanted read_wanted(schema::InstanceSpec::Reader is, schema::UpdateInstance::Read
   return out;
 }
 
-outcome<void> check_wanted(const instance_data& me, const snapshot& records, schema::InstanceSpec::Reader is, const wanted& to) {
-  if (to.architecture != view(is.getArchitecture())) return fail(fault::invalid, "The architecture of an instance cannot be changed");
+outcome<void> check_wanted(const instance_data& me, const snapshot& records, schema::InstanceSpec::Reader is,
+                           const wanted& to) {
+  if (to.architecture != view(is.getArchitecture()))
+    return fail(fault::invalid, "The architecture of an instance cannot be changed");
   if (auto good = check_text("description", to.description); !good) return good;
   if (auto good = check_instance_config(to.config); !good) return good;
   if (auto good = check_devices(to.devices); !good) return good;
@@ -127,20 +131,22 @@ outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelo
       auto after = expand(records, me.project, to.profiles, to.config, to.devices);
       auto was_isolated = is_true(get(expand(records, is).config, "security.idmap.isolated"));
       id_range ids{is.getIdmapBase(), is.getIdmapSize()};
-      if (was_isolated != is_true(get(after.config, "security.idmap.isolated"))) ids = choose_ids(me.with, records, after.config, me.id());
+      if (was_isolated != is_true(get(after.config, "security.idmap.isolated")))
+        ids = choose_ids(me.with, records, after.config, me.id());
       if (ids.size == 0) return fail(fault::too_large, "No range of host ids is free");
 
       auto plan = new_saga(me, request.head, "instance.update", "Updating instance");
       plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
-      plan->commit.writes.push_back(put_record(me, changed(*spec, [&](schema::InstanceSpec::Builder b) {
-        b.setDescription(to.description);
-        b.setEphemeral(to.ephemeral);
-        b.setIdmapBase(ids.host);
-        b.setIdmapSize(ids.size);
-        fill(b.initProfiles(static_cast<unsigned>(to.profiles.size())), to.profiles);
-        fill(b.initConfig(static_cast<unsigned>(to.config.size())), to.config);
-        fill(b.initDevices(static_cast<unsigned>(to.devices.size())), to.devices);
-      })));
+      plan->commit.writes.push_back(
+          put_record(me, changed(*spec, [&](schema::InstanceSpec::Builder b) {
+                       b.setDescription(to.description);
+                       b.setEphemeral(to.ephemeral);
+                       b.setIdmapBase(ids.host);
+                       b.setIdmapSize(ids.size);
+                       fill(b.initProfiles(static_cast<unsigned>(to.profiles.size())), to.profiles);
+                       fill(b.initConfig(static_cast<unsigned>(to.config.size())), to.config);
+                       fill(b.initDevices(static_cast<unsigned>(to.devices.size())), to.devices);
+                     })));
       plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-updated", me.url()));
       return plan;
     });
@@ -163,18 +169,23 @@ outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelo
       return fail(fault::already_exists, "Name \"" + to + "\" already in use");
     auto plan = new_saga(me, request.head, "instance.rename", "Renaming instance");
     auto pool = spec->read([](auto s) { return text(s.getPool()); });
-    plan->before.push_back({"volume.rename", {{"pool", pool}, {"from", me.key()}, {"to", instance_key(me.project, to)}}});
-    plan->commit.conditions = {unchanged(records, table::instances, me.id()), absent(table::instances, in_project(me.project, to))};
-    plan->commit.writes = {
-      erase(table::instances, me.id()), erase(table::statuses, me.id()),
-      put(table::instances, in_project(me.project, to), changed(*spec, [&](schema::InstanceSpec::Builder b) {
-            b.setName(to);
-            auto config = to_map(b.asReader().getConfig());
-            if (get(config, "volatile.apply_template").empty()) config["volatile.apply_template"] = "rename";
-            fill(b.initConfig(static_cast<unsigned>(config.size())), config);
-          })),
-      put(table::statuses, in_project(me.project, to), me.status)};
-    plan->commit.events.push_back(lifecycle_event(*request.head, "instance", to, "instance-renamed", "/1.0/instances/" + to, {{"old_name", me.name}}));
+    plan->before.push_back(
+        {"volume.rename", {{"pool", pool}, {"from", me.key()}, {"to", instance_key(me.project, to)}}});
+    plan->commit.conditions = {unchanged(records, table::instances, me.id()),
+                               absent(table::instances, in_project(me.project, to))};
+    plan->commit.writes = {erase(table::instances, me.id()), erase(table::statuses, me.id()),
+                           put(table::instances, in_project(me.project, to),
+                               changed(*spec,
+                                       [&](schema::InstanceSpec::Builder b) {
+                                         b.setName(to);
+                                         auto config = to_map(b.asReader().getConfig());
+                                         if (get(config, "volatile.apply_template").empty())
+                                           config["volatile.apply_template"] = "rename";
+                                         fill(b.initConfig(static_cast<unsigned>(config.size())), config);
+                                       })),
+                           put(table::statuses, in_project(me.project, to), me.status)};
+    plan->commit.events.push_back(lifecycle_event(*request.head, "instance", to, "instance-renamed",
+                                                  "/1.0/instances/" + to, {{"old_name", me.name}}));
     plan->after.push_back(step(me, "instance.forget"));
     return plan;
   });
@@ -195,7 +206,8 @@ outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete
   return plan;
 }
 
-outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me, const envelope<schema::ChangeInstanceState>& request) {
+outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me,
+                                                 const envelope<schema::ChangeInstanceState>& request) {
   return request.body.read([&](schema::ChangeInstanceState::Reader put) -> outcome<std::shared_ptr<saga>> {
     auto action = view(put.getAction());
     if (put.getStateful()) return fail(fault::unsupported, "Stateful start and stop are not supported yet");
@@ -204,8 +216,10 @@ outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me, const 
       trigger needs;
       std::string_view description;
     };
-    static constexpr row rows[] = {{"start", trigger::start, "Starting instance"},   {"stop", trigger::stop, "Stopping instance"},
-                                   {"restart", trigger::stop, "Restarting instance"}, {"freeze", trigger::freeze, "Freezing instance"},
+    static constexpr row rows[] = {{"start", trigger::start, "Starting instance"},
+                                   {"stop", trigger::stop, "Stopping instance"},
+                                   {"restart", trigger::stop, "Restarting instance"},
+                                   {"freeze", trigger::freeze, "Freezing instance"},
                                    {"unfreeze", trigger::thaw, "Unfreezing instance"}};
     auto at = std::find_if(std::begin(rows), std::end(rows), [&](auto& r) { return r.action == action; });
     if (at == std::end(rows)) return fail(fault::invalid, "Unknown action: " + std::string{action});
@@ -213,14 +227,21 @@ outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me, const 
     // A start of something frozen thaws it: that is how the stock client resumes.
     bool resume = action == "start" && me.now == instance_state::FROZEN;
     bool early_kill = needs == trigger::force_stop && me.now == instance_state::STARTING;
-    if (!resume && !early_kill && !next(me.now, needs)) return fail(fault::wrong_state, std::string{words_of(me.now).refusal});
+    if (!resume && !early_kill && !next(me.now, needs))
+      return fail(fault::wrong_state, std::string{words_of(me.now).refusal});
 
     auto plan = new_saga(me, request.head, "instance." + std::string{action}, std::string{at->description});
-    config_map halt{{"force", put.getForce() ? "true" : "false"}, {"timeout", std::to_string(put.getTimeout())}, {"action", std::string{action}}};
-    if (resume || action == "unfreeze") plan->before = {step(me, "instance.thaw")};
-    else if (action == "start") plan->before = {step(me, "instance.boot", {{"action", "start"}})};
-    else if (action == "freeze") plan->before = {step(me, "instance.freeze")};
-    else plan->before = {step(me, "instance.halt", halt)};
+    config_map halt{{"force", put.getForce() ? "true" : "false"},
+                    {"timeout", std::to_string(put.getTimeout())},
+                    {"action", std::string{action}}};
+    if (resume || action == "unfreeze")
+      plan->before = {step(me, "instance.thaw")};
+    else if (action == "start")
+      plan->before = {step(me, "instance.boot", {{"action", "start"}})};
+    else if (action == "freeze")
+      plan->before = {step(me, "instance.freeze")};
+    else
+      plan->before = {step(me, "instance.halt", halt)};
     if (action == "restart") plan->before.push_back(step(me, "instance.boot", {{"action", "restart"}}));
     return plan;
   });

@@ -38,25 +38,33 @@ outcome<std::string> resolve_image(const snapshot& records, schema::InstanceSour
     found.emplace_back(key);
     return found.size() < 2;
   });
-  if (found.size() != 1) return fail(fault::not_found, found.empty() ? "Image not found" : "The fingerprint is not unique");
+  if (found.size() != 1)
+    return fail(fault::not_found, found.empty() ? "Image not found" : "The fingerprint is not unique");
   return found.front();
 }
 
 outcome<void> check_source(schema::CreateInstance::Reader post) {
   auto type = view(post.getSource().getType());
   if (type == "image" || type == "none") return {};
-  if (type == "copy" || type == "migration") return fail(fault::unsupported, "Source type \"" + std::string{type} + "\" is not supported yet");
-  return fail(fault::invalid, type.empty() ? "The source type is missing" : "Unknown source type: " + std::string{type});
+  if (type == "copy" || type == "migration")
+    return fail(fault::unsupported, "Source type \"" + std::string{type} + "\" is not supported yet");
+  return fail(fault::invalid,
+              type.empty() ? "The source type is missing" : "Unknown source type: " + std::string{type});
 }
 
-outcome<void> check_request(schema::CreateInstance::Reader post, const snapshot& records, const std::string& project, const draft& d) {
+outcome<void> check_request(schema::CreateInstance::Reader post, const snapshot& records, const std::string& project,
+                            const draft& d) {
   if (auto good = check_instance_name(d.name); !good) return good;
-  if (post.getType() != schema::InstanceType::CONTAINER) return fail(fault::unsupported, "Virtual machines are not supported yet");
-  if (post.getStateful() || post.getRestore().size()) return fail(fault::unsupported, "Stateful instances are not supported yet");
-  if (post.getInstanceType().size()) return fail(fault::unsupported, "Instance types (\"" + text(post.getInstanceType()) + "\") are not supported yet");
+  if (post.getType() != schema::InstanceType::CONTAINER)
+    return fail(fault::unsupported, "Virtual machines are not supported yet");
+  if (post.getStateful() || post.getRestore().size())
+    return fail(fault::unsupported, "Stateful instances are not supported yet");
+  if (post.getInstanceType().size())
+    return fail(fault::unsupported, "Instance types (\"" + text(post.getInstanceType()) + "\") are not supported yet");
   auto architecture = text(post.getArchitecture());
   if (!architecture.empty() && architecture != host_architecture())
-    return fail(fault::invalid, "Architecture \"" + architecture + "\" does not run on this host (" + host_architecture() + ")");
+    return fail(fault::invalid,
+                "Architecture \"" + architecture + "\" does not run on this host (" + host_architecture() + ")");
   if (auto good = check_text("description", view(post.getDescription())); !good) return good;
   if (auto good = check_source(post); !good) return good;
   if (auto good = check_instance_config(d.config); !good) return good;
@@ -78,8 +86,10 @@ outcome<void> take_image(const snapshot& records, schema::CreateInstance::Reader
   if (!image) return fail(fault::not_found, "Image not found");
   d.fingerprint = *fingerprint;
   return image->read([&](schema::ImageSpec::Reader i) -> outcome<void> {
-    if (i.getType() != schema::InstanceType::CONTAINER) return fail(fault::invalid, "The image is for virtual machines");
-    if (view(i.getArchitecture()) != host_architecture()) return fail(fault::invalid, "The image is for another architecture (" + text(i.getArchitecture()) + ")");
+    if (i.getType() != schema::InstanceType::CONTAINER)
+      return fail(fault::invalid, "The image is for virtual machines");
+    if (view(i.getArchitecture()) != host_architecture())
+      return fail(fault::invalid, "The image is for another architecture (" + text(i.getArchitecture()) + ")");
     for (auto& [key, value] : to_map(i.getProperties()))
       if (auto name = "image." + key; find_instance_key(name)) d.config.emplace(name, value);
     d.config.insert_or_assign("volatile.base_image", d.fingerprint);
@@ -107,9 +117,11 @@ spec_record make_spec(schema::CreateInstance::Reader post, const header& head, c
   });
 }
 
-std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request, const draft& d, const spec_record& spec, uint64_t id) {
+std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request, const draft& d,
+                                const spec_record& spec, uint64_t id) {
   auto& head = *request.head;
-  auto key = instance_key(head.project, d.name), record = in_project(head.project, d.name), url = "/1.0/instances/" + d.name;
+  auto key = instance_key(head.project, d.name), record = in_project(head.project, d.name),
+       url = "/1.0/instances/" + d.name;
   auto plan = std::make_shared<saga>();
   plan->kind = "instance.create";
   plan->description = "Creating instance";
@@ -117,20 +129,23 @@ std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request,
   plan->entity = "instance/" + record;
   plan->resources = {{"instances", {url}}, {"containers", {"/1.0/containers/" + d.name}}};
   plan->may_cancel = !d.fingerprint.empty();
-  if (d.fingerprint.empty()) plan->before.push_back({"volume.create", {{"pool", d.pool}, {"volume", key}}});
-  else plan->before.push_back({"volume.clone", {{"pool", d.pool}, {"image", d.fingerprint}, {"volume", key}}});
+  if (d.fingerprint.empty())
+    plan->before.push_back({"volume.create", {{"pool", d.pool}, {"volume", key}}});
+  else
+    plan->before.push_back({"volume.clone", {{"pool", d.pool}, {"image", d.fingerprint}, {"volume", key}}});
   plan->commit.conditions.push_back(absent(table::instances, record));
   plan->commit.writes = {put(table::instances, record, spec),
                          put(table::statuses, record, status_record{}),
                          {table::counters, "instance", std::to_string(id)}};
-  plan->commit.events.push_back(
-    lifecycle_event(head, "instance", d.name, "instance-created", url, {{"type", "container"}, {"storage-pool", d.pool}}));
+  plan->commit.events.push_back(lifecycle_event(head, "instance", d.name, "instance-created", url,
+                                                {{"type", "container"}, {"storage-pool", d.pool}}));
   return plan;
 }
 
 } // namespace
 
-outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<schema::CreateInstance>& request, uint64_t id) {
+outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<schema::CreateInstance>& request,
+                                           uint64_t id) {
   auto records = with.db.read();
   auto& head = *request.head;
   return request.body.read([&](schema::CreateInstance::Reader post) -> outcome<std::shared_ptr<saga>> {
@@ -140,7 +155,9 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     d.config = to_map(post.getConfig());
     d.devices = to_map(post.getDevices());
     std::erase_if(d.config, [](auto& entry) { return entry.second.empty(); });
-    std::erase_if(d.config, [](auto& entry) { return entry.first.starts_with("volatile.") && !entry.first.ends_with(".hwaddr"); });
+    std::erase_if(d.config, [](auto& entry) {
+      return entry.first.starts_with("volatile.") && !entry.first.ends_with(".hwaddr");
+    });
     if (auto good = check_request(post, records, head.project, d); !good) return tl::unexpected{good.error()};
     if (auto good = take_image(records, post, d); !good) return tl::unexpected{good.error()};
     auto effective = expand(records, head.project, d.profiles, d.config, d.devices);

@@ -54,15 +54,18 @@ void watch(const instance_ptr& me, boot_result& alive) {
   auto life = ++me->life;
   auto actor = caf::actor_cast<caf::actor>(me->self);
   if (alive.leader_pidfd)
-    me->leader_watch = std::make_unique<exit_watch>(me->with.io, std::move(alive.leader_pidfd), [actor, life] { caf::anon_send(actor, leader_ended{life}); });
+    me->leader_watch = std::make_unique<exit_watch>(me->with.io, std::move(alive.leader_pidfd),
+                                                    [actor, life] { caf::anon_send(actor, leader_ended{life}); });
   if (alive.monitor_pidfd)
-    me->monitor_watch = std::make_unique<exit_watch>(me->with.io, std::move(alive.monitor_pidfd), [actor, life] { caf::anon_send(actor, monitor_ended{life}); });
+    me->monitor_watch = std::make_unique<exit_watch>(me->with.io, std::move(alive.monitor_pidfd),
+                                                     [actor, life] { caf::anon_send(actor, monitor_ended{life}); });
 }
 
 std::shared_ptr<step_result> result_with(const instance_ptr& me, std::string_view action) {
   auto result = std::make_shared<step_result>();
   result->more.writes.push_back(put(table::statuses, me->id(), me->status));
-  if (!action.empty()) result->more.events.push_back(lifecycle_event(internal_head(me->project), "instance", me->name, action, me->url()));
+  if (!action.empty())
+    result->more.events.push_back(lifecycle_event(internal_head(me->project), "instance", me->name, action, me->url()));
   return result;
 }
 
@@ -104,32 +107,37 @@ void boot_done(const instance_ptr& me, const boot_request& request, boot_outcome
   }
   if (me->boot_abandoned) {
     me->boot_abandoned = false;
-    me->self->send(caf::actor_cast<caf::actor>(me->self), resume{[me] { static_cast<void>(me->with.containers.kill(me->key(), me->status.read([](auto s) { return s.getLeader(); }))); }});
+    me->self->send(caf::actor_cast<caf::actor>(me->self), resume{[me] {
+                     static_cast<void>(
+                         me->with.containers.kill(me->key(), me->status.read([](auto s) { return s.getLeader(); })));
+                   }});
   }
   request.promise.deliver(step_result_ptr{result});
 }
 
 void boot_with(const instance_ptr& me, boot_request request, const spec_record& spec, const root_mount& root) {
   on_blocking_thread(
-    me->self, me->with,
-    [&with = me->with, spec, root]() -> boot_outcome {
-      auto plan = make_boot_plan(with, spec, root);
-      if (!plan) return tl::unexpected{plan.error()};
-      auto booted = with.containers.start(*plan);
-      if (!booted) return tl::unexpected{booted.error()};
-      return std::make_shared<boot_result>(std::move(*booted));
-    },
-    [me, request](boot_outcome result) { boot_done(me, request, std::move(result)); });
+      me->self, me->with,
+      [&with = me->with, spec, root]() -> boot_outcome {
+        auto plan = make_boot_plan(with, spec, root);
+        if (!plan) return tl::unexpected{plan.error()};
+        auto booted = with.containers.start(*plan);
+        if (!booted) return tl::unexpected{booted.error()};
+        return std::make_shared<boot_result>(std::move(*booted));
+      },
+      [me, request](boot_outcome result) { boot_done(me, request, std::move(result)); });
 }
 
 // The names of its nics must be known to DHCP before the first packet.
-void announce_nics(const instance_ptr& me, std::vector<nic_facts> nics, size_t at, std::function<void(outcome<void>)> then) {
+void announce_nics(const instance_ptr& me, std::vector<nic_facts> nics, size_t at,
+                   std::function<void(outcome<void>)> then) {
   while (at < nics.size() && !nics[at].managed) ++at;
   if (at == nics.size()) return then({});
   auto& nic = nics[at];
   dhcp_host host{me->key() + "." + nic.device, nic.hwaddr, me->name, nic.ipv4, nic.ipv6};
   me->self->request(me->with.find(role::networks), caf::infinite, announce_host{nic.network, std::move(host)})
-    .then([me, nics, at, then] { announce_nics(me, nics, at + 1, then); }, [then](const caf::error& why) { then(tl::unexpected{from_caf(why)}); });
+      .then([me, nics, at, then] { announce_nics(me, nics, at + 1, then); },
+            [then](const caf::error& why) { then(tl::unexpected{from_caf(why)}); });
 }
 
 caf::response_promise boot(const instance_ptr& me, const step_act& step) {
@@ -144,8 +152,8 @@ caf::response_promise boot(const instance_ptr& me, const step_act& step) {
   announce_nics(me, std::move(nics), 0, [me, request, spec = *spec, pool](outcome<void> announced) {
     if (!announced) return boot_failed(me, request, announced.error());
     me->self->request(me->with.find(role::pools), caf::infinite, locate_volume{pool, {"containers", me->key()}})
-      .then([me, request, spec](const root_mount_ptr& root) { boot_with(me, request, spec, *root); },
-            [me, request](const caf::error& why) { boot_failed(me, request, from_caf(why)); });
+        .then([me, request, spec](const root_mount_ptr& root) { boot_with(me, request, spec, *root); },
+              [me, request](const caf::error& why) { boot_failed(me, request, from_caf(why)); });
   });
   return request.promise;
 }
@@ -169,21 +177,20 @@ caf::response_promise halt(const instance_ptr& me, const step_act& step) {
   me->halting = promise;
   me->halt_forced = force;
   auto timeout = std::strtoll(argument(step.step, "timeout").c_str(), nullptr, 10);
-  if (!force && timeout >= 0)
-    me->self->delayed_send(me->self, std::chrono::seconds{timeout}, halt_timeout{me->life});
+  if (!force && timeout >= 0) me->self->delayed_send(me->self, std::chrono::seconds{timeout}, halt_timeout{me->life});
   auto leader = me->status.read([](auto s) { return s.getLeader(); });
   on_blocking_thread(
-    me->self, me->with,
-    [&with = me->with, key = me->key(), leader, force]() -> outcome<void> {
-      if (force) return with.containers.kill(key, leader);
-      if (auto thawed = with.containers.unfreeze(key); !thawed) return thawed;
-      return with.containers.request_stop(leader);
-    },
-    [me](outcome<void> sent) {
-      if (sent || !me->halting.pending() || me->now != instance_state::STOPPING) return;
-      move(me, trigger::still_running);
-      me->halting.deliver(to_caf(sent.error()));
-    });
+      me->self, me->with,
+      [&with = me->with, key = me->key(), leader, force]() -> outcome<void> {
+        if (force) return with.containers.kill(key, leader);
+        if (auto thawed = with.containers.unfreeze(key); !thawed) return thawed;
+        return with.containers.request_stop(leader);
+      },
+      [me](outcome<void> sent) {
+        if (sent || !me->halting.pending() || me->now != instance_state::STOPPING) return;
+        move(me, trigger::still_running);
+        me->halting.deliver(to_caf(sent.error()));
+      });
   return promise;
 }
 
@@ -196,18 +203,20 @@ caf::response_promise change_freezer(const instance_ptr& me, const step_act& ste
     return promise;
   }
   on_blocking_thread(
-    me->self, me->with,
-    [&with = me->with, key = me->key(), freeze] { return freeze ? with.containers.freeze(key) : with.containers.unfreeze(key); },
-    [me, freeze, promise, head = step.head](outcome<void> done) mutable {
-      if (!done) {
-        move(me, trigger::failed);
-        promise.deliver(to_caf(done.error()));
-        return;
-      }
-      move(me, freeze ? trigger::frozen : trigger::thawed);
-      me->status = status_now(me, nullptr);
-      promise.deliver(step_result_ptr{result_with(me, *head, freeze ? "instance-paused" : "instance-resumed")});
-    });
+      me->self, me->with,
+      [&with = me->with, key = me->key(), freeze] {
+        return freeze ? with.containers.freeze(key) : with.containers.unfreeze(key);
+      },
+      [me, freeze, promise, head = step.head](outcome<void> done) mutable {
+        if (!done) {
+          move(me, trigger::failed);
+          promise.deliver(to_caf(done.error()));
+          return;
+        }
+        move(me, freeze ? trigger::frozen : trigger::thawed);
+        me->status = status_now(me, nullptr);
+        promise.deliver(step_result_ptr{result_with(me, *head, freeze ? "instance-paused" : "instance-resumed")});
+      });
   return promise;
 }
 
@@ -222,7 +231,8 @@ void settle_down(const instance_ptr& me) {
   auto spec = me->spec();
   std::vector<std::string> host_names;
   if (spec)
-    for (auto& nic : spec->read([&](auto s) { return nics_of(expand(me->with.db.read(), s)); })) host_names.push_back(nic.host_name);
+    for (auto& nic : spec->read([&](auto s) { return nics_of(expand(me->with.db.read(), s)); }))
+      host_names.push_back(nic.host_name);
   static_cast<void>(me->with.blocking.submit([&with = me->with, key = me->key(), host_names] {
     for (auto& name : host_names) static_cast<void>(remove_link(name));
     with.containers.sweep(key);
@@ -264,8 +274,10 @@ void on_monitor_ended(const instance_ptr& me, uint64_t life) {
   if (life != me->life) return;
   settle_down(me);
   auto action = me->halt_forced ? "instance-stopped" : "instance-shutdown";
-  if (me->halting.pending()) me->halting.deliver(step_result_ptr{result_with(me, action)});
-  else record_unasked(me, "instance-shutdown");
+  if (me->halting.pending())
+    me->halting.deliver(step_result_ptr{result_with(me, action)});
+  else
+    record_unasked(me, "instance-shutdown");
   me->halting = {};
   me->halt_forced = false;
   remove_if_ephemeral(me);
@@ -277,44 +289,51 @@ void on_leader_ended(const instance_ptr& me, uint64_t life) {
   // Either the monitor follows, or it boots the container anew: liblxc says which.
   using found_ptr = outcome<std::shared_ptr<boot_result>>;
   on_blocking_thread(
-    me->self, me->with,
-    [&with = me->with, key = me->key()]() -> found_ptr {
-      auto found = with.containers.await_reboot(key);
-      if (!found) return tl::unexpected{found.error()};
-      if (!*found) return std::shared_ptr<boot_result>{};
-      auto alive = std::make_shared<boot_result>();
-      alive->leader = (*found)->leader;
-      alive->monitor = (*found)->monitor;
-      alive->monitor_start = (*found)->monitor_start;
-      alive->leader_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, alive->leader, 0)));
-      alive->monitor_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, alive->monitor, 0)));
-      return alive;
-    },
-    [me, life](found_ptr found) {
-      if (life != me->life || !found || !*found) return;
-      watch(me, **found);
-      move(me, trigger::started);
-      me->status = status_now(me, found->get());
-      if (me->halting.pending()) me->halting.deliver(to_caf({fault::wrong_state, "The instance rebooted instead of stopping"}));
-      me->halting = {};
-      record_unasked(me, "instance-restarted");
-    });
+      me->self, me->with,
+      [&with = me->with, key = me->key()]() -> found_ptr {
+        auto found = with.containers.await_reboot(key);
+        if (!found) return tl::unexpected{found.error()};
+        if (!*found) return std::shared_ptr<boot_result>{};
+        auto alive = std::make_shared<boot_result>();
+        alive->leader = (*found)->leader;
+        alive->monitor = (*found)->monitor;
+        alive->monitor_start = (*found)->monitor_start;
+        alive->leader_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, alive->leader, 0)));
+        alive->monitor_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, alive->monitor, 0)));
+        return alive;
+      },
+      [me, life](found_ptr found) {
+        if (life != me->life || !found || !*found) return;
+        watch(me, **found);
+        move(me, trigger::started);
+        me->status = status_now(me, found->get());
+        if (me->halting.pending())
+          me->halting.deliver(to_caf({fault::wrong_state, "The instance rebooted instead of stopping"}));
+        me->halting = {};
+        record_unasked(me, "instance-restarted");
+      });
 }
 
 void on_halt_timeout(const instance_ptr& me, uint64_t life) {
   if (life != me->life || !me->halting.pending() || me->halt_forced) return;
   move(me, trigger::still_running);
-  me->halting.deliver(to_caf({fault::timed_out, "Failed shutting down instance, status is \"Running\": it did not stop in time"}));
+  me->halting.deliver(
+      to_caf({fault::timed_out, "Failed shutting down instance, status is \"Running\": it did not stop in time"}));
   me->halting = {};
 }
 
 caf::result<step_result_ptr> perform(const instance_ptr& me, const step_act& step) {
   auto& kind = step.step.kind;
-  if (kind == "instance.boot") boot(me, step);
-  else if (kind == "instance.halt") halt(me, step);
-  else if (kind == "instance.freeze") change_freezer(me, step, true);
-  else if (kind == "instance.thaw") change_freezer(me, step, false);
-  else return to_caf({fault::internal, "No instance performs " + kind});
+  if (kind == "instance.boot")
+    boot(me, step);
+  else if (kind == "instance.halt")
+    halt(me, step);
+  else if (kind == "instance.freeze")
+    change_freezer(me, step, true);
+  else if (kind == "instance.thaw")
+    change_freezer(me, step, false);
+  else
+    return to_caf({fault::internal, "No instance performs " + kind});
   return caf::delegated<step_result_ptr>{};
 }
 
@@ -323,17 +342,17 @@ caf::result<caf::unit_t> take_back(const instance_ptr& me, const step_undo& step
   if (kind == "instance.halt") return caf::unit; // what is down stays down: the instance shows it
   auto promise = me->self->make_response_promise<caf::unit_t>();
   on_blocking_thread(
-    me->self, me->with,
-    [&with = me->with, key = me->key(), kind]() -> outcome<void> {
-      if (kind == "instance.boot") return end_whatever_runs(with.containers, key);
-      return kind == "instance.freeze" ? with.containers.unfreeze(key) : with.containers.freeze(key);
-    },
-    [me, promise, kind](outcome<void> done) mutable {
-      if (kind == "instance.boot" && me->now != instance_state::STOPPED) settle_down(me);
-      if (kind == "instance.freeze") me->now = instance_state::RUNNING;
-      if (kind == "instance.thaw") me->now = instance_state::FROZEN;
-      answer(promise, done);
-    });
+      me->self, me->with,
+      [&with = me->with, key = me->key(), kind]() -> outcome<void> {
+        if (kind == "instance.boot") return end_whatever_runs(with.containers, key);
+        return kind == "instance.freeze" ? with.containers.unfreeze(key) : with.containers.freeze(key);
+      },
+      [me, promise, kind](outcome<void> done) mutable {
+        if (kind == "instance.boot" && me->now != instance_state::STOPPED) settle_down(me);
+        if (kind == "instance.freeze") me->now = instance_state::RUNNING;
+        if (kind == "instance.thaw") me->now = instance_state::FROZEN;
+        answer(promise, done);
+      });
   return promise;
 }
 

@@ -1,7 +1,7 @@
 #include "actors/instances.hpp"
 
-#include "actors/networks.hpp"
 #include "actors/names.hpp"
+#include "actors/networks.hpp"
 
 #include <caf/event_based_actor.hpp>
 #include <filesystem>
@@ -16,7 +16,8 @@ struct instances_data {
   services& with;
   caf::event_based_actor* self;
   std::map<std::string, caf::actor> active;
-  std::map<std::string, std::string> creating; // operation -> instance, so that a name is taken from the first request on
+  std::map<std::string, std::string>
+      creating; // operation -> instance, so that a name is taken from the first request on
   std::set<std::string> reserved;
   uint64_t next_id = 1;
 };
@@ -26,7 +27,9 @@ caf::actor activate(const data_ptr& all, const std::string& project, const std::
   auto key = in_project(project, name);
   auto at = all->active.find(key);
   if (at != all->active.end()) return at->second;
-  auto child = all->self->spawn<caf::monitored>([&with = all->with, project, name](caf::event_based_actor* actor) { return instance(actor, with, project, name); });
+  auto child = all->self->spawn<caf::monitored>([&with = all->with, project, name](caf::event_based_actor* actor) {
+    return instance(actor, with, project, name);
+  });
   return all->active.emplace(key, child).first->second;
 }
 
@@ -46,7 +49,8 @@ void adopt_running(const data_ptr& all) {
 template <class Reply, class Request>
 caf::result<Reply> pass_on(const data_ptr& all, const to_instance& to, const Request& request) {
   auto key = in_project(to.project, to.name);
-  if (!all->active.count(key) && !all->with.db.read().get(table::instances, key)) return to_caf({fault::not_found, "Instance not found"});
+  if (!all->active.count(key) && !all->with.db.read().get(table::instances, key))
+    return to_caf({fault::not_found, "Instance not found"});
   return hand_over<Reply>(all->self, activate(all, to.project, to.name), request);
 }
 
@@ -54,20 +58,21 @@ caf::result<operation_record> create(const data_ptr& all, const envelope<schema:
   auto plan = plan_create(all->with, request, all->next_id);
   if (!plan) return to_caf(plan.error());
   auto entity = (*plan)->entity;
-  if (!all->reserved.insert(entity).second) return to_caf({fault::already_exists, "This instance is being created already"});
+  if (!all->reserved.insert(entity).second)
+    return to_caf({fault::already_exists, "This instance is being created already"});
   ++all->next_id;
   (*plan)->owner = all->self;
   auto promise = all->self->make_response_promise<operation_record>();
   all->self->request(all->with.find(role::operations), caf::infinite, begin_saga{*plan})
-    .then(
-      [all, promise, entity](const operation_record& record) mutable {
-        all->creating.emplace(record.read([](auto op) { return text(op.getId()); }), entity);
-        promise.deliver(record);
-      },
-      [all, promise, entity](caf::error& why) mutable {
-        all->reserved.erase(entity);
-        promise.deliver(std::move(why));
-      });
+      .then(
+          [all, promise, entity](const operation_record& record) mutable {
+            all->creating.emplace(record.read([](auto op) { return text(op.getId()); }), entity);
+            promise.deliver(record);
+          },
+          [all, promise, entity](caf::error& why) mutable {
+            all->reserved.erase(entity);
+            promise.deliver(std::move(why));
+          });
   return promise;
 }
 
@@ -82,14 +87,14 @@ caf::result<step_result_ptr> forget(const data_ptr& all, const step_act& step) {
   auto key = instance_key(project, name);
   all->self->send(all->with.find(role::networks), forget_host{"", key, ""});
   on_blocking_thread(
-    all->self, all->with,
-    [dir = all->with.dir.logs + "/" + key, &with = all->with, key]() -> outcome<void> {
-      std::error_code ignored;
-      std::filesystem::remove_all(dir, ignored);
-      with.containers.sweep(key);
-      return {};
-    },
-    [promise](outcome<void>) mutable { promise.deliver(step_result_ptr{std::make_shared<step_result>()}); });
+      all->self, all->with,
+      [dir = all->with.dir.logs + "/" + key, &with = all->with, key]() -> outcome<void> {
+        std::error_code ignored;
+        std::filesystem::remove_all(dir, ignored);
+        with.containers.sweep(key);
+        return {};
+      },
+      [promise](outcome<void>) mutable { promise.deliver(step_result_ptr{std::make_shared<step_result>()}); });
   return promise;
 }
 
@@ -115,25 +120,35 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
     }
   });
   return {
-    [all](const envelope<schema::CreateInstance>& request) { return create(all, request); },
-    [all](const to_instance& to, const envelope<schema::UpdateInstance>& request) { return pass_on<operation_record>(all, to, request); },
-    [all](const to_instance& to, const envelope<schema::RenameInstance>& request) { return pass_on<operation_record>(all, to, request); },
-    [all](const to_instance& to, const envelope<schema::ChangeInstanceState>& request) { return pass_on<operation_record>(all, to, request); },
-    [all](const to_instance& to, const delete_instance& request) { return pass_on<operation_record>(all, to, request); },
-    [all](const to_instance& to, const run_exec& request) { return pass_on<exec_session_ptr>(all, to, request); },
-    [all](const to_instance& to, const locate_root& request) { return pass_on<file_root_ptr>(all, to, request); },
-    [all](const step_act& step) -> caf::result<step_result_ptr> {
-      if (step.step.kind == "instance.forget") return forget(all, step);
-      return to_performer<step_act, step_result_ptr>(all, step);
-    },
-    [all](const step_undo& step) -> caf::result<caf::unit_t> { return to_performer<step_undo, caf::unit_t>(all, step); },
-    [all](const operation_ended& over) {
-      auto at = all->creating.find(over.id);
-      if (at == all->creating.end()) return;
-      all->reserved.erase(at->second);
-      all->creating.erase(at);
-    },
-    [](resume& back) { back.run(); },
+      [all](const envelope<schema::CreateInstance>& request) { return create(all, request); },
+      [all](const to_instance& to, const envelope<schema::UpdateInstance>& request) {
+        return pass_on<operation_record>(all, to, request);
+      },
+      [all](const to_instance& to, const envelope<schema::RenameInstance>& request) {
+        return pass_on<operation_record>(all, to, request);
+      },
+      [all](const to_instance& to, const envelope<schema::ChangeInstanceState>& request) {
+        return pass_on<operation_record>(all, to, request);
+      },
+      [all](const to_instance& to, const delete_instance& request) {
+        return pass_on<operation_record>(all, to, request);
+      },
+      [all](const to_instance& to, const run_exec& request) { return pass_on<exec_session_ptr>(all, to, request); },
+      [all](const to_instance& to, const locate_root& request) { return pass_on<file_root_ptr>(all, to, request); },
+      [all](const step_act& step) -> caf::result<step_result_ptr> {
+        if (step.step.kind == "instance.forget") return forget(all, step);
+        return to_performer<step_act, step_result_ptr>(all, step);
+      },
+      [all](const step_undo& step) -> caf::result<caf::unit_t> {
+        return to_performer<step_undo, caf::unit_t>(all, step);
+      },
+      [all](const operation_ended& over) {
+        auto at = all->creating.find(over.id);
+        if (at == all->creating.end()) return;
+        all->reserved.erase(at->second);
+        all->creating.erase(at);
+      },
+      [](resume& back) { back.run(); },
   };
 }
 

@@ -10,6 +10,7 @@ namespace troupe {
 caf::behavior instances(caf::event_based_actor* self, services& with);
 
 /// instance_create.cpp: judges the request and turns it into a saga; `id` is the new instance's number.
-outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<schema::CreateInstance>& request, uint64_t id);
+outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<schema::CreateInstance>& request,
+                                           uint64_t id);
 
 } // namespace troupe

@@ -14,12 +14,18 @@ schema::Principal::Protocol protocol_of(std::string_view name) {
   return schema::Principal::Protocol::INTERNAL;
 }
 
-struct state_row { schema::Operation::State state; status_word shown; };
+struct state_row {
+  schema::Operation::State state;
+  status_word shown;
+};
 constexpr state_row state_rows[] = {
-  {schema::Operation::State::PENDING, {"Pending", 105}},     {schema::Operation::State::RUNNING, {"Running", 103}},
-  {schema::Operation::State::CANCELLING, {"Cancelling", 104}}, {schema::Operation::State::SUCCEEDED, {"Success", 200}},
-  {schema::Operation::State::FAILED, {"Failure", 400}},      {schema::Operation::State::CANCELLED, {"Cancelled", 401}},
-  {schema::Operation::State::ROLLED_BACK, {"Failure", 400}},
+    {schema::Operation::State::PENDING, {"Pending", 105}},
+    {schema::Operation::State::RUNNING, {"Running", 103}},
+    {schema::Operation::State::CANCELLING, {"Cancelling", 104}},
+    {schema::Operation::State::SUCCEEDED, {"Success", 200}},
+    {schema::Operation::State::FAILED, {"Failure", 400}},
+    {schema::Operation::State::CANCELLED, {"Cancelled", 401}},
+    {schema::Operation::State::ROLLED_BACK, {"Failure", 400}},
 };
 
 void write_requestor(std::string& out, schema::Principal::Reader who) {
@@ -120,8 +126,10 @@ std::string event_json(schema::Event::Reader event) {
   write_json_name(out, "timestamp");
   write_json_string(out, to_rfc3339(event.getTime()));
   write_json_name(out, "metadata");
-  if (event.getType() == schema::Event::Type::LIFECYCLE) write_lifecycle(out, event);
-  else out += view(event.getMetadata());
+  if (event.getType() == schema::Event::Type::LIFECYCLE)
+    write_lifecycle(out, event);
+  else
+    out += view(event.getMetadata());
   write_json_name(out, "location");
   write_json_string(out, view(event.getMember()));
   if (event.getProject().size() > 0) {

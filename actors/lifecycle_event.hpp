@@ -12,7 +12,8 @@ namespace troupe {
 
 /// A lifecycle event as LXD's clients know it: `action` "instance-started", `source` "/1.0/instances/c1".
 message<schema::Event> lifecycle_event(const header& head, std::string_view kind, std::string_view entity,
-                                       std::string_view action, std::string_view source, const config_map& context = {});
+                                       std::string_view action, std::string_view source,
+                                       const config_map& context = {});
 
 /// The event of an operation's transition; its metadata is what REST shows of the operation.
 message<schema::Event> operation_event(const message<schema::Operation>& record);
@@ -21,7 +22,10 @@ message<schema::Event> operation_event(const message<schema::Operation>& record)
 std::string operation_json(const message<schema::Operation>& record);
 
 /// LXD's status word and number of an operation's state.
-struct status_word { std::string_view word; int code; };
+struct status_word {
+  std::string_view word;
+  int code;
+};
 status_word status_of(schema::Operation::State state);
 
 /// An event as LXD's websocket shows it.

@@ -10,21 +10,22 @@ namespace troupe {
 namespace {
 
 constexpr std::string_view adjectives[] = {
-  "able",   "apt",    "brisk",  "calm",    "clever", "cosmic", "crisp", "daring", "deft",   "eager",  "fair",
-  "fine",   "fleet",  "fond",   "frank",   "game",   "gentle", "glad",  "grand",  "hardy",  "helpful", "honest",
-  "ideal",  "intent", "jolly",  "keen",    "kind",   "lively", "loyal", "lucid",  "mellow", "merry",  "neat",
-  "nimble", "noble",  "patient", "polite", "proud",  "quick",  "ready", "sharp",  "smart",  "steady", "sunny",
+    "able",   "apt",    "brisk",   "calm",   "clever", "cosmic", "crisp", "daring", "deft",   "eager",   "fair",
+    "fine",   "fleet",  "fond",    "frank",  "game",   "gentle", "glad",  "grand",  "hardy",  "helpful", "honest",
+    "ideal",  "intent", "jolly",   "keen",   "kind",   "lively", "loyal", "lucid",  "mellow", "merry",   "neat",
+    "nimble", "noble",  "patient", "polite", "proud",  "quick",  "ready", "sharp",  "smart",  "steady",  "sunny",
 };
 constexpr std::string_view animals[] = {
-  "adder",  "badger", "beaver", "bison", "bream", "buzzard", "colt",  "coral",  "crane", "dingo", "dove",
-  "eagle",  "falcon", "ferret", "finch", "gecko", "gibbon",  "goose", "heron",  "ibis",  "jackal", "koala",
-  "lemur",  "lynx",   "marmot", "mole",  "moth",  "newt",    "ocelot", "otter", "owl",   "panda", "perch",
-  "quail",  "raven",  "robin",  "salmon", "seal", "shrew",   "stoat", "swan",   "tapir", "toad",  "wren",
+    "adder", "badger", "beaver", "bison",  "bream", "buzzard", "colt",   "coral", "crane", "dingo",  "dove",
+    "eagle", "falcon", "ferret", "finch",  "gecko", "gibbon",  "goose",  "heron", "ibis",  "jackal", "koala",
+    "lemur", "lynx",   "marmot", "mole",   "moth",  "newt",    "ocelot", "otter", "owl",   "panda",  "perch",
+    "quail", "raven",  "robin",  "salmon", "seal",  "shrew",   "stoat",  "swan",  "tapir", "toad",   "wren",
 };
 
 uint32_t random_number() {
   uint32_t value = 0;
-  while (getrandom(&value, sizeof value, 0) != sizeof value) {}
+  while (getrandom(&value, sizeof value, 0) != sizeof value) {
+  }
   return value;
 }
 
@@ -33,11 +34,16 @@ bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x
 } // namespace
 
 outcome<void> check_instance_name(std::string_view name) {
-  auto letter = [](char c) { return std::isalpha(static_cast<unsigned char>(c)) && static_cast<unsigned char>(c) < 128; };
-  bool good = !name.empty() && name.size() <= 63 && letter(name.front()) && name.back() != '-' &&
-              std::all_of(name.begin(), name.end(), [&](char c) { return letter(c) || (c >= '0' && c <= '9') || c == '-'; });
+  auto letter = [](char c) {
+    return std::isalpha(static_cast<unsigned char>(c)) && static_cast<unsigned char>(c) < 128;
+  };
+  bool good =
+      !name.empty() && name.size() <= 63 && letter(name.front()) && name.back() != '-' &&
+      std::all_of(name.begin(), name.end(), [&](char c) { return letter(c) || (c >= '0' && c <= '9') || c == '-'; });
   if (!good)
-    return fail(fault::invalid, "Instance name must be 1 to 63 letters, digits and dashes, start with a letter and not end with a dash");
+    return fail(
+        fault::invalid,
+        "Instance name must be 1 to 63 letters, digits and dashes, start with a letter and not end with a dash");
   return {};
 }
 
@@ -47,7 +53,8 @@ outcome<void> check_plain_name(std::string_view noun, std::string_view name) {
                 return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.' || c == ':';
               });
   if (!good)
-    return fail(fault::invalid, std::string{noun} + " name must be 1 to 63 letters, digits, dashes, underscores, dots and colons, and not start with a dash or a dot");
+    return fail(fault::invalid, std::string{noun} + " name must be 1 to 63 letters, digits, dashes, underscores, dots "
+                                                    "and colons, and not start with a dash or a dot");
   return {};
 }
 
@@ -55,13 +62,16 @@ outcome<void> check_alias_name(std::string_view name) {
   bool good = !name.empty() && name.size() <= 255 && name.front() != '/' && name.back() != '/' &&
               name.find("//") == name.npos && name.find("..") == name.npos &&
               std::none_of(name.begin(), name.end(), [](char c) { return is_control(c) || c == ' ' || c == '\\'; });
-  if (!good) return fail(fault::invalid, "Alias name must be 1 to 255 characters without spaces, control characters, \"..\" or empty parts");
+  if (!good)
+    return fail(fault::invalid,
+                "Alias name must be 1 to 255 characters without spaces, control characters, \"..\" or empty parts");
   return {};
 }
 
 outcome<void> check_distinct(std::string_view noun, const std::vector<std::string>& names) {
   for (size_t i = 0; i < names.size(); ++i)
-    if (std::find(names.begin(), names.begin() + static_cast<long>(i), names[i]) != names.begin() + static_cast<long>(i))
+    if (std::find(names.begin(), names.begin() + static_cast<long>(i), names[i]) !=
+        names.begin() + static_cast<long>(i))
       return fail(fault::invalid, std::string{noun} + " \"" + names[i] + "\" is named twice");
   return {};
 }

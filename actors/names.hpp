@@ -8,11 +8,14 @@
 
 namespace troupe {
 
-/// A host name label: 1-63 letters, digits and dashes, starting with a letter, not ending with a dash (LXD's rule for instances).
+/// A host name label: 1-63 letters, digits and dashes, starting with a letter, not ending with a dash (LXD's rule for
+/// instances).
 outcome<void> check_instance_name(std::string_view name);
-/// Profiles, pools, networks, projects, devices: 1-63 of letters, digits, and `-_.:` , no leading dash or dot. `noun` starts the sentence.
+/// Profiles, pools, networks, projects, devices: 1-63 of letters, digits, and `-_.:` , no leading dash or dot. `noun`
+/// starts the sentence.
 outcome<void> check_plain_name(std::string_view noun, std::string_view name);
-/// Image aliases: any printable text without whitespace at the ends; '/' is allowed, "..", empty parts and control characters are not.
+/// Image aliases: any printable text without whitespace at the ends; '/' is allowed, "..", empty parts and control
+/// characters are not.
 outcome<void> check_alias_name(std::string_view name);
 /// No profile twice.
 outcome<void> check_distinct(std::string_view noun, const std::vector<std::string>& names);

@@ -10,8 +10,12 @@
 namespace troupe {
 namespace {
 
-struct dnsmasq_ended { uint64_t life = 0; };
-struct start_dnsmasq { uint64_t life = 0; };
+struct dnsmasq_ended {
+  uint64_t life = 0;
+};
+struct start_dnsmasq {
+  uint64_t life = 0;
+};
 
 struct network_data {
   services& with;
@@ -93,59 +97,59 @@ void apply_now(const network_ptr& me, const std::optional<config_map>& config, c
   auto plan = config ? plan_bridge(me->name, *config) : plan_from_record(*me);
   if (!plan) return promise.deliver(to_caf(plan.error()));
   on_blocking_thread(
-    me->self, me->with,
-    [plan = *plan, dir = me->dir]() -> outcome<applied> {
-      std::error_code failed;
-      std::filesystem::create_directories(dir, failed);
-      if (failed) return fail(fault::backend_failed, "Cannot make " + dir + ": " + failed.message());
-      if (auto done = apply_bridge(plan); !done) return tl::unexpected{done.error()};
-      auto command = dnsmasq_command(plan, dir);
-      if (!command) return tl::unexpected{command.error()};
-      return applied{plan, std::move(*command)};
-    },
-    [me, promise](outcome<applied> done) mutable {
-      if (!done) return promise.deliver(to_caf(done.error()));
-      me->plan = done->plan;
-      if (me->dnsmasq && me->command != done->command) end_dnsmasq(me);
-      me->command = std::move(done->command);
-      if (!me->dnsmasq) run_dnsmasq(me);
-      promise.deliver(caf::unit);
-    });
+      me->self, me->with,
+      [plan = *plan, dir = me->dir]() -> outcome<applied> {
+        std::error_code failed;
+        std::filesystem::create_directories(dir, failed);
+        if (failed) return fail(fault::backend_failed, "Cannot make " + dir + ": " + failed.message());
+        if (auto done = apply_bridge(plan); !done) return tl::unexpected{done.error()};
+        auto command = dnsmasq_command(plan, dir);
+        if (!command) return tl::unexpected{command.error()};
+        return applied{plan, std::move(*command)};
+      },
+      [me, promise](outcome<applied> done) mutable {
+        if (!done) return promise.deliver(to_caf(done.error()));
+        me->plan = done->plan;
+        if (me->dnsmasq && me->command != done->command) end_dnsmasq(me);
+        me->command = std::move(done->command);
+        if (!me->dnsmasq) run_dnsmasq(me);
+        promise.deliver(caf::unit);
+      });
 }
 
 void take_down(const network_ptr& me, caf::response_promise promise) {
   end_dnsmasq(me);
   on_blocking_thread(
-    me->self, me->with,
-    [name = me->name, dir = me->dir]() -> outcome<void> {
-      if (auto done = remove_bridge(name); !done) return done;
-      std::error_code ignored;
-      std::filesystem::remove_all(dir, ignored);
-      return {};
-    },
-    [promise](outcome<void> done) mutable { answer(promise, done); });
+      me->self, me->with,
+      [name = me->name, dir = me->dir]() -> outcome<void> {
+        if (auto done = remove_bridge(name); !done) return done;
+        std::error_code ignored;
+        std::filesystem::remove_all(dir, ignored);
+        return {};
+      },
+      [promise](outcome<void> done) mutable { answer(promise, done); });
 }
 
 void forget(const network_ptr& me, const forget_host& request, caf::response_promise promise) {
   on_blocking_thread(
-    me->self, me->with,
-    [dir = me->dir, plan = me->plan, request]() -> outcome<bool> {
-      auto hosts = list_dhcp_hosts(dir);
-      if (!hosts) return tl::unexpected{hosts.error()};
-      bool found = false;
-      for (auto& host : *hosts) {
-        if (!host.key.starts_with(request.key + ".")) continue;
-        found = true;
-        if (auto done = remove_dhcp_host(dir, host.key); !done) return tl::unexpected{done.error()};
-        if (plan) static_cast<void>(release_lease(*plan, dir, host.hwaddr));
-      }
-      return found;
-    },
-    [me, promise](outcome<bool> found) mutable {
-      // dnsmasq sees new host files by itself; that one is gone it reads at SIGHUP.
-      if (found && *found && me->dnsmasq) me->dnsmasq->signal(SIGHUP);
-      promise.deliver(caf::unit);
-    });
+      me->self, me->with,
+      [dir = me->dir, plan = me->plan, request]() -> outcome<bool> {
+        auto hosts = list_dhcp_hosts(dir);
+        if (!hosts) return tl::unexpected{hosts.error()};
+        bool found = false;
+        for (auto& host : *hosts) {
+          if (!host.key.starts_with(request.key + ".")) continue;
+          found = true;
+          if (auto done = remove_dhcp_host(dir, host.key); !done) return tl::unexpected{done.error()};
+          if (plan) static_cast<void>(release_lease(*plan, dir, host.hwaddr));
+        }
+        return found;
+      },
+      [me, promise](outcome<bool> found) mutable {
+        // dnsmasq sees new host files by itself; that one is gone it reads at SIGHUP.
+        if (found && *found && me->dnsmasq) me->dnsmasq->signal(SIGHUP);
+        promise.deliver(caf::unit);
+      });
 }
 
 } // namespace
@@ -161,42 +165,45 @@ caf::behavior network(caf::event_based_actor* self, services& with, std::string 
   auto me = std::make_shared<network_data>(network_data{with, self, std::move(name), std::move(dir), {}, {}, nullptr});
   self->attach_functor([me] { me->dnsmasq.reset(); });
   return {
-    [me](const apply_network& request) {
-      auto promise = me->self->make_response_promise();
-      apply_now(me, request.config, promise);
-      return promise;
-    },
-    [me](take_down_network) {
-      auto promise = me->self->make_response_promise();
-      take_down(me, promise);
-      return promise;
-    },
-    [me](const announce_host& request) {
-      auto promise = me->self->make_response_promise();
-      on_blocking_thread(me->self, me->with, [dir = me->dir, host = request.host] { return add_dhcp_host(dir, host); },
-                         [me, promise](outcome<dhcp_notice> done) mutable {
-                           if (done && *done == dhcp_notice::sighup && me->dnsmasq) me->dnsmasq->signal(SIGHUP);
-                           if (done) promise.deliver(caf::unit);
-                           else promise.deliver(to_caf(done.error()));
-                         });
-      return promise;
-    },
-    [me](const forget_host& request) {
-      auto promise = me->self->make_response_promise();
-      forget(me, request, promise);
-      return promise;
-    },
-    [me](dnsmasq_ended gone) {
-      if (gone.life != me->life) return;
-      me->dnsmasq.reset();
-      log().warn("Network {}: dnsmasq ended and is started again", me->name);
-      auto wait = std::chrono::milliseconds{250} * ((1u << std::min(me->failures++, backoff_max)) - 1);
-      me->self->delayed_send(me->self, wait, start_dnsmasq{gone.life});
-    },
-    [me](start_dnsmasq again) {
-      if (again.life == me->life && !me->dnsmasq) run_dnsmasq(me);
-    },
-    [](resume& back) { back.run(); },
+      [me](const apply_network& request) {
+        auto promise = me->self->make_response_promise();
+        apply_now(me, request.config, promise);
+        return promise;
+      },
+      [me](take_down_network) {
+        auto promise = me->self->make_response_promise();
+        take_down(me, promise);
+        return promise;
+      },
+      [me](const announce_host& request) {
+        auto promise = me->self->make_response_promise();
+        on_blocking_thread(
+            me->self, me->with, [dir = me->dir, host = request.host] { return add_dhcp_host(dir, host); },
+            [me, promise](outcome<dhcp_notice> done) mutable {
+              if (done && *done == dhcp_notice::sighup && me->dnsmasq) me->dnsmasq->signal(SIGHUP);
+              if (done)
+                promise.deliver(caf::unit);
+              else
+                promise.deliver(to_caf(done.error()));
+            });
+        return promise;
+      },
+      [me](const forget_host& request) {
+        auto promise = me->self->make_response_promise();
+        forget(me, request, promise);
+        return promise;
+      },
+      [me](dnsmasq_ended gone) {
+        if (gone.life != me->life) return;
+        me->dnsmasq.reset();
+        log().warn("Network {}: dnsmasq ended and is started again", me->name);
+        auto wait = std::chrono::milliseconds{250} * ((1u << std::min(me->failures++, backoff_max)) - 1);
+        me->self->delayed_send(me->self, wait, start_dnsmasq{gone.life});
+      },
+      [me](start_dnsmasq again) {
+        if (again.life == me->life && !me->dnsmasq) run_dnsmasq(me);
+      },
+      [](resume& back) { back.run(); },
   };
 }
 

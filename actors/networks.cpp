@@ -20,7 +20,12 @@ std::string url_of(const std::string& name) { return "/1.0/networks/" + name; }
 
 caf::actor actor_of(const data_ptr& me, const std::string& name) {
   auto at = me->all.find(name);
-  if (at == me->all.end()) at = me->all.emplace(name, me->self->spawn<caf::monitored>([&with = me->with, name](caf::event_based_actor* child) { return network(child, with, name); })).first;
+  if (at == me->all.end())
+    at = me->all
+             .emplace(name, me->self->spawn<caf::monitored>([&with = me->with, name](caf::event_based_actor* child) {
+               return network(child, with, name);
+             }))
+             .first;
   return at->second;
 }
 
@@ -40,11 +45,14 @@ std::vector<bridge_plan> all_plans(const services& with, const std::string& exce
 // One table for all bridges of this daemon, replaced in one transaction.
 void rebuild(const data_ptr& me, std::function<void(outcome<void>)> then, const std::string& except = {}) {
   on_blocking_thread(
-    me->self, me->with, [table = "troupe-" + me->with.dir.id, plans = all_plans(me->with, except)] { return apply_firewall(table, plans); },
-    [then](outcome<void> done) {
-      if (!done) log().error("The firewall could not be set: {}", done.error().message);
-      then(done);
-    });
+      me->self, me->with,
+      [table = "troupe-" + me->with.dir.id, plans = all_plans(me->with, except)] {
+        return apply_firewall(table, plans);
+      },
+      [then](outcome<void> done) {
+        if (!done) log().error("The firewall could not be set: {}", done.error().message);
+        then(done);
+      });
 }
 
 void apply_recorded(const data_ptr& me) {
@@ -53,7 +61,8 @@ void apply_recorded(const data_ptr& me) {
   if (!plans.empty()) rebuild(me, [](outcome<void>) {});
 }
 
-std::shared_ptr<saga> new_saga(std::shared_ptr<const header> head, const std::string& name, std::string kind, std::string description) {
+std::shared_ptr<saga> new_saga(std::shared_ptr<const header> head, const std::string& name, std::string kind,
+                               std::string description) {
   auto plan = std::make_shared<saga>();
   plan->kind = std::move(kind);
   plan->description = std::move(description);
@@ -73,16 +82,20 @@ std::vector<std::string> taken_subnets(const services& with) {
 
 outcome<void> check_network_name(const services& with, const std::string& name) {
   if (auto good = check_plain_name("Network", name); !good) return good;
-  if (name.size() > 15 || name.find(':') != name.npos) return fail(fault::invalid, "Network name must be an interface name of at most 15 characters");
-  if (with.db.read().get(table::networks, key_of(name))) return fail(fault::already_exists, "The network already exists");
-  if (get_link(name)) return fail(fault::already_exists, "Network interface \"" + name + "\" already exists on the host");
+  if (name.size() > 15 || name.find(':') != name.npos)
+    return fail(fault::invalid, "Network name must be an interface name of at most 15 characters");
+  if (with.db.read().get(table::networks, key_of(name)))
+    return fail(fault::already_exists, "The network already exists");
+  if (get_link(name))
+    return fail(fault::already_exists, "Network interface \"" + name + "\" already exists on the host");
   return {};
 }
 
 outcome<std::shared_ptr<saga>> plan_create(const data_ptr& me, const envelope<schema::NetworksPost>& request) {
   return request.body.read([&](schema::NetworksPost::Reader post) -> outcome<std::shared_ptr<saga>> {
     auto name = text(post.getName());
-    if (post.getType().size() && view(post.getType()) != "bridge") return fail(fault::unsupported, "Network type \"" + text(post.getType()) + "\" is not supported yet");
+    if (post.getType().size() && view(post.getType()) != "bridge")
+      return fail(fault::unsupported, "Network type \"" + text(post.getType()) + "\" is not supported yet");
     if (auto good = check_network_name(me->with, name); !good) return tl::unexpected{good.error()};
     if (auto good = check_text("description", view(post.getDescription())); !good) return tl::unexpected{good.error()};
     if (auto good = check_bridge_config(to_map(post.getConfig())); !good) return tl::unexpected{good.error()};
@@ -91,14 +104,15 @@ outcome<std::shared_ptr<saga>> plan_create(const data_ptr& me, const envelope<sc
     if (auto plan = plan_bridge(name, *config); !plan) return tl::unexpected{plan.error()};
     auto plan = new_saga(request.head, name, "network.create", "Creating network");
     plan->commit.conditions.push_back(absent(table::networks, key_of(name)));
-    plan->commit.writes.push_back(put(table::networks, key_of(name), message<schema::NetworkSpec>::make([&](schema::NetworkSpec::Builder n) {
-      n.setName(name);
-      n.setDescription(post.getDescription());
-      n.setType("bridge");
-      n.setProject("default");
-      n.setCreatedAt(now_ns());
-      fill(n.initConfig(static_cast<unsigned>(config->size())), *config);
-    })));
+    plan->commit.writes.push_back(
+        put(table::networks, key_of(name), message<schema::NetworkSpec>::make([&](schema::NetworkSpec::Builder n) {
+              n.setName(name);
+              n.setDescription(post.getDescription());
+              n.setType("bridge");
+              n.setProject("default");
+              n.setCreatedAt(now_ns());
+              fill(n.initConfig(static_cast<unsigned>(config->size())), *config);
+            })));
     plan->commit.events.push_back(lifecycle_event(*request.head, "network", name, "network-created", url_of(name)));
     auto args = *config; // the step's own key starts with '@', which no config key does
     args["@network"] = name;
@@ -111,11 +125,13 @@ outcome<std::shared_ptr<saga>> plan_create(const data_ptr& me, const envelope<sc
 outcome<std::shared_ptr<saga>> plan_delete(const data_ptr& me, const delete_network& request) {
   auto records = me->with.db.read();
   if (!records.get(table::networks, key_of(request.network))) return fail(fault::not_found, "Network not found");
-  if (auto users = users_of_network(records, request.network); !users.empty()) return fail(fault::in_use, "The network is currently in use by " + users.front());
+  if (auto users = users_of_network(records, request.network); !users.empty())
+    return fail(fault::in_use, "The network is currently in use by " + users.front());
   auto plan = new_saga(request.head, request.network, "network.delete", "Deleting network");
   plan->commit.conditions.push_back(unchanged(records, table::networks, key_of(request.network)));
   plan->commit.writes.push_back(erase(table::networks, key_of(request.network)));
-  plan->commit.events.push_back(lifecycle_event(*request.head, "network", request.network, "network-deleted", url_of(request.network)));
+  plan->commit.events.push_back(
+      lifecycle_event(*request.head, "network", request.network, "network-deleted", url_of(request.network)));
   plan->after.push_back({"network.remove", {{"network", request.network}}});
   return plan;
 }
@@ -141,11 +157,13 @@ outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_netw
     if (auto good = plan_bridge(request.network, *config); !good) return tl::unexpected{good.error()};
     auto plan = new_saga(request.request.head, request.network, "network.update", "Updating network");
     plan->commit.conditions.push_back(unchanged(records, table::networks, key_of(request.network)));
-    plan->commit.writes.push_back(put(table::networks, key_of(request.network), changed(*record, [&](schema::NetworkSpec::Builder n) {
-      if (!request.patch || put_.hasDescription()) n.setDescription(put_.getDescription());
-      fill(n.initConfig(static_cast<unsigned>(config->size())), *config);
-    })));
-    plan->commit.events.push_back(lifecycle_event(*request.request.head, "network", request.network, "network-updated", url_of(request.network)));
+    plan->commit.writes.push_back(
+        put(table::networks, key_of(request.network), changed(*record, [&](schema::NetworkSpec::Builder n) {
+              if (!request.patch || put_.hasDescription()) n.setDescription(put_.getDescription());
+              fill(n.initConfig(static_cast<unsigned>(config->size())), *config);
+            })));
+    plan->commit.events.push_back(
+        lifecycle_event(*request.request.head, "network", request.network, "network-updated", url_of(request.network)));
     plan->after.push_back({"network.apply", {{"network", request.network}}});
     return plan;
   });
@@ -156,12 +174,16 @@ outcome<std::shared_ptr<saga>> plan_rename(const data_ptr& me, const rename_netw
   auto record = load<schema::NetworkSpec>(records, table::networks, key_of(request.network));
   if (!record) return fail(fault::not_found, "Network not found");
   if (auto good = check_network_name(me->with, request.to); !good) return tl::unexpected{good.error()};
-  if (auto users = users_of_network(records, request.network); !users.empty()) return fail(fault::in_use, "The network is currently in use by " + users.front());
+  if (auto users = users_of_network(records, request.network); !users.empty())
+    return fail(fault::in_use, "The network is currently in use by " + users.front());
   auto plan = new_saga(request.head, request.to, "network.rename", "Renaming network");
-  plan->commit.conditions = {unchanged(records, table::networks, key_of(request.network)), absent(table::networks, key_of(request.to))};
+  plan->commit.conditions = {unchanged(records, table::networks, key_of(request.network)),
+                             absent(table::networks, key_of(request.to))};
   plan->commit.writes = {erase(table::networks, key_of(request.network)),
-                         put(table::networks, key_of(request.to), changed(*record, [&](schema::NetworkSpec::Builder n) { n.setName(request.to); }))};
-  plan->commit.events.push_back(lifecycle_event(*request.head, "network", request.to, "network-renamed", url_of(request.to), {{"old_name", request.network}}));
+                         put(table::networks, key_of(request.to),
+                             changed(*record, [&](schema::NetworkSpec::Builder n) { n.setName(request.to); }))};
+  plan->commit.events.push_back(lifecycle_event(*request.head, "network", request.to, "network-renamed",
+                                                url_of(request.to), {{"old_name", request.network}}));
   plan->after = {{"network.remove", {{"network", request.network}}}, {"network.apply", {{"network", request.to}}}};
   return plan;
 }
@@ -183,12 +205,14 @@ caf::result<step_result_ptr> perform(const data_ptr& me, const saga_step& step) 
   auto done = [me, promise, name, make, remove]() mutable {
     if (remove) forget_actor(me, name);
     if (make) {
-        promise.deliver(step_result_ptr{std::make_shared<step_result>()});
-        return;
-      }
+      promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+      return;
+    }
     rebuild(me, [promise](outcome<void> set) mutable {
-      if (set) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
-      else promise.deliver(to_caf(set.error()));
+      if (set)
+        promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+      else
+        promise.deliver(to_caf(set.error()));
     });
   };
   auto failed = [promise](caf::error& why) mutable { promise.deliver(std::move(why)); };
@@ -198,9 +222,12 @@ caf::result<step_result_ptr> perform(const data_ptr& me, const saga_step& step) 
     apply.config->erase("@network");
   }
   // A network that was deleted before its application came through has nothing to apply.
-  if (!make && !remove && !me->with.db.read().get(table::networks, key_of(name))) done();
-  else if (remove) me->self->request(actor_of(me, name), caf::infinite, take_down_network{}).then(done, failed);
-  else me->self->request(actor_of(me, name), caf::infinite, apply).then(done, failed);
+  if (!make && !remove && !me->with.db.read().get(table::networks, key_of(name)))
+    done();
+  else if (remove)
+    me->self->request(actor_of(me, name), caf::infinite, take_down_network{}).then(done, failed);
+  else
+    me->self->request(actor_of(me, name), caf::infinite, apply).then(done, failed);
   return promise;
 }
 
@@ -209,12 +236,12 @@ caf::result<caf::unit_t> take_back(const data_ptr& me, const saga_step& step) {
   auto name = std::string{get(step.args, "@network")};
   auto promise = me->self->make_response_promise<caf::unit_t>();
   me->self->request(actor_of(me, name), caf::infinite, take_down_network{})
-    .then(
-      [me, promise, name]() mutable {
-        forget_actor(me, name);
-        promise.deliver(caf::unit);
-      },
-      [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
+      .then(
+          [me, promise, name]() mutable {
+            forget_actor(me, name);
+            promise.deliver(caf::unit);
+          },
+          [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
   return promise;
 }
 
@@ -240,15 +267,17 @@ caf::behavior networks(caf::event_based_actor* self, services& with) {
     }
   });
   return {
-    [me](const envelope<schema::NetworksPost>& request) { return begin(me, plan_create(me, request)); },
-    [me](const update_network& request) { return begin(me, plan_update(me, request)); },
-    [me](const delete_network& request) { return begin(me, plan_delete(me, request)); },
-    [me](const rename_network& request) { return begin(me, plan_rename(me, request)); },
-    [me](const announce_host& request) -> caf::result<caf::unit_t> { return hand_over<caf::unit_t>(me->self, actor_of(me, request.network), request); },
-    [me](const forget_host& request) { forget_everywhere(me, request); },
-    [me](const step_act& act) { return perform(me, act.step); },
-    [me](const step_undo& undo) { return take_back(me, undo.step); },
-    [](resume& back) { back.run(); },
+      [me](const envelope<schema::NetworksPost>& request) { return begin(me, plan_create(me, request)); },
+      [me](const update_network& request) { return begin(me, plan_update(me, request)); },
+      [me](const delete_network& request) { return begin(me, plan_delete(me, request)); },
+      [me](const rename_network& request) { return begin(me, plan_rename(me, request)); },
+      [me](const announce_host& request) -> caf::result<caf::unit_t> {
+        return hand_over<caf::unit_t>(me->self, actor_of(me, request.network), request);
+      },
+      [me](const forget_host& request) { forget_everywhere(me, request); },
+      [me](const step_act& act) { return perform(me, act.step); },
+      [me](const step_undo& undo) { return take_back(me, undo.step); },
+      [](resume& back) { back.run(); },
   };
 }
 

@@ -33,7 +33,8 @@ void undo(caf::event_based_actor* self, data_ptr op, size_t steps, error why, st
 template <class Then, class Else>
 void put_on_disk(caf::event_based_actor* self, data_ptr op, batch what, Then then, Else otherwise) {
   self->request(op->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(what))})
-    .then([then](const committed_ptr&) mutable { then(); }, [otherwise](const caf::error& why) mutable { otherwise(from_caf(why)); });
+      .then([then](const committed_ptr&) mutable { then(); },
+            [otherwise](const caf::error& why) mutable { otherwise(from_caf(why)); });
 }
 
 void leave(caf::event_based_actor* self, data_ptr op, bool succeeded, error why) {
@@ -62,36 +63,39 @@ void commit_now(caf::event_based_actor* self, data_ptr op) {
   add_writes(change, op->record, over ? std::string_view{} : journal_committed);
   if (over) change.events.push_back(operation_event(op->record));
   put_on_disk(
-    self, op, std::move(change),
-    [self, op, over] {
-      if (over) leave(self, op, true, {});
-      else run_after(self, op, 0);
-    },
-    [self, op, running](error why) {
-      op->record = running;
-      undo(self, op, op->before.size(), std::move(why), state::ROLLED_BACK);
-    });
+      self, op, std::move(change),
+      [self, op, over] {
+        if (over)
+          leave(self, op, true, {});
+        else
+          run_after(self, op, 0);
+      },
+      [self, op, running](error why) {
+        op->record = running;
+        undo(self, op, op->before.size(), std::move(why), state::ROLLED_BACK);
+      });
 }
 
 void run_before(caf::event_based_actor* self, data_ptr op, size_t step) {
-  if (op->cancel_asked) return undo(self, op, step, {fault::cancelled, "The operation was cancelled"}, state::CANCELLED);
+  if (op->cancel_asked)
+    return undo(self, op, step, {fault::cancelled, "The operation was cancelled"}, state::CANCELLED);
   if (step == op->before.size()) return commit_now(self, op);
   auto who = performer_of(op->before[step].kind);
   op->record = with_step(op->record, step, schema::Step::State::RUNNING);
   self->request(op->with.find(*who), caf::infinite, step_act{id_of(op->record), op->head, op->before[step]})
-    .then(
-      [self, op, step](const step_result_ptr& result) {
-        auto& more = result->more;
-        op->commit.conditions.insert(op->commit.conditions.end(), more.conditions.begin(), more.conditions.end());
-        op->commit.writes.insert(op->commit.writes.end(), more.writes.begin(), more.writes.end());
-        op->commit.events.insert(op->commit.events.end(), more.events.begin(), more.events.end());
-        op->record = with_metadata(with_step(op->record, step, schema::Step::State::DONE), result->metadata);
-        run_before(self, op, step + 1);
-      },
-      [self, op, step](const caf::error& why) {
-        op->record = with_step(op->record, step, schema::Step::State::FAILED);
-        undo(self, op, step + 1, from_caf(why), state::FAILED);
-      });
+      .then(
+          [self, op, step](const step_result_ptr& result) {
+            auto& more = result->more;
+            op->commit.conditions.insert(op->commit.conditions.end(), more.conditions.begin(), more.conditions.end());
+            op->commit.writes.insert(op->commit.writes.end(), more.writes.begin(), more.writes.end());
+            op->commit.events.insert(op->commit.events.end(), more.events.begin(), more.events.end());
+            op->record = with_metadata(with_step(op->record, step, schema::Step::State::DONE), result->metadata);
+            run_before(self, op, step + 1);
+          },
+          [self, op, step](const caf::error& why) {
+            op->record = with_step(op->record, step, schema::Step::State::FAILED);
+            undo(self, op, step + 1, from_caf(why), state::FAILED);
+          });
 }
 
 // The failed step is undone too: it may have got half way.
@@ -103,27 +107,27 @@ void undo(caf::event_based_actor* self, data_ptr op, size_t steps, error why, st
     undo(self, op, steps - 1, why, how);
   };
   self->request(op->with.find(*performer_of(step.kind)), caf::infinite, step_undo{id_of(op->record), step})
-    .then(go_on, [go_on, op, kind = step.kind](const caf::error& failed) {
-      log().error("Operation {}: step {} could not be undone: {}", id_of(op->record), kind, from_caf(failed).message);
-      go_on();
-    });
+      .then(go_on, [go_on, op, kind = step.kind](const caf::error& failed) {
+        log().error("Operation {}: step {} could not be undone: {}", id_of(op->record), kind, from_caf(failed).message);
+        go_on();
+      });
 }
 
 void run_after(caf::event_based_actor* self, data_ptr op, size_t step) {
   if (step == op->after.size()) return end(self, op, state::SUCCEEDED, {}, {});
   auto& next = op->after[step];
   self->request(op->with.find(*performer_of(next.kind)), caf::infinite, step_act{id_of(op->record), op->head, next})
-    .then(
-      [self, op, step](const step_result_ptr& result) {
-        op->record = with_metadata(op->record, result->metadata);
-        op->record = with_step(op->record, op->before.size() + step, schema::Step::State::DONE);
-        run_after(self, op, step + 1);
-      },
-      [self, op, step](const caf::error& why) {
-        // The journal keeps it: the next start of the daemon tries the rest again.
-        op->record = with_step(op->record, op->before.size() + step, schema::Step::State::FAILED);
-        end(self, op, state::FAILED, journal_committed, from_caf(why));
-      });
+      .then(
+          [self, op, step](const step_result_ptr& result) {
+            op->record = with_metadata(op->record, result->metadata);
+            op->record = with_step(op->record, op->before.size() + step, schema::Step::State::DONE);
+            run_after(self, op, step + 1);
+          },
+          [self, op, step](const caf::error& why) {
+            // The journal keeps it: the next start of the daemon tries the rest again.
+            op->record = with_step(op->record, op->before.size() + step, schema::Step::State::FAILED);
+            end(self, op, state::FAILED, journal_committed, from_caf(why));
+          });
 }
 
 void show_progress(caf::event_based_actor* self, data_ptr op, const operation_progress& progress) {
@@ -139,13 +143,13 @@ void show_progress(caf::event_based_actor* self, data_ptr op, const operation_pr
 
 caf::behavior saga_behavior(caf::event_based_actor* self, data_ptr op) {
   return {
-    [self, op](const operation_progress& progress) { show_progress(self, op, progress); },
-    [op](const cancel_operation&) -> caf::result<caf::unit_t> {
-      bool may = op->record.read([](schema::Operation::Reader r) { return r.getMayCancel(); });
-      if (!may) return to_caf({fault::invalid, "This operation can't be cancelled"});
-      op->cancel_asked = true;
-      return caf::unit;
-    },
+      [self, op](const operation_progress& progress) { show_progress(self, op, progress); },
+      [op](const cancel_operation&) -> caf::result<caf::unit_t> {
+        bool may = op->record.read([](schema::Operation::Reader r) { return r.getMayCancel(); });
+        if (!may) return to_caf({fault::invalid, "This operation can't be cancelled"});
+        op->cancel_asked = true;
+        return caf::unit;
+      },
   };
 }
 
@@ -159,17 +163,19 @@ void accept_and_commit(caf::event_based_actor* self, data_ptr op) {
   add_writes(change, op->record, over ? std::string_view{} : journal_committed);
   if (over) change.events.push_back(operation_event(op->record));
   put_on_disk(
-    self, op, std::move(change),
-    [self, op, over, shown] {
-      op->accepted.deliver(shown);
-      if (over) leave(self, op, true, {});
-      else run_after(self, op, 0);
-    },
-    [self, op](error why) {
-      op->accepted.deliver(to_caf(why));
-      op->record = in_state(op->record, state::FAILED, &why);
-      leave(self, op, false, std::move(why));
-    });
+      self, op, std::move(change),
+      [self, op, over, shown] {
+        op->accepted.deliver(shown);
+        if (over)
+          leave(self, op, true, {});
+        else
+          run_after(self, op, 0);
+      },
+      [self, op](error why) {
+        op->accepted.deliver(to_caf(why));
+        op->record = in_state(op->record, state::FAILED, &why);
+        leave(self, op, false, std::move(why));
+      });
 }
 
 void accept_and_run(caf::event_based_actor* self, data_ptr op) {
@@ -177,23 +183,24 @@ void accept_and_run(caf::event_based_actor* self, data_ptr op) {
   add_writes(change, op->record, journal_running);
   change.events.push_back(operation_event(op->record));
   put_on_disk(
-    self, op, std::move(change),
-    [self, op] {
-      op->accepted.deliver(op->record);
-      run_before(self, op, 0);
-    },
-    [self, op](error why) {
-      op->accepted.deliver(to_caf(why));
-      op->record = in_state(op->record, state::FAILED, &why);
-      leave(self, op, false, std::move(why));
-    });
+      self, op, std::move(change),
+      [self, op] {
+        op->accepted.deliver(op->record);
+        run_before(self, op, 0);
+      },
+      [self, op](error why) {
+        op->accepted.deliver(to_caf(why));
+        op->record = in_state(op->record, state::FAILED, &why);
+        leave(self, op, false, std::move(why));
+      });
 }
 
 } // namespace
 
-caf::behavior operation(caf::event_based_actor* self, services& with, operation_record record, std::shared_ptr<const saga> what) {
+caf::behavior operation(caf::event_based_actor* self, services& with, operation_record record,
+                        std::shared_ptr<const saga> what) {
   auto op = std::make_shared<operation_data>(
-    operation_data{with, std::move(record), what->head, what->before, what->after, what->commit, what->owner, {}});
+      operation_data{with, std::move(record), what->head, what->before, what->after, what->commit, what->owner, {}});
   caf::message_handler begin{[self, op](const begin_saga&) {
     op->accepted = self->make_response_promise();
     op->before.empty() ? accept_and_commit(self, op) : accept_and_run(self, op);
@@ -202,30 +209,35 @@ caf::behavior operation(caf::event_based_actor* self, services& with, operation_
   return begin.or_else(saga_behavior(self, op));
 }
 
-caf::behavior operation_recovery(caf::event_based_actor* self, services& with, operation_record record, bool committed) {
-  auto op = std::make_shared<operation_data>(
-    operation_data{with, record, std::make_shared<header>(), steps_of(record, false), steps_of(record, true), {}, {}, {}});
+caf::behavior operation_recovery(caf::event_based_actor* self, services& with, operation_record record,
+                                 bool committed) {
+  auto op = std::make_shared<operation_data>(operation_data{
+      with, record, std::make_shared<header>(), steps_of(record, false), steps_of(record, true), {}, {}, {}});
   log().info("Operation {} was interrupted: {}", id_of(record), committed ? "completing it" : "undoing it");
-  if (committed) run_after(self, op, 0);
-  else undo(self, op, op->before.size(), {fault::cancelled, "The daemon was restarted; what the operation had done was undone"}, state::ROLLED_BACK);
+  if (committed)
+    run_after(self, op, 0);
+  else
+    undo(self, op, op->before.size(),
+         {fault::cancelled, "The daemon was restarted; what the operation had done was undone"}, state::ROLLED_BACK);
   return saga_behavior(self, op);
 }
 
 caf::behavior live_operation(caf::event_based_actor* self, services& with, operation_record record) {
-  auto op = std::make_shared<operation_data>(operation_data{with, std::move(record), std::make_shared<header>(), {}, {}, {}, {}, {}});
+  auto op = std::make_shared<operation_data>(
+      operation_data{with, std::move(record), std::make_shared<header>(), {}, {}, {}, {}, {}});
   batch begin;
   add_writes(begin, op->record, journal_running);
   begin.events.push_back(operation_event(op->record));
   // Nobody waits for this commit: it only has to be there after a crash, and the end comes behind it.
   propose_quietly(self, with, std::move(begin));
   return {
-    [self, op](const finish_live& last) {
-      op->record = with_metadata(op->record, last.metadata);
-      end(self, op, last.succeeded ? state::SUCCEEDED : state::FAILED, {}, last.why);
-    },
-    [](const cancel_operation&) -> caf::result<caf::unit_t> {
-      return to_caf({fault::invalid, "This operation can't be cancelled"});
-    },
+      [self, op](const finish_live& last) {
+        op->record = with_metadata(op->record, last.metadata);
+        end(self, op, last.succeeded ? state::SUCCEEDED : state::FAILED, {}, last.why);
+      },
+      [](const cancel_operation&) -> caf::result<caf::unit_t> {
+        return to_caf({fault::invalid, "This operation can't be cancelled"});
+      },
   };
 }
 

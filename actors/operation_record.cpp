@@ -9,9 +9,9 @@ namespace {
 
 using resource_list = std::vector<std::pair<std::string, std::vector<std::string>>>;
 
-void fill_common(schema::Operation::Builder op, const std::string& id, const std::string& location, std::string_view kind,
-                 std::string_view description, const header& head, const resource_list& resources, std::string_view entity,
-                 const std::string& metadata) {
+void fill_common(schema::Operation::Builder op, const std::string& id, const std::string& location,
+                 std::string_view kind, std::string_view description, const header& head,
+                 const resource_list& resources, std::string_view entity, const std::string& metadata) {
   op.setId(id);
   op.setKind(std::string{kind});
   op.setDescription(std::string{description});
@@ -85,7 +85,8 @@ operation_record with_step(const operation_record& from, size_t step, schema::St
   });
 }
 
-operation_record with_metadata(const operation_record& from, const std::vector<std::pair<std::string, std::string>>& keys) {
+operation_record with_metadata(const operation_record& from,
+                               const std::vector<std::pair<std::string, std::string>>& keys) {
   if (keys.empty()) return from;
   return changed(from, [&](schema::Operation::Builder op) {
     auto object = nlohmann::json::parse(op.getMetadata().size() ? op.getMetadata().cStr() : "{}");
@@ -112,7 +113,7 @@ void add_writes(batch& into, const operation_record& record, std::string_view jo
   auto id = id_of(record);
   into.writes.push_back(put(table::operations, id, record));
   into.writes.push_back(
-    {table::journal, id, journal.empty() ? std::nullopt : std::optional<std::string>{std::string{journal}}});
+      {table::journal, id, journal.empty() ? std::nullopt : std::optional<std::string>{std::string{journal}}});
 }
 
 } // namespace troupe

@@ -13,7 +13,8 @@ operation_record make_record(const begin_live& what, const std::string& id, cons
 operation_record in_state(const operation_record& from, schema::Operation::State state, const error* why = nullptr);
 operation_record with_step(const operation_record& from, size_t step, schema::Step::State state);
 /// The metadata object with these keys set (values are JSON).
-operation_record with_metadata(const operation_record& from, const std::vector<std::pair<std::string, std::string>>& keys);
+operation_record with_metadata(const operation_record& from,
+                               const std::vector<std::pair<std::string, std::string>>& keys);
 
 std::string id_of(const operation_record& record);
 std::vector<saga_step> steps_of(const operation_record& record, bool after_commit);

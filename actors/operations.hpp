@@ -51,7 +51,8 @@ using operation_record = message<schema::Operation>;
 caf::behavior operations(caf::event_based_actor* self, services& with);
 
 /// One running saga. It begins at (begin_saga), which it answers once the journal has it.
-caf::behavior operation(caf::event_based_actor* self, services& with, operation_record record, std::shared_ptr<const saga> what);
+caf::behavior operation(caf::event_based_actor* self, services& with, operation_record record,
+                        std::shared_ptr<const saga> what);
 /// Takes up an unfinished operation from the journal.
 caf::behavior operation_recovery(caf::event_based_actor* self, services& with, operation_record record, bool committed);
 /// One running live operation.

@@ -16,7 +16,9 @@ struct pool_data {
 };
 using pool_ptr = std::shared_ptr<pool_data>;
 
-volume_id container(const saga_step& step, std::string_view key = "volume") { return {"containers", std::string{get(step.args, key)}}; }
+volume_id container(const saga_step& step, std::string_view key = "volume") {
+  return {"containers", std::string{get(step.args, key)}};
+}
 
 void empty_trash(const pool_ptr& me) {
   if (std::exchange(me->emptying, true)) {
@@ -24,12 +26,12 @@ void empty_trash(const pool_ptr& me) {
     return;
   }
   on_blocking_thread(
-    me->self, me->with, [driver = me->driver] { return driver->empty_trash(); },
-    [me](outcome<void> done) {
-      me->emptying = false;
-      if (!done) log().warn("Pool {}: its trash could not be emptied: {}", me->name, done.error().message);
-      if (std::exchange(me->empty_again, false)) empty_trash(me);
-    });
+      me->self, me->with, [driver = me->driver] { return driver->empty_trash(); },
+      [me](outcome<void> done) {
+        me->emptying = false;
+        if (!done) log().warn("Pool {}: its trash could not be emptied: {}", me->name, done.error().message);
+        if (std::exchange(me->empty_again, false)) empty_trash(me);
+      });
 }
 
 message<schema::VolumeSpec> image_volume(const std::string& pool, const std::string& fingerprint) {
@@ -55,47 +57,56 @@ void loaded(const pool_ptr& me, const std::string& fingerprint, const outcome<vo
   auto change = std::make_shared<batch>();
   change->writes.push_back(put(table::volumes, key, image_volume(me->name, fingerprint)));
   me->self->request(me->with.find(role::store), caf::infinite, propose{change})
-    .then([me, fingerprint](const committed_ptr&) { answer_waiters(me, fingerprint, {}); },
+      .then(
+          [me, fingerprint](const committed_ptr&) { answer_waiters(me, fingerprint, {}); },
           [me, fingerprint](const caf::error& why) { answer_waiters(me, fingerprint, tl::unexpected{from_caf(why)}); });
 }
 
 progress_sink report_to(services& with, const std::string& operation) {
-  return [operations = with.find(role::operations), operation, last = uint64_t{101}](uint64_t done, uint64_t total) mutable {
+  return [operations = with.find(role::operations), operation, last = uint64_t{101}](uint64_t done,
+                                                                                     uint64_t total) mutable {
     auto percent = total ? done * 100 / total : 0;
     if (percent == std::exchange(last, percent)) return;
-    caf::anon_send(operations, operation_progress{operation, "create_instance_from_image_unpack_progress", "Unpack: " + std::to_string(percent) + "%"});
+    caf::anon_send(operations, operation_progress{operation, "create_instance_from_image_unpack_progress",
+                                                  "Unpack: " + std::to_string(percent) + "%"});
   };
 }
 
 // Many launches may ask at once; one of them unpacks, the others wait for it.
-void with_image(const pool_ptr& me, const std::string& fingerprint, const std::string& operation, std::function<void(outcome<void>)> then) {
+void with_image(const pool_ptr& me, const std::string& fingerprint, const std::string& operation,
+                std::function<void(outcome<void>)> then) {
   if (auto at = me->loading.find(fingerprint); at != me->loading.end()) return at->second.push_back(std::move(then));
   auto image = load<schema::ImageSpec>(me->with.db.read(), table::images, fingerprint);
   if (!image) return then(fail(fault::not_found, "Image not found"));
   bool split = image->read([](auto i) { return i.getSplit(); });
   me->loading[fingerprint].push_back(std::move(then));
   on_blocking_thread(
-    me->self, me->with,
-    [driver = me->driver, &files = me->with.image_files, fingerprint, split, sink = report_to(me->with, operation)]() -> outcome<void> {
-      volume_id id{"images", fingerprint};
-      if (driver->is_sealed(id)) return {};
-      if (auto done = driver->destroy_volume(id); !done) return done; // the half of an interrupted one
-      if (auto done = driver->create_volume(id); !done) return done;
-      if (auto done = files.unpack(fingerprint, split, driver->path(id), sink); !done) {
-        static_cast<void>(driver->destroy_volume(id));
-        return done;
-      }
-      return driver->seal_volume(id);
-    },
-    [me, fingerprint](outcome<void> result) { loaded(me, fingerprint, result); });
+      me->self, me->with,
+      [driver = me->driver, &files = me->with.image_files, fingerprint, split,
+       sink = report_to(me->with, operation)]() -> outcome<void> {
+        volume_id id{"images", fingerprint};
+        if (driver->is_sealed(id)) return {};
+        if (auto done = driver->destroy_volume(id); !done) return done; // the half of an interrupted one
+        if (auto done = driver->create_volume(id); !done) return done;
+        if (auto done = files.unpack(fingerprint, split, driver->path(id), sink); !done) {
+          static_cast<void>(driver->destroy_volume(id));
+          return done;
+        }
+        return driver->seal_volume(id);
+      },
+      [me, fingerprint](outcome<void> result) { loaded(me, fingerprint, result); });
 }
 
 template <class Work>
 void run(const pool_ptr& me, caf::response_promise promise, Work work) {
-  on_blocking_thread(me->self, me->with, [driver = me->driver, work] { return work(*driver); }, [promise](outcome<void> done) mutable {
-    if (done) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
-    else promise.deliver(to_caf(done.error()));
-  });
+  on_blocking_thread(
+      me->self, me->with, [driver = me->driver, work] { return work(*driver); },
+      [promise](outcome<void> done) mutable {
+        if (done)
+          promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+        else
+          promise.deliver(to_caf(done.error()));
+      });
 }
 
 caf::response_promise perform(const pool_ptr& me, const step_act& act) {
@@ -114,7 +125,9 @@ caf::response_promise perform(const pool_ptr& me, const step_act& act) {
     run(me, promise, [volume](storage_driver& driver) { return driver.destroy_volume(volume); });
     empty_trash(me);
   } else if (step.kind == "volume.rename") {
-    run(me, promise, [from = container(step, "from"), to = container(step, "to")](storage_driver& driver) { return driver.rename_volume(from, to); });
+    run(me, promise, [from = container(step, "from"), to = container(step, "to")](storage_driver& driver) {
+      return driver.rename_volume(from, to);
+    });
   } else {
     promise.deliver(to_caf({fault::internal, "No pool performs " + step.kind}));
   }
@@ -125,16 +138,16 @@ caf::response_promise take_back(const pool_ptr& me, const step_undo& undo) {
   auto promise = me->self->make_response_promise();
   auto& step = undo.step;
   on_blocking_thread(
-    me->self, me->with,
-    [driver = me->driver, step]() -> outcome<void> {
-      if (step.kind == "volume.clone" || step.kind == "volume.create") return driver->destroy_volume(container(step));
-      if (step.kind == "volume.rename") return driver->rename_volume(container(step, "to"), container(step, "from"));
-      return {};
-    },
-    [me, promise](outcome<void> done) mutable {
-      answer(promise, done);
-      empty_trash(me);
-    });
+      me->self, me->with,
+      [driver = me->driver, step]() -> outcome<void> {
+        if (step.kind == "volume.clone" || step.kind == "volume.create") return driver->destroy_volume(container(step));
+        if (step.kind == "volume.rename") return driver->rename_volume(container(step, "to"), container(step, "from"));
+        return {};
+      },
+      [me, promise](outcome<void> done) mutable {
+        answer(promise, done);
+        empty_trash(me);
+      });
   return promise;
 }
 
@@ -142,17 +155,19 @@ caf::response_promise take_back(const pool_ptr& me, const step_undo& undo) {
 caf::response_promise unload_image(const pool_ptr& me, const std::string& fingerprint) {
   auto promise = me->self->make_response_promise();
   on_blocking_thread(
-    me->self, me->with,
-    [driver = me->driver, fingerprint]() -> outcome<void> {
-      auto done = driver->destroy_volume({"images", fingerprint});
-      if (!done && done.error().code == fault::in_use) return {};
-      return done;
-    },
-    [me, promise](outcome<void> done) mutable {
-      if (done) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
-      else promise.deliver(to_caf(done.error()));
-      empty_trash(me);
-    });
+      me->self, me->with,
+      [driver = me->driver, fingerprint]() -> outcome<void> {
+        auto done = driver->destroy_volume({"images", fingerprint});
+        if (!done && done.error().code == fault::in_use) return {};
+        return done;
+      },
+      [me, promise](outcome<void> done) mutable {
+        if (done)
+          promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+        else
+          promise.deliver(to_caf(done.error()));
+        empty_trash(me);
+      });
   return promise;
 }
 
@@ -161,35 +176,39 @@ caf::response_promise unload_image(const pool_ptr& me, const std::string& finger
 caf::behavior pool(caf::event_based_actor* self, services& with, std::string name, driver_ptr driver) {
   auto me = std::make_shared<pool_data>(pool_data{with, self, std::move(name), std::move(driver)});
   caf::behavior open{
-    [me](const locate_volume& where) {
-      auto promise = me->self->make_response_promise();
-      auto root = me->driver->root(where.volume);
-      if (root) promise.deliver(root_mount_ptr{std::make_shared<root_mount>(*root)});
-      else promise.deliver(to_caf(root.error()));
-      return promise;
-    },
-    [me](const borrow_driver&) { return me->driver; },
-    [me](const step_act& act) {
-      if (act.step.kind == "image.unload") return unload_image(me, std::string{get(act.step.args, "image")});
-      return perform(me, act);
-    },
-    [me](const step_undo& undo) { return take_back(me, undo); },
-    [](resume& back) { back.run(); },
+      [me](const locate_volume& where) {
+        auto promise = me->self->make_response_promise();
+        auto root = me->driver->root(where.volume);
+        if (root)
+          promise.deliver(root_mount_ptr{std::make_shared<root_mount>(*root)});
+        else
+          promise.deliver(to_caf(root.error()));
+        return promise;
+      },
+      [me](const borrow_driver&) { return me->driver; },
+      [me](const step_act& act) {
+        if (act.step.kind == "image.unload") return unload_image(me, std::string{get(act.step.args, "image")});
+        return perform(me, act);
+      },
+      [me](const step_undo& undo) { return take_back(me, undo); },
+      [](resume& back) { back.run(); },
   };
   // What comes before the pool is up waits in the mailbox.
   self->set_default_handler(caf::skip);
   return {
-    [me, open](open_pool) {
-      auto promise = me->self->make_response_promise();
-      on_blocking_thread(me->self, me->with, [driver = me->driver] { return driver->open(); }, [me, open, promise](outcome<void> done) mutable {
-        me->self->set_default_handler(caf::print_and_drop);
-        me->self->become(open);
-        if (done) empty_trash(me);
-        answer(promise, done);
-      });
-      return promise;
-    },
-    [](resume& back) { back.run(); },
+      [me, open](open_pool) {
+        auto promise = me->self->make_response_promise();
+        on_blocking_thread(
+            me->self, me->with, [driver = me->driver] { return driver->open(); },
+            [me, open, promise](outcome<void> done) mutable {
+              me->self->set_default_handler(caf::print_and_drop);
+              me->self->become(open);
+              if (done) empty_trash(me);
+              answer(promise, done);
+            });
+        return promise;
+      },
+      [](resume& back) { back.run(); },
   };
 }
 

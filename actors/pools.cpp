@@ -15,13 +15,15 @@ struct pools_data {
 };
 using data_ptr = std::shared_ptr<pools_data>;
 
-driver_ptr make_driver(const services& with, const std::string& name, const std::string& driver, const config_map& config) {
+driver_ptr make_driver(const services& with, const std::string& name, const std::string& driver,
+                       const config_map& config) {
   return make_storage_driver(driver, {name, with.dir.storage_pools + "/" + name, with.dir.disks}, config);
 }
 
 caf::actor add(const data_ptr& me, const std::string& name, driver_ptr driver) {
   me->drivers[name] = driver;
-  auto child = me->self->spawn<caf::monitored>([&with = me->with, name, driver](caf::event_based_actor* actor) { return pool(actor, with, name, driver); });
+  auto child = me->self->spawn<caf::monitored>(
+      [&with = me->with, name, driver](caf::event_based_actor* actor) { return pool(actor, with, name, driver); });
   me->all[name] = child;
   return child;
 }
@@ -40,7 +42,8 @@ void open_recorded(const data_ptr& me) {
     message<schema::PoolSpec>::from_bytes(bytes).read([&](schema::PoolSpec::Reader p) {
       if (auto driver = make_driver(me->with, std::string{key}, text(p.getDriver()), to_map(p.getConfig())))
         tell(me->self, add(me, std::string{key}, std::move(driver)), open_pool{});
-      else log().error("Pool {}: no driver \"{}\"", key, view(p.getDriver()));
+      else
+        log().error("Pool {}: no driver \"{}\"", key, view(p.getDriver()));
     });
     return true;
   });
@@ -68,14 +71,16 @@ outcome<std::shared_ptr<saga>> plan_create(const data_ptr& me, const envelope<sc
     args["@driver"] = kind;
     plan->before.push_back({"pool.create", args});
     plan->commit.conditions.push_back(absent(table::pools, name));
-    plan->commit.writes.push_back(put(table::pools, name, message<schema::PoolSpec>::make([&](schema::PoolSpec::Builder p) {
-      p.setName(name);
-      p.setDescription(post.getDescription());
-      p.setDriver(kind);
-      fill(p.initConfig(static_cast<unsigned>(config->size())), *config);
-      p.setCreatedAt(now_ns());
-    })));
-    plan->commit.events.push_back(lifecycle_event(*request.head, "storage-pool", name, "storage-pool-created", "/1.0/storage-pools/" + name));
+    plan->commit.writes.push_back(
+        put(table::pools, name, message<schema::PoolSpec>::make([&](schema::PoolSpec::Builder p) {
+              p.setName(name);
+              p.setDescription(post.getDescription());
+              p.setDriver(kind);
+              fill(p.initConfig(static_cast<unsigned>(config->size())), *config);
+              p.setCreatedAt(now_ns());
+            })));
+    plan->commit.events.push_back(
+        lifecycle_event(*request.head, "storage-pool", name, "storage-pool-created", "/1.0/storage-pools/" + name));
     return plan;
   });
 }
@@ -97,7 +102,8 @@ outcome<std::shared_ptr<saga>> plan_delete(const data_ptr& me, const delete_pool
     plan->commit.writes.push_back(erase(table::volumes, std::string{key}));
     return true;
   });
-  plan->commit.events.push_back(lifecycle_event(*request.head, "storage-pool", request.pool, "storage-pool-deleted", "/1.0/storage-pools/" + request.pool));
+  plan->commit.events.push_back(lifecycle_event(*request.head, "storage-pool", request.pool, "storage-pool-deleted",
+                                                "/1.0/storage-pools/" + request.pool));
   auto record = load<schema::PoolSpec>(records, table::pools, request.pool);
   auto args = record->read([](auto p) { return to_map(p.getConfig()); });
   args["@pool"] = request.pool;
@@ -122,7 +128,8 @@ outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_pool
       std::erase_if(map, [](auto& entry) { return entry.first.starts_with("user."); });
       return map;
     };
-    if (without_user(config) != without_user(wanted)) return fail(fault::unsupported, "Only the description and user.* keys of a storage pool can be changed yet");
+    if (without_user(config) != without_user(wanted))
+      return fail(fault::unsupported, "Only the description and user.* keys of a storage pool can be changed yet");
     if (auto good = check_text("description", view(put_.getDescription())); !good) return tl::unexpected{good.error()};
     auto plan = std::make_shared<saga>();
     plan->kind = "pool.update";
@@ -131,10 +138,12 @@ outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_pool
     plan->entity = "storage-pool/" + request.pool;
     plan->commit.conditions.push_back(unchanged(records, table::pools, request.pool));
     plan->commit.writes.push_back(put(table::pools, request.pool, changed(*record, [&](schema::PoolSpec::Builder p) {
-      if (!request.patch || put_.hasDescription()) p.setDescription(put_.getDescription());
-      fill(p.initConfig(static_cast<unsigned>(wanted.size())), wanted);
-    })));
-    plan->commit.events.push_back(lifecycle_event(*request.request.head, "storage-pool", request.pool, "storage-pool-updated", "/1.0/storage-pools/" + request.pool));
+                                        if (!request.patch || put_.hasDescription())
+                                          p.setDescription(put_.getDescription());
+                                        fill(p.initConfig(static_cast<unsigned>(wanted.size())), wanted);
+                                      })));
+    plan->commit.events.push_back(lifecycle_event(*request.request.head, "storage-pool", request.pool,
+                                                  "storage-pool-updated", "/1.0/storage-pools/" + request.pool));
     return plan;
   });
 }
@@ -159,21 +168,23 @@ caf::result<Reply> change_pool(const data_ptr& me, const saga_step& step, bool m
   if (!make) remove(me, name);
   auto promise = me->self->template make_response_promise<Reply>();
   on_blocking_thread(
-    me->self, me->with,
-    [driver, make]() -> outcome<void> {
-      if (!make) return driver->destroy();
-      if (auto done = driver->create(); !done) return done;
-      return driver->open();
-    },
-    [me, promise, name, driver, make](outcome<void> done) mutable {
-      if (!done) {
-        promise.deliver(to_caf(done.error()));
-        return;
-      }
-      if (make) tell(me->self, add(me, name, driver), open_pool{});
-      if constexpr (std::is_same_v<Reply, step_result_ptr>) promise.deliver(step_result_ptr{std::make_shared<step_result>()});
-      else promise.deliver(caf::unit);
-    });
+      me->self, me->with,
+      [driver, make]() -> outcome<void> {
+        if (!make) return driver->destroy();
+        if (auto done = driver->create(); !done) return done;
+        return driver->open();
+      },
+      [me, promise, name, driver, make](outcome<void> done) mutable {
+        if (!done) {
+          promise.deliver(to_caf(done.error()));
+          return;
+        }
+        if (make) tell(me->self, add(me, name, driver), open_pool{});
+        if constexpr (std::is_same_v<Reply, step_result_ptr>)
+          promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+        else
+          promise.deliver(caf::unit);
+      });
   return promise;
 }
 
@@ -202,21 +213,21 @@ caf::behavior pools(caf::event_based_actor* self, services& with) {
       }
   });
   return {
-    [me](const envelope<schema::PoolsPost>& request) { return begin(me, plan_create(me, request)); },
-    [me](const delete_pool& request) { return begin(me, plan_delete(me, request)); },
-    [me](const update_pool& request) { return begin(me, plan_update(me, request)); },
-    [me](const locate_volume& request) { return to_pool<root_mount_ptr>(me, request.pool, request); },
-    [me](const borrow_driver& request) { return to_pool<driver_ptr>(me, request.pool, request); },
-    [me](const step_act& act) -> caf::result<step_result_ptr> {
-      if (act.step.kind == "pool.create") return change_pool<step_result_ptr>(me, act.step, true);
-      if (act.step.kind == "pool.destroy") return change_pool<step_result_ptr>(me, act.step, false);
-      return to_pool<step_result_ptr>(me, std::string{get(act.step.args, "pool")}, act);
-    },
-    [me](const step_undo& undo) -> caf::result<caf::unit_t> {
-      if (undo.step.kind == "pool.create") return change_pool<caf::unit_t>(me, undo.step, false);
-      return to_pool<caf::unit_t>(me, std::string{get(undo.step.args, "pool")}, undo);
-    },
-    [](resume& back) { back.run(); },
+      [me](const envelope<schema::PoolsPost>& request) { return begin(me, plan_create(me, request)); },
+      [me](const delete_pool& request) { return begin(me, plan_delete(me, request)); },
+      [me](const update_pool& request) { return begin(me, plan_update(me, request)); },
+      [me](const locate_volume& request) { return to_pool<root_mount_ptr>(me, request.pool, request); },
+      [me](const borrow_driver& request) { return to_pool<driver_ptr>(me, request.pool, request); },
+      [me](const step_act& act) -> caf::result<step_result_ptr> {
+        if (act.step.kind == "pool.create") return change_pool<step_result_ptr>(me, act.step, true);
+        if (act.step.kind == "pool.destroy") return change_pool<step_result_ptr>(me, act.step, false);
+        return to_pool<step_result_ptr>(me, std::string{get(act.step.args, "pool")}, act);
+      },
+      [me](const step_undo& undo) -> caf::result<caf::unit_t> {
+        if (undo.step.kind == "pool.create") return change_pool<caf::unit_t>(me, undo.step, false);
+        return to_pool<caf::unit_t>(me, std::string{get(undo.step.args, "pool")}, undo);
+      },
+      [](resume& back) { back.run(); },
   };
 }
 

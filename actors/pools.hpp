@@ -35,7 +35,8 @@ struct update_pool { // -> operation_record
 struct open_pool {};
 
 /// The POOLS actor: admission of pools, and the way to each pool's actor.
-/// (envelope<PoolsPost>) -> operation_record; (step_act), (step_undo): steps "pool.*" itself, "volume.*" and "image.unload" by the pool's actor.
+/// (envelope<PoolsPost>) -> operation_record; (step_act), (step_undo): steps "pool.*" itself, "volume.*" and
+/// "image.unload" by the pool's actor.
 caf::behavior pools(caf::event_based_actor* self, services& with);
 
 /// The POOL actor: one storage pool; the only one that changes its volumes. Unpacks an image once, however many ask.

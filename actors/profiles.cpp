@@ -16,19 +16,23 @@ outcome<void> check(schema::ProfilePut::Reader put) {
   if (auto good = check_text("description", view(put.getDescription())); !good) return good;
   if (auto good = check_instance_config(to_map(put.getConfig())); !good) return good;
   for (auto& [key, value] : to_map(put.getConfig()))
-    if (key.starts_with("volatile.") || key.starts_with("image.")) return fail(fault::invalid, "Config key \"" + key + "\" cannot be set on a profile");
+    if (key.starts_with("volatile.") || key.starts_with("image."))
+      return fail(fault::invalid, "Config key \"" + key + "\" cannot be set on a profile");
   return check_devices(to_map(put.getDevices()));
 }
 
 // A root disk that instances live on must not vanish or move under them.
-outcome<void> check_users(const snapshot& records, const std::string& project, const std::string& name, const message<schema::ProfileSpec>& after) {
+outcome<void> check_users(const snapshot& records, const std::string& project, const std::string& name,
+                          const message<schema::ProfileSpec>& after) {
   outcome<void> good;
   records.scan(table::instances, project + "/", [&](std::string_view, std::string_view bytes) {
     message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader spec) {
       expansion effective;
       bool uses = false;
       for (auto& used : to_vector(spec.getProfiles())) {
-        auto profile = used == name ? after : load<schema::ProfileSpec>(records, table::profiles, in_project(project, used)).value_or(message<schema::ProfileSpec>{});
+        auto profile = used == name ? after
+                                    : load<schema::ProfileSpec>(records, table::profiles, in_project(project, used))
+                                          .value_or(message<schema::ProfileSpec>{});
         uses |= used == name;
         profile.read([&](auto p) {
           for (auto& [device, config] : to_map(p.getDevices())) effective.devices.insert_or_assign(device, config);
@@ -39,7 +43,8 @@ outcome<void> check_users(const snapshot& records, const std::string& project, c
       auto root = root_disk(effective.devices);
       if (!root || get(*root, "pool") != view(spec.getPool()))
         good = fail(fault::in_use, "Instance \"" + text(spec.getName()) + "\" would lose its root disk");
-      else good = check_expanded(records, effective);
+      else
+        good = check_expanded(records, effective);
     });
     return good.has_value();
   });
@@ -84,7 +89,8 @@ outcome<std::shared_ptr<saga>> plan_create(const snapshot& records, const change
   });
   plan->commit.conditions.push_back(absent(table::profiles, key));
   plan->commit.writes.push_back(put(table::profiles, key, merged(empty, request)));
-  plan->commit.events.push_back(lifecycle_event(*request.head, "profile", request.name, "profile-created", url_of(request.name)));
+  plan->commit.events.push_back(
+      lifecycle_event(*request.head, "profile", request.name, "profile-created", url_of(request.name)));
   return plan;
 }
 
@@ -101,24 +107,31 @@ outcome<std::shared_ptr<saga>> plan_rest(const snapshot& records, const change_p
     auto plan = new_saga(request, "profile.update", "Updating profile");
     plan->commit.conditions.push_back(unchanged(records, table::profiles, key));
     plan->commit.writes.push_back(put(table::profiles, key, after));
-    plan->commit.events.push_back(lifecycle_event(*request.head, "profile", request.name, "profile-updated", url_of(request.name)));
+    plan->commit.events.push_back(
+        lifecycle_event(*request.head, "profile", request.name, "profile-updated", url_of(request.name)));
     return plan;
   }
-  if (request.name == "default") return fail(fault::forbidden, "The 'default' profile cannot be " + std::string{request.what == verb::remove ? "deleted" : "renamed"});
-  if (auto users = users_of_profile(records, project, request.name); !users.empty()) return fail(fault::in_use, "Profile is currently in use");
+  if (request.name == "default")
+    return fail(fault::forbidden,
+                "The 'default' profile cannot be " + std::string{request.what == verb::remove ? "deleted" : "renamed"});
+  if (auto users = users_of_profile(records, project, request.name); !users.empty())
+    return fail(fault::in_use, "Profile is currently in use");
   auto plan = new_saga(request, request.what == verb::remove ? "profile.delete" : "profile.rename", "Changing profile");
   plan->commit.conditions.push_back(unchanged(records, table::profiles, key));
   plan->commit.writes.push_back(erase(table::profiles, key));
   if (request.what == verb::remove) {
-    plan->commit.events.push_back(lifecycle_event(*request.head, "profile", request.name, "profile-deleted", url_of(request.name)));
+    plan->commit.events.push_back(
+        lifecycle_event(*request.head, "profile", request.name, "profile-deleted", url_of(request.name)));
     return plan;
   }
   auto to = in_project(project, request.new_name);
   if (auto good = check_plain_name("Profile", request.new_name); !good) return tl::unexpected{good.error()};
   if (records.get(table::profiles, to)) return fail(fault::already_exists, "The profile already exists");
   plan->commit.conditions.push_back(absent(table::profiles, to));
-  plan->commit.writes.push_back(put(table::profiles, to, changed(*record, [&](auto p) { p.setName(request.new_name); })));
-  plan->commit.events.push_back(lifecycle_event(*request.head, "profile", request.new_name, "profile-renamed", url_of(request.new_name), {{"old_name", request.name}}));
+  plan->commit.writes.push_back(
+      put(table::profiles, to, changed(*record, [&](auto p) { p.setName(request.new_name); })));
+  plan->commit.events.push_back(lifecycle_event(*request.head, "profile", request.new_name, "profile-renamed",
+                                                url_of(request.new_name), {{"old_name", request.name}}));
   return plan;
 }
 
@@ -151,11 +164,11 @@ outcome<std::shared_ptr<saga>> plan_config(const snapshot& records, const change
 
 caf::behavior profiles(caf::event_based_actor* self, services& with) {
   return {
-    [self, &with](const change_profile& request) -> caf::result<operation_record> {
-      auto plan = make_plan(with.db.read(), request);
-      if (!plan) return to_caf(plan.error());
-      return hand_over<operation_record>(self, with.find(role::operations), begin_saga{*plan});
-    },
+      [self, &with](const change_profile& request) -> caf::result<operation_record> {
+        auto plan = make_plan(with.db.read(), request);
+        if (!plan) return to_caf(plan.error());
+        return hand_over<operation_record>(self, with.find(role::operations), begin_saga{*plan});
+      },
   };
 }
 
@@ -170,11 +183,11 @@ config_map server_config(const snapshot& records) {
 
 caf::behavior server(caf::event_based_actor* self, services& with) {
   return {
-    [self, &with](const change_server_config& request) -> caf::result<operation_record> {
-      auto plan = plan_config(with.db.read(), request);
-      if (!plan) return to_caf(plan.error());
-      return hand_over<operation_record>(self, with.find(role::operations), begin_saga{*plan});
-    },
+      [self, &with](const change_server_config& request) -> caf::result<operation_record> {
+        auto plan = plan_config(with.db.read(), request);
+        if (!plan) return to_caf(plan.error());
+        return hand_over<operation_record>(self, with.find(role::operations), begin_saga{*plan});
+      },
   };
 }
 

@@ -13,7 +13,8 @@ void merge(expansion& into, const config_map& config, const device_map& devices)
 
 bool uses_network(const device_map& devices, std::string_view network) {
   for (auto& [name, device] : devices)
-    if (get(device, "type") == "nic" && (get(device, "network") == network || get(device, "parent") == network)) return true;
+    if (get(device, "type") == "nic" && (get(device, "network") == network || get(device, "parent") == network))
+      return true;
   return false;
 }
 
@@ -41,7 +42,8 @@ std::vector<std::string> users(const snapshot& from, Uses&& uses) {
   return out;
 }
 
-void add_profiles(const snapshot& from, std::vector<std::string>& out, const std::function<bool(const device_map&)>& uses) {
+void add_profiles(const snapshot& from, std::vector<std::string>& out,
+                  const std::function<bool(const device_map&)>& uses) {
   from.scan(table::profiles, "", [&](std::string_view, std::string_view bytes) {
     message<schema::ProfileSpec>::from_bytes(bytes).read([&](auto profile) {
       if (uses(to_map(profile.getDevices())))
@@ -94,7 +96,8 @@ std::vector<std::string> users_of_network(const snapshot& from, std::string_view
 }
 
 std::vector<std::string> users_of_pool(const snapshot& from, std::string_view name) {
-  auto out = users(from, [&](auto spec) { return view(spec.getPool()) == name || uses_pool(expand(from, spec).devices, name); });
+  auto out = users(
+      from, [&](auto spec) { return view(spec.getPool()) == name || uses_pool(expand(from, spec).devices, name); });
   add_profiles(from, out, [&](const device_map& devices) { return uses_pool(devices, name); });
   auto prefix = std::string{name} + "/image/";
   from.scan(table::volumes, prefix, [&](std::string_view key, std::string_view) {
@@ -105,7 +108,8 @@ std::vector<std::string> users_of_pool(const snapshot& from, std::string_view na
 }
 
 int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 std::string etag_of(std::string_view representation) {

@@ -8,8 +8,9 @@
 
 namespace troupe {
 
-/// One act of a saga, as data: `kind` is a row of the step table (steps.cpp), `args` is all that doing and undoing need.
-/// Both can be repeated: undoing what was never done succeeds. That is why a saga journals all its steps once, before the first.
+/// One act of a saga, as data: `kind` is a row of the step table (steps.cpp), `args` is all that doing and undoing
+/// need. Both can be repeated: undoing what was never done succeeds. That is why a saga journals all its steps once,
+/// before the first.
 struct saga_step {
   std::string kind;
   config_map args;
@@ -22,13 +23,13 @@ struct saga {
   std::string description; // what `lxc operation list` shows
   std::shared_ptr<const header> head;
   std::vector<std::pair<std::string, std::vector<std::string>>> resources; // "instances" -> URLs
-  std::string entity;      // "instance/default/c1": key of the history
-  std::string metadata;    // a JSON object or empty
+  std::string entity;                                                      // "instance/default/c1": key of the history
+  std::string metadata;                                                    // a JSON object or empty
   bool may_cancel = false;
   std::vector<saga_step> before;
   batch commit;
   std::vector<saga_step> after;
-  caf::actor owner;        // told (operation_ended)
+  caf::actor owner; // told (operation_ended)
 };
 
 /// To the actor that a step's row names: do it, answer `step_result_ptr`; or undo it, answer unit.

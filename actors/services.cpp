@@ -1,14 +1,14 @@
 #include "actors/services.hpp"
 
-#include <caf/actor_registry.hpp>
 #include <caf/actor_cast.hpp>
+#include <caf/actor_registry.hpp>
 
 namespace troupe {
 namespace {
 
 constexpr caf::atom_value names[role_count] = {
-  caf::atom("store"),    caf::atom("events"),   caf::atom("operations"), caf::atom("images"), caf::atom("pools"),
-  caf::atom("networks"), caf::atom("profiles"), caf::atom("instances"),  caf::atom("server"),
+    caf::atom("store"),    caf::atom("events"),   caf::atom("operations"), caf::atom("images"), caf::atom("pools"),
+    caf::atom("networks"), caf::atom("profiles"), caf::atom("instances"),  caf::atom("server"),
 };
 
 } // namespace

@@ -5,9 +5,9 @@
 #include "backends/instance/instance_driver.hpp"
 #include "persist/store.hpp"
 #include "runtime/blocking_pool.hpp"
-#include "runtime/state_dir.hpp"
 #include "runtime/log.hpp"
 #include "runtime/loop.hpp"
+#include "runtime/state_dir.hpp"
 
 #include <caf/actor.hpp>
 #include <caf/actor_system.hpp>
@@ -36,8 +36,9 @@ struct services {
   id_range ids; // what unprivileged instances may use on this host (root's line of /etc/subuid, or LXD's default)
 
   caf::actor find(role who) const;
-  void enter(role who, const caf::actor& self) const; // whoever starts the actor makes it known, before it can be asked for
-  void forget_all() const;                            // at the end, when none of them runs any more
+  void enter(role who,
+             const caf::actor& self) const; // whoever starts the actor makes it known, before it can be asked for
+  void forget_all() const;                  // at the end, when none of them runs any more
 };
 
 /// Runs `work` on a blocking thread and `then(result)` back in the actor.

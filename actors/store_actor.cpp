@@ -55,13 +55,13 @@ namespace troupe {
 caf::behavior store_actor(caf::event_based_actor* self, services& with) {
   auto state = std::make_shared<store_state>(store_state{with, {}, 0});
   return {
-    [self, state](const propose& request) {
-      auto promise = self->make_response_promise();
-      if (state->waiting.empty()) self->send(self, flush{});
-      state->waiting.push_back({request.what, promise});
-      return promise;
-    },
-    [self, state](flush) { commit_all(self, *state); },
+      [self, state](const propose& request) {
+        auto promise = self->make_response_promise();
+        if (state->waiting.empty()) self->send(self, flush{});
+        state->waiting.push_back({request.what, promise});
+        return promise;
+      },
+      [self, state](flush) { commit_all(self, *state); },
   };
 }
 

@@ -4,7 +4,8 @@
 
 namespace troupe {
 
-/// A change for the store; answered with `committed_ptr` once it is on disk. Batches that wait together share one commit.
+/// A change for the store; answered with `committed_ptr` once it is on disk. Batches that wait together share one
+/// commit.
 struct propose {
   std::shared_ptr<const batch> what;
 };
@@ -21,7 +22,8 @@ namespace troupe {
 template <class Self>
 void propose_quietly(Self* self, const services& with, batch what) {
   self->request(with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(what))})
-    .then([](const committed_ptr&) {}, [](const caf::error& why) { log().error("A change could not be recorded: {}", from_caf(why).message); });
+      .then([](const committed_ptr&) {},
+            [](const caf::error& why) { log().error("A change could not be recorded: {}", from_caf(why).message); });
 }
 
 /// The STORE actor: the single writer of LMDB, on a thread of its own because a commit blocks.

@@ -50,7 +50,8 @@ id_range subordinate_ids() {
 template <caf::spawn_options Options = caf::no_spawn_options, class Behavior>
 actor_spec part(std::string id, role who, services& with, Behavior behavior) {
   return {std::move(id), [who, &with, behavior](caf::event_based_actor* parent) {
-            auto started = parent->spawn<Options>([&with, behavior](caf::event_based_actor* self) { return behavior(self, with); });
+            auto started = parent->spawn<Options>(
+                [&with, behavior](caf::event_based_actor* self) { return behavior(self, with); });
             with.enter(who, started);
             return started;
           }};
@@ -61,15 +62,15 @@ supervisor_spec tree(services& with) {
   root.name = "root";
   root.on_failure = strategy::one_for_one;
   root.children = {
-    part<caf::detached>("store", role::store, with, store_actor), // commits block: a thread of its own
-    part("events", role::events, with, event_log),
-    part("pools", role::pools, with, pools),
-    part("networks", role::networks, with, networks),
-    part("images", role::images, with, images),
-    part("profiles", role::profiles, with, profiles),
-    part("server", role::server, with, server),
-    part("instances", role::instances, with, instances),
-    part("operations", role::operations, with, operations),
+      part<caf::detached>("store", role::store, with, store_actor), // commits block: a thread of its own
+      part("events", role::events, with, event_log),
+      part("pools", role::pools, with, pools),
+      part("networks", role::networks, with, networks),
+      part("images", role::images, with, images),
+      part("profiles", role::profiles, with, profiles),
+      part("server", role::server, with, server),
+      part("instances", role::instances, with, instances),
+      part("operations", role::operations, with, operations),
   };
   return root;
 }
@@ -78,18 +79,23 @@ supervisor_spec tree(services& with) {
 outcome<void> make_first_records(store& db) {
   if (db.read().get(table::projects, "default")) return {};
   batch first;
-  first.writes.push_back(put(table::projects, "default", message<schema::ProjectSpec>::make([](schema::ProjectSpec::Builder p) {
-    p.setName("default");
-    p.setDescription("Default LXD project");
-    config_map features{{"features.images", "true"}, {"features.networks", "true"}, {"features.profiles", "true"},
-                        {"features.storage.buckets", "true"}, {"features.storage.volumes", "true"}};
-    fill(p.initConfig(static_cast<unsigned>(features.size())), features);
-  })));
-  first.writes.push_back(put(table::profiles, "default/default", message<schema::ProfileSpec>::make([](schema::ProfileSpec::Builder p) {
-    p.setName("default");
-    p.setProject("default");
-    p.setDescription("Default LXD profile");
-  })));
+  first.writes.push_back(
+      put(table::projects, "default", message<schema::ProjectSpec>::make([](schema::ProjectSpec::Builder p) {
+            p.setName("default");
+            p.setDescription("Default LXD project");
+            config_map features{{"features.images", "true"},
+                                {"features.networks", "true"},
+                                {"features.profiles", "true"},
+                                {"features.storage.buckets", "true"},
+                                {"features.storage.volumes", "true"}};
+            fill(p.initConfig(static_cast<unsigned>(features.size())), features);
+          })));
+  first.writes.push_back(
+      put(table::profiles, "default/default", message<schema::ProfileSpec>::make([](schema::ProfileSpec::Builder p) {
+            p.setName("default");
+            p.setProject("default");
+            p.setDescription("Default LXD profile");
+          })));
   auto done = db.commit(std::span{&first, 1});
   if (!done.front()) return tl::unexpected{done.front().error()};
   return {};
@@ -140,7 +146,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
     observe_log(nullptr);
   }
   caf::anon_send_exit(root, caf::exit_reason::user_shutdown);
-  caf::scoped_actor{system}->wait_for(root);
+  caf::scoped_actor { system } -> wait_for(root);
   with.forget_all(); // the directory's handles keep dead actors, and the store's thread, in memory
   root = nullptr;
   system.await_all_actors_done();

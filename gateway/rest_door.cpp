@@ -42,14 +42,17 @@ body_rule rule_of(const http_request& head) {
 
 void handle(rest_context& context, http_request request, responder answer) {
   auto found = match(request.method, request.segments);
-  rest_request one{context, std::make_shared<http_request>(std::move(request)), answer, std::move(found.parameters), nullptr};
+  rest_request one{context, std::make_shared<http_request>(std::move(request)), answer, std::move(found.parameters),
+                   nullptr};
   one.head = head_of(*one.http);
   if (!found.row) {
-    auto response = error_response({found.path_known ? fault::unsupported : fault::not_found, found.path_known ? "not implemented" : "not found"});
+    auto response = error_response(
+        {found.path_known ? fault::unsupported : fault::not_found, found.path_known ? "not implemented" : "not found"});
     if (found.path_known) response.status = 501;
     return answer.send(std::move(response));
   }
-  if (!context.with.db.read().get(table::projects, one.head->project)) return reply_error(one, {fault::not_found, "Project not found"});
+  if (!context.with.db.read().get(table::projects, one.head->project))
+    return reply_error(one, {fault::not_found, "Project not found"});
   try {
     found.row->handle(one);
   } catch (const std::exception& broken) { // malformed stored or sent data; never the end of the daemon
@@ -82,8 +85,9 @@ rest_door::~rest_door() {
 
 outcome<void> rest_door::listen(const std::string& unix_socket) {
   auto& context = data_->context;
-  data_->server = std::make_unique<http_server>(context.with.io, http_limits{}, context.with.dir.spool, rule_of,
-                                                [&context](http_request request, responder answer) { handle(context, std::move(request), answer); });
+  data_->server = std::make_unique<http_server>(
+      context.with.io, http_limits{}, context.with.dir.spool, rule_of,
+      [&context](http_request request, responder answer) { handle(context, std::move(request), answer); });
   return data_->server->listen_unix(unix_socket, 0660);
 }
 

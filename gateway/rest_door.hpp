@@ -8,7 +8,8 @@
 
 namespace troupe {
 
-/// LXD's REST API on a unix socket: routes, principals, limits. A handler turns a request into a message and a reply into JSON.
+/// LXD's REST API on a unix socket: routes, principals, limits. A handler turns a request into a message and a reply
+/// into JSON.
 class rest_door {
 public:
   explicit rest_door(services& with);

@@ -6,7 +6,8 @@
 
 namespace troupe {
 
-/// What GET /1.0 says that does not change while the daemon runs: the Server object's text in front of `config`, worked out once.
+/// What GET /1.0 says that does not change while the daemon runs: the Server object's text in front of `config`, worked
+/// out once.
 std::string server_json(const services& with, const config_map& config);
 
 /// The names of `api_extensions`: only what is really there.

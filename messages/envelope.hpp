@@ -10,9 +10,9 @@ namespace troupe {
 
 /// Who asks; see principal.capnp for the record form.
 struct principal {
-  std::string username; // "root", or a certificate's name
+  std::string username;              // "root", or a certificate's name
   std::string protocol = "internal"; // unix, tls, oidc, cluster, internal
-  std::string address;  // "@" for the unix socket
+  std::string address;               // "@" for the unix socket
   uint32_t uid = ~0u;
 };
 

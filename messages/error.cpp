@@ -15,22 +15,22 @@ struct row {
 };
 
 constexpr row rows[] = {
-  {fault::invalid, "invalid", 400},
-  {fault::not_found, "not_found", 404},
-  {fault::already_exists, "already_exists", 409},
-  {fault::wrong_state, "wrong_state", 400},
-  {fault::busy, "busy", 409},
-  {fault::in_use, "in_use", 400},
-  {fault::forbidden, "forbidden", 403},
-  {fault::unsupported, "unsupported", 400},
-  {fault::precondition, "precondition", 412},
-  {fault::too_large, "too_large", 413},
-  {fault::cancelled, "cancelled", 400},
-  {fault::timed_out, "timed_out", 500},
-  {fault::backend_failed, "backend_failed", 500},
-  {fault::corrupt, "corrupt", 500},
-  {fault::newer_format, "newer_format", 500},
-  {fault::internal, "internal", 500},
+    {fault::invalid, "invalid", 400},
+    {fault::not_found, "not_found", 404},
+    {fault::already_exists, "already_exists", 409},
+    {fault::wrong_state, "wrong_state", 400},
+    {fault::busy, "busy", 409},
+    {fault::in_use, "in_use", 400},
+    {fault::forbidden, "forbidden", 403},
+    {fault::unsupported, "unsupported", 400},
+    {fault::precondition, "precondition", 412},
+    {fault::too_large, "too_large", 413},
+    {fault::cancelled, "cancelled", 400},
+    {fault::timed_out, "timed_out", 500},
+    {fault::backend_failed, "backend_failed", 500},
+    {fault::corrupt, "corrupt", 500},
+    {fault::newer_format, "newer_format", 500},
+    {fault::internal, "internal", 500},
 };
 
 const row& find(fault code) noexcept {

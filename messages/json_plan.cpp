@@ -7,8 +7,9 @@ namespace troupe::json_detail {
 namespace {
 
 // The ids given to the annotations in json.capnp.
-constexpr uint64_t name_id = 0xb34808ee25572c5f, omit_id = 0x81b8448197bad408, hidden_id = 0xbccdd26e4ef41a00, secret_id = 0x87c3de921ee38d08,
-                   time_id = 0xb07f18fa38c6337c, map_id = 0xd2512d75e917eeaa, raw_id = 0xf7e2b823fa8fd371, nullable_id = 0xdcb4a01d38dc3dda;
+constexpr uint64_t name_id = 0xb34808ee25572c5f, omit_id = 0x81b8448197bad408, hidden_id = 0xbccdd26e4ef41a00,
+                   secret_id = 0x87c3de921ee38d08, time_id = 0xb07f18fa38c6337c, map_id = 0xd2512d75e917eeaa,
+                   raw_id = 0xf7e2b823fa8fd371, nullable_id = 0xdcb4a01d38dc3dda;
 
 std::string snake_case(std::string_view camel) {
   std::string out;
@@ -31,15 +32,32 @@ std::vector<field_plan> make_plan(capnp::StructSchema schema) {
     bool hidden = false;
     for (auto note : proto.getAnnotations()) {
       switch (note.getId()) {
-        case name_id: row.name = note.getValue().getText(); break;
-        case omit_id: row.omit_empty = true; break;
-        case hidden_id: hidden = true; break;
-        case secret_id: row.secret = true; break;
-        case time_id: row.time = true; break;
-        case map_id: row.map = true; break;
-        case raw_id: row.raw = true; break;
-        case nullable_id: row.nullable = true; break;
-        default: break;
+        case name_id:
+          row.name = note.getValue().getText();
+          break;
+        case omit_id:
+          row.omit_empty = true;
+          break;
+        case hidden_id:
+          hidden = true;
+          break;
+        case secret_id:
+          row.secret = true;
+          break;
+        case time_id:
+          row.time = true;
+          break;
+        case map_id:
+          row.map = true;
+          break;
+        case raw_id:
+          row.raw = true;
+          break;
+        case nullable_id:
+          row.nullable = true;
+          break;
+        default:
+          break;
       }
     }
     if (!hidden) plan.push_back(std::move(row));

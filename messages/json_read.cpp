@@ -51,18 +51,25 @@ outcome<void> read_scalar(const json& from, capnp::Type type, const std::string&
       set(capnp::Text::Reader{text});
       return {};
     }
-    case which::INT8: case which::INT16: case which::INT32: case which::INT64:
+    case which::INT8:
+    case which::INT16:
+    case which::INT32:
+    case which::INT64:
       if (!from.is_number_integer()) return wrong(path, "a whole number");
       if (type.isInt32() && (from.get<int64_t>() > INT32_MAX || from.get<int64_t>() < INT32_MIN))
         return wrong(path, "a number of 32 bits");
       set(from.get<int64_t>());
       return {};
-    case which::UINT8: case which::UINT16: case which::UINT32: case which::UINT64:
+    case which::UINT8:
+    case which::UINT16:
+    case which::UINT32:
+    case which::UINT64:
       if (!from.is_number_unsigned()) return wrong(path, "a whole number that is not negative");
       if (type.isUInt32() && from.get<uint64_t>() > UINT32_MAX) return wrong(path, "a number of 32 bits");
       set(from.get<uint64_t>());
       return {};
-    case which::FLOAT32: case which::FLOAT64:
+    case which::FLOAT32:
+    case which::FLOAT64:
       if (!from.is_number()) return wrong(path, "a number");
       set(from.get<double>());
       return {};
@@ -74,13 +81,15 @@ outcome<void> read_scalar(const json& from, capnp::Type type, const std::string&
           return {};
         }
       return wrong(path, "one of the known values, not \"" + from.get<std::string>() + "\"");
-    default: return wrong(path, "of another type");
+    default:
+      return wrong(path, "of another type");
   }
 }
 
 outcome<void> read_map(const json& from, DynamicList::Builder list, const std::string& path);
 
-outcome<void> read_field(const json& from, DynamicStruct::Builder into, const field_plan& plan, const std::string& path) {
+outcome<void> read_field(const json& from, DynamicStruct::Builder into, const field_plan& plan,
+                         const std::string& path) {
   if (from.is_null()) return {};
   if (plan.time) {
     if (!from.is_string()) return wrong(path, "a time");
@@ -127,7 +136,8 @@ outcome<void> read_map(const json& from, DynamicList::Builder list, const std::s
 }
 
 outcome<void> read_struct(const json& from, DynamicStruct::Builder into, const std::string& path) {
-  if (!from.is_object()) return path.empty() ? fail(fault::invalid, "The request body must be a JSON object") : wrong(path, "an object");
+  if (!from.is_object())
+    return path.empty() ? fail(fault::invalid, "The request body must be a JSON object") : wrong(path, "an object");
   auto& plan = plan_of(into.getSchema());
   for (auto& [key, value] : from.items()) {
     auto at = path.empty() ? key : path + "." + key;

@@ -8,9 +8,9 @@
 
 namespace troupe {
 
-/// Fills `into` from an object. Keys are matched exactly, then in any case, as Go does. Refused with fault::invalid, naming the
-/// path: wrong types, numbers out of range, and unknown keys with a value (null, "", 0, false, [] and {} pass: newer
-/// clients send every field they know).
+/// Fills `into` from an object. Keys are matched exactly, then in any case, as Go does. Refused with fault::invalid,
+/// naming the path: wrong types, numbers out of range, and unknown keys with a value (null, "", 0, false, [] and {}
+/// pass: newer clients send every field they know).
 outcome<void> read_json(const nlohmann::json& from, capnp::DynamicStruct::Builder into);
 
 /// Parses text into a document; fault::invalid with the position on bad syntax or bad UTF-8.

@@ -51,33 +51,55 @@ void write_list(std::string& out, DynamicList::Reader list) {
 
 void write_value(std::string& out, DynamicValue::Reader value, bool as_map) {
   switch (value.getType()) {
-    case DynamicValue::BOOL: out += value.as<bool>() ? "true" : "false"; break;
-    case DynamicValue::INT: write_number(out, value.as<int64_t>()); break;
-    case DynamicValue::UINT: write_number(out, value.as<uint64_t>()); break;
-    case DynamicValue::FLOAT: write_number(out, value.as<double>()); break;
-    case DynamicValue::TEXT: write_json_string(out, as_text(value)); break;
-    case DynamicValue::STRUCT: write_json(out, value.as<DynamicStruct>()); break;
+    case DynamicValue::BOOL:
+      out += value.as<bool>() ? "true" : "false";
+      break;
+    case DynamicValue::INT:
+      write_number(out, value.as<int64_t>());
+      break;
+    case DynamicValue::UINT:
+      write_number(out, value.as<uint64_t>());
+      break;
+    case DynamicValue::FLOAT:
+      write_number(out, value.as<double>());
+      break;
+    case DynamicValue::TEXT:
+      write_json_string(out, as_text(value));
+      break;
+    case DynamicValue::STRUCT:
+      write_json(out, value.as<DynamicStruct>());
+      break;
     case DynamicValue::LIST:
       as_map ? write_map(out, value.as<DynamicList>()) : write_list(out, value.as<DynamicList>());
       break;
     case DynamicValue::ENUM: {
       auto enumerant = value.as<capnp::DynamicEnum>().getEnumerant();
-      KJ_IF_MAYBE (known, enumerant) write_json_string(out, json_detail::name_of(*known));
-      else out += "null";
+      KJ_IF_MAYBE (known, enumerant)
+        write_json_string(out, json_detail::name_of(*known));
+      else
+        out += "null";
       break;
     }
-    default: out += "null"; break;
+    default:
+      out += "null";
+      break;
   }
 }
 
 bool is_empty(DynamicValue::Reader value) {
   switch (value.getType()) {
-    case DynamicValue::BOOL: return !value.as<bool>();
-    case DynamicValue::INT: return value.as<int64_t>() == 0;
-    case DynamicValue::UINT: return value.as<uint64_t>() == 0;
-    case DynamicValue::TEXT: return value.as<capnp::Text>().size() == 0;
-    case DynamicValue::LIST: return value.as<DynamicList>().size() == 0;
-    default: return false;
+    case DynamicValue::BOOL:
+      return !value.as<bool>();
+    case DynamicValue::INT:
+      return value.as<int64_t>() == 0;
+    case DynamicValue::UINT:
+      return value.as<uint64_t>() == 0;
+    case DynamicValue::TEXT:
+      return value.as<capnp::Text>().size() == 0;
+    case DynamicValue::LIST:
+      return value.as<DynamicList>().size() == 0;
+    default:
+      return false;
   }
 }
 
@@ -109,11 +131,21 @@ void write_json_string(std::string& out, std::string_view value) {
     out.append(value, plain, i - plain);
     plain = i + 1;
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\t': out += "\\t"; break;
-      case '\r': out += "\\r"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
       default: {
         static constexpr char digits[] = "0123456789abcdef";
         out += "\\u00";

@@ -28,8 +28,8 @@ struct state_dir {
 };
 
 /// Makes what is missing, sets modes and takes the lock. Ids of unprivileged containers may walk through the directory,
-/// storage-pools, networks and lxc (0711); the rest is root's (0700). Idempotent. Errors: busy (another daemon uses it),
-/// forbidden (it belongs to somebody else), invalid (too long for a socket's name), backend_failed.
+/// storage-pools, networks and lxc (0711); the rest is root's (0700). Idempotent. Errors: busy (another daemon uses
+/// it), forbidden (it belongs to somebody else), invalid (too long for a socket's name), backend_failed.
 outcome<state_dir> prepare_state_dir(const std::string& path);
 
 } // namespace troupe

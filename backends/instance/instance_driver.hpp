@@ -50,8 +50,8 @@ struct boot_plan {
 
 /// A started instance: the processes that prove it is alive.
 struct boot_result {
-  pid_t leader = 0;        // init, as the host sees it
-  pid_t monitor = 0;       // ends when the instance is fully down (devices, cgroups gone)
+  pid_t leader = 0;           // init, as the host sees it
+  pid_t monitor = 0;          // ends when the instance is fully down (devices, cgroups gone)
   uint64_t monitor_start = 0; // /proc/PID/stat field 22: tells the monitor from a later process of that pid
   unique_fd leader_pidfd;
   unique_fd monitor_pidfd;
@@ -62,42 +62,42 @@ struct exec_plan {
   config_map environment; // complete: nothing is inherited
   uint32_t uid = 0, gid = 0;
   std::string cwd;
-  bool interactive = false;    // a pty: `stdio[0]` is ignored on input; result carries the master
+  bool interactive = false; // a pty: `stdio[0]` is ignored on input; result carries the master
   uint16_t width = 0, height = 0;
-  unique_fd stdio[3];          // non-interactive: what the process gets as 0, 1, 2
+  unique_fd stdio[3]; // non-interactive: what the process gets as 0, 1, 2
 };
 
 /// A command that runs inside. `done` becomes readable when it ended; then call `result()`.
 class exec_session {
 public:
   virtual ~exec_session() = default;
-  virtual int done_fd() const noexcept = 0;              // poll for readability
-  virtual int pty() const noexcept = 0;                  // master, or -1
-  virtual outcome<int> result() = 0;                     // exit status, 128+n for a signal; after done_fd is readable
-  virtual outcome<void> signal(int number) = 0;          // to the command's process
+  virtual int done_fd() const noexcept = 0;     // poll for readability
+  virtual int pty() const noexcept = 0;         // master, or -1
+  virtual outcome<int> result() = 0;            // exit status, 128+n for a signal; after done_fd is readable
+  virtual outcome<void> signal(int number) = 0; // to the command's process
   virtual outcome<void> resize(uint16_t width, uint16_t height) = 0;
 };
 
 /// File access inside an instance, confined to its root (openat2, no magic links, nothing escapes).
 struct file_info {
-  char type = 'f';   // f regular file, d directory, l symlink
+  char type = 'f';                     // f regular file, d directory, l symlink
   uint32_t uid = 0, gid = 0, mode = 0; // as the instance sees them; mode: permission bits
   uint64_t size = 0;
-  int64_t modified = 0; // seconds since the epoch
-  std::string target;   // of a symlink, as an absolute path inside
+  int64_t modified = 0;             // seconds since the epoch
+  std::string target;               // of a symlink, as an absolute path inside
   std::vector<std::string> entries; // of a directory, sorted
-  unique_fd content;    // of a regular file, open for reading
+  unique_fd content;                // of a regular file, open for reading
 };
 struct file_write {
   char type = 'f'; // f, d, l
   bool append = false;
   std::optional<uint32_t> uid, gid, mode; // applied only to what is created
-  std::string target; // of a symlink
+  std::string target;                     // of a symlink
 };
 
 /// How the root of a running or a stopped instance is reached.
 struct file_root {
-  pid_t leader = 0;  // 0: stopped, use `root`
+  pid_t leader = 0; // 0: stopped, use `root`
   root_mount root;
   id_range ids;
 };

@@ -14,10 +14,10 @@
 namespace troupe {
 
 struct storage_traits {
-  std::string_view name;         // "btrfs"
-  bool snapshots = false;        // native, instant
-  bool clones = false;           // copy on write below the file system
-  bool overlays = false;         // clones are overlays of the image volume
+  std::string_view name;  // "btrfs"
+  bool snapshots = false; // native, instant
+  bool clones = false;    // copy on write below the file system
+  bool overlays = false;  // clones are overlays of the image volume
   bool remote = false;
 };
 

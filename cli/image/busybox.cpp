@@ -71,7 +71,8 @@ constexpr entry files[] = {
      "for path in /sys/class/net/eth*; do\n"
      "  card=${path##*/}\n"
      "  ip link set \"$card\" up || continue\n"
-     "  udhcpc -i \"$card\" -x hostname:\"$(hostname)\" -S -b -t 10 -T 1 -A 3 -s /usr/share/udhcpc/default.script >/dev/null 2>&1 &\n"
+     "  udhcpc -i \"$card\" -x hostname:\"$(hostname)\" -S -b -t 10 -T 1 -A 3 -s /usr/share/udhcpc/default.script "
+     ">/dev/null 2>&1 &\n"
      "done\n",
      0755},
     {"rootfs/usr/share/udhcpc/default.script",

@@ -59,7 +59,8 @@ begin_live operation_of(const rest_request& from, schema::ExecInstance::Reader p
   live.description = "Executing command";
   live.entity = "instance/" + in_project(from.head->project, from.parameter(0));
   live.head = from.head;
-  live.resources = {{"instances", {"/1.0/instances/" + from.parameter(0)}}, {"containers", {"/1.0/containers/" + from.parameter(0)}}};
+  live.resources = {{"instances", {"/1.0/instances/" + from.parameter(0)}},
+                    {"containers", {"/1.0/containers/" + from.parameter(0)}}};
   nlohmann::json metadata{{"command", to_vector(post.getCommand())}, {"interactive", post.getInteractive()}};
   live.metadata = metadata.dump();
   return live;
@@ -80,26 +81,28 @@ void post_exec(const rest_request& from) {
   body->read([&](schema::ExecInstance::Reader post) {
     auto records = from.with().db.read();
     if (auto good = check(from, post, records); !good) return reply_error(from, good.error());
-    auto spec = load<schema::InstanceSpec>(records, table::instances, in_project(from.head->project, from.parameter(0)));
+    auto spec =
+        load<schema::InstanceSpec>(records, table::instances, in_project(from.head->project, from.parameter(0)));
     auto plan = plan_of(post, spec->read([&](auto s) { return expand(records, s); }));
     bool sockets = post.getWaitForWebsocket(), interactive = post.getInteractive();
     ask<operation_record>(
-      from, role::operations,
-      [from, plan, sockets, interactive](const outcome<operation_record>& record) {
-        if (!record) return reply_error(from, record.error());
-        auto id = id_of(*record);
-        auto streams = std::make_shared<exec_streams>(from, id, plan, sockets);
-        if (!sockets) {
-          reply_operation(from, *record);
-          return streams->start();
-        }
-        auto secrets = make_secrets(interactive);
-        auto required = interactive ? std::vector<std::string>{"0", "control"} : std::vector<std::string>{"0", "1", "2"};
-        streams->expect(required);
-        from.context.streams.open(id, secrets, required, streams);
-        reply_operation(from, *record, nlohmann::json{{"fds", secrets}}.dump());
-      },
-      operation_of(from, post));
+        from, role::operations,
+        [from, plan, sockets, interactive](const outcome<operation_record>& record) {
+          if (!record) return reply_error(from, record.error());
+          auto id = id_of(*record);
+          auto streams = std::make_shared<exec_streams>(from, id, plan, sockets);
+          if (!sockets) {
+            reply_operation(from, *record);
+            return streams->start();
+          }
+          auto secrets = make_secrets(interactive);
+          auto required =
+              interactive ? std::vector<std::string>{"0", "control"} : std::vector<std::string>{"0", "1", "2"};
+          streams->expect(required);
+          from.context.streams.open(id, secrets, required, streams);
+          reply_operation(from, *record, nlohmann::json{{"fds", secrets}}.dump());
+        },
+        operation_of(from, post));
   });
 }
 

@@ -7,9 +7,12 @@
 namespace troupe {
 
 exec_streams::exec_streams(rest_request from, std::string operation, std::shared_ptr<exec_plan> plan, bool sockets)
-    : from_{std::move(from)}, operation_{std::move(operation)}, plan_{std::move(plan)}, sockets_{sockets}, interactive_{plan_->interactive} {}
+    : from_{std::move(from)}, operation_{std::move(operation)}, plan_{std::move(plan)}, sockets_{sockets},
+      interactive_{plan_->interactive} {}
 
-void exec_streams::expect(const std::vector<std::string>& required) { missing_.insert(required.begin(), required.end()); }
+void exec_streams::expect(const std::vector<std::string>& required) {
+  missing_.insert(required.begin(), required.end());
+}
 
 void exec_streams::connected(const std::string& name, std::shared_ptr<websocket> socket) {
   open_[name] = socket;
@@ -48,14 +51,16 @@ void exec_streams::start() {
   auto self = shared_from_this();
   auto& io = from_.with().io;
   ask<exec_session_ptr>(
-    from_, role::instances,
-    [self, &io](const outcome<exec_session_ptr>& session) {
-      io.post([self, session] {
-        if (session) self->started(*session);
-        else self->finish(false, session.error(), -1);
-      });
-    },
-    to_instance{from_.head->project, from_.parameter(0)}, run_exec{from_.head, plan_});
+      from_, role::instances,
+      [self, &io](const outcome<exec_session_ptr>& session) {
+        io.post([self, session] {
+          if (session)
+            self->started(*session);
+          else
+            self->finish(false, session.error(), -1);
+        });
+      },
+      to_instance{from_.head->project, from_.parameter(0)}, run_exec{from_.head, plan_});
 }
 
 void exec_streams::started(exec_session_ptr session) {
@@ -68,7 +73,8 @@ void exec_streams::started(exec_session_ptr session) {
   };
   if (interactive_ && sockets_) {
     outputs_ = 1;
-    pumps_.push_back(fd_pump::start(io, unique_fd{fcntl(session_->pty(), F_DUPFD_CLOEXEC, 0)}, open_["0"], way::both, output));
+    pumps_.push_back(
+        fd_pump::start(io, unique_fd{fcntl(session_->pty(), F_DUPFD_CLOEXEC, 0)}, open_["0"], way::both, output));
   } else if (sockets_) {
     outputs_ = 2;
     pumps_.push_back(fd_pump::start(io, std::move(ends_["0"]), open_["0"], way::from_socket, [](bool) {}));
@@ -94,7 +100,9 @@ void exec_streams::on_control(const std::string& text) {
   } else if (command == "window-resize" && json.contains("args") && json["args"].is_object()) {
     auto number = [&](const char* key) {
       auto at = json["args"].find(key);
-      return at != json["args"].end() && at->is_string() ? static_cast<uint16_t>(std::strtoul(at->get_ref<const std::string&>().c_str(), nullptr, 10)) : uint16_t{0};
+      return at != json["args"].end() && at->is_string()
+                 ? static_cast<uint16_t>(std::strtoul(at->get_ref<const std::string&>().c_str(), nullptr, 10))
+                 : uint16_t{0};
     };
     static_cast<void>(session_->resize(number("width"), number("height")));
   }
@@ -117,10 +125,14 @@ void exec_streams::output_ended() {
   if (outputs_ > 0) --outputs_;
   if (outputs_ > 0 || !status_) return;
   auto status = *status_;
-  if (status == 126) finish(false, {fault::invalid, "Command not executable"}, status);
-  else if (status == 127) finish(false, {fault::invalid, "Command not found"}, status);
-  else if (status < 0) finish(false, {fault::backend_failed, "The command could not be run"}, status);
-  else finish(true, {}, status);
+  if (status == 126)
+    finish(false, {fault::invalid, "Command not executable"}, status);
+  else if (status == 127)
+    finish(false, {fault::invalid, "Command not found"}, status);
+  else if (status < 0)
+    finish(false, {fault::backend_failed, "The command could not be run"}, status);
+  else
+    finish(true, {}, status);
 }
 
 void exec_streams::finish(bool succeeded, error why, int status) {

@@ -22,13 +22,13 @@ void with_root(const rest_request& from, std::function<void(const file_root&, co
   if (path.empty()) return reply_error(from, {fault::invalid, "The parameter \"path\" is missing"});
   if (path.find('\0') != path.npos) return reply_error(from, {fault::invalid, "The path holds a NUL character"});
   ask<file_root_ptr>(
-    from, role::instances,
-    [from, work, path](const outcome<file_root_ptr>& root) {
-      if (!root) return reply_error(from, root.error());
-      bool taken = from.with().blocking.submit([root = *root, work, path] { work(*root, path); });
-      if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
-    },
-    to_instance{from.head->project, from.parameter(0)}, locate_root{from.head});
+      from, role::instances,
+      [from, work, path](const outcome<file_root_ptr>& root) {
+        if (!root) return reply_error(from, root.error());
+        bool taken = from.with().blocking.submit([root = *root, work, path] { work(*root, path); });
+        if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
+      },
+      to_instance{from.head->project, from.parameter(0)}, locate_root{from.head});
 }
 
 std::string go_time(int64_t seconds) {
@@ -65,12 +65,16 @@ void send_file(const rest_request& from, const std::string& path, file_info info
     json_list names;
     for (auto& name : info.entries) write_json_string(names.next(), name);
     out.headers.emplace_back("Content-Type", "application/json");
-    out.body.emplace_back(R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)" + std::move(names).take() + "}\n");
+    out.body.emplace_back(
+        R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)" +
+        std::move(names).take() + "}\n");
   } else {
     out.headers.emplace_back("Content-Type", "application/octet-stream");
     out.headers.emplace_back("Content-Disposition", "inline;filename=\"" + quoted_name(path) + "\"");
-    if (info.type == 'l') out.body.emplace_back(info.target);
-    else out.body.emplace_back(file_range{std::move(info.content), 0, info.size});
+    if (info.type == 'l')
+      out.body.emplace_back(info.target);
+    else
+      out.body.emplace_back(file_range{std::move(info.content), 0, info.size});
   }
   from.answer.send(std::move(out));
 }
@@ -84,11 +88,15 @@ std::optional<uint32_t> number_header(const rest_request& from, std::string_view
 outcome<file_write> write_of(const rest_request& from) {
   file_write how;
   auto type = from.http->header("X-LXD-type");
-  if (type == "directory") how.type = 'd';
-  else if (type == "symlink") how.type = 'l';
-  else if (!type.empty() && type != "file") return fail(fault::invalid, "Bad file type: " + std::string{type});
+  if (type == "directory")
+    how.type = 'd';
+  else if (type == "symlink")
+    how.type = 'l';
+  else if (!type.empty() && type != "file")
+    return fail(fault::invalid, "Bad file type: " + std::string{type});
   auto write = from.http->header("X-LXD-write");
-  if (!write.empty() && write != "overwrite" && write != "append") return fail(fault::invalid, "Bad file write mode: " + std::string{write});
+  if (!write.empty() && write != "overwrite" && write != "append")
+    return fail(fault::invalid, "Bad file write mode: " + std::string{write});
   how.append = write == "append";
   how.uid = number_header(from, "X-LXD-uid", 10);
   how.gid = number_header(from, "X-LXD-gid", 10);
@@ -118,7 +126,8 @@ std::string read_spool(const rest_request& from) {
 // Reading and writing files changes no record; that it was done is told all the same.
 void tell(const rest_request& from, std::string_view action, const std::string& path) {
   batch what;
-  what.events.push_back(lifecycle_event(*from.head, "instance", from.parameter(0), action, "/1.0/instances/" + from.parameter(0), {{"path", path}}));
+  what.events.push_back(lifecycle_event(*from.head, "instance", from.parameter(0), action,
+                                        "/1.0/instances/" + from.parameter(0), {{"path", path}}));
   caf::anon_send(from.with().find(role::store), propose{std::make_shared<const batch>(std::move(what))});
 }
 
@@ -141,7 +150,8 @@ void post_file(const rest_request& from) {
     auto file = from.with().containers.write_file(root, path, how);
     if (!file) return reply_error(from, file.error());
     if (how.type == 'f' && from.http->spool_size > 0)
-      if (auto done = copy(from.http->spool.get(), from.http->spool_size, file->get()); !done) return reply_error(from, done.error());
+      if (auto done = copy(from.http->spool.get(), from.http->spool_size, file->get()); !done)
+        return reply_error(from, done.error());
     tell(from, "instance-file-pushed", path);
     reply_sync(from, "{}");
   });

@@ -17,8 +17,10 @@ outcome<std::vector<std::string>> words_of(std::string_view text) {
   bool open = false;
   for (char c : text) {
     if (quote) {
-      if (c == quote) quote = 0;
-      else word += c;
+      if (c == quote)
+        quote = 0;
+      else
+        word += c;
     } else if (c == '"' || c == '\'') {
       quote = c;
       open = true;
@@ -39,7 +41,8 @@ const nlohmann::json* field_of(const nlohmann::json& object, std::string_view pa
   if (!object.is_object()) return nullptr;
   if (auto at = object.find(std::string{path}); at != object.end()) return &*at;
   for (auto dot = path.rfind('.'); dot != path.npos && dot > 0; dot = path.rfind('.', dot - 1))
-    if (auto at = object.find(std::string{path.substr(0, dot)}); at != object.end()) return field_of(*at, path.substr(dot + 1));
+    if (auto at = object.find(std::string{path.substr(0, dot)}); at != object.end())
+      return field_of(*at, path.substr(dot + 1));
   return nullptr;
 }
 
@@ -71,7 +74,8 @@ outcome<list_filter> list_filter::parse(std::string_view text) {
     if (i + 3 > words->size()) return fail(fault::invalid, "The filter must be of the form: FIELD eq VALUE");
     t.field = (*words)[i];
     auto& op = (*words)[i + 1];
-    if (op != "eq" && op != "ne") return fail(fault::invalid, "The filter operator must be eq or ne, not \"" + op + "\"");
+    if (op != "eq" && op != "ne")
+      return fail(fault::invalid, "The filter operator must be eq or ne, not \"" + op + "\"");
     t.not_equal = op == "ne";
     t.value = (*words)[i + 2];
     if (t.value.size() > pattern_bytes_max) return fail(fault::invalid, "The filter value is too long");
@@ -89,9 +93,12 @@ outcome<list_filter> list_filter::parse(std::string_view text) {
 bool list_filter::holds(const term& t, const nlohmann::json& object) {
   auto have = field_of(object, t.field);
   bool equal = false;
-  if (have && have->is_string()) equal = text_matches(have->get_ref<const std::string&>(), t.value);
-  else if (have && have->is_boolean()) equal = (*have ? "true" : "false") == t.value;
-  else if (have && have->is_number()) equal = have->dump() == t.value;
+  if (have && have->is_string())
+    equal = text_matches(have->get_ref<const std::string&>(), t.value);
+  else if (have && have->is_boolean())
+    equal = (*have ? "true" : "false") == t.value;
+  else if (have && have->is_number())
+    equal = have->dump() == t.value;
   return (equal != t.not_equal) != t.negated;
 }
 

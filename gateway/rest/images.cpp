@@ -26,7 +26,9 @@ using alias_index = std::multimap<std::string, std::pair<std::string, std::strin
 alias_index all_aliases(const snapshot& records) {
   alias_index out;
   records.scan(table::aliases, "", [&](std::string_view, std::string_view bytes) {
-    alias_record::from_bytes(bytes).read([&](schema::ImageAliasEntry::Reader a) { out.emplace(text(a.getTarget()), std::pair{text(a.getName()), text(a.getDescription())}); });
+    alias_record::from_bytes(bytes).read([&](schema::ImageAliasEntry::Reader a) {
+      out.emplace(text(a.getTarget()), std::pair{text(a.getName()), text(a.getDescription())});
+    });
     return true;
   });
   return out;
@@ -61,8 +63,10 @@ outcome<std::string> list_images(const rest_request& from) {
   records.scan(table::images, "", [&](std::string_view fingerprint, std::string_view bytes) {
     auto shown = image_json(image_record::from_bytes(bytes), aliases);
     if (!filter->matches(shown)) return true;
-    if (from.recursion() == 0) list.url("/1.0/images/", fingerprint);
-    else list.next() += shown;
+    if (from.recursion() == 0)
+      list.url("/1.0/images/", fingerprint);
+    else
+      list.next() += shown;
     return true;
   });
   return std::move(list).take();
@@ -82,11 +86,13 @@ config_map parse_query(std::string_view query) {
   auto decode = [](std::string_view in) {
     std::string out;
     for (size_t i = 0; i < in.size(); ++i) {
-      if (in[i] == '+') out += ' ';
+      if (in[i] == '+')
+        out += ' ';
       else if (in[i] == '%' && i + 2 < in.size()) {
         out += static_cast<char>(std::strtoul(std::string{in.substr(i + 1, 2)}.c_str(), nullptr, 16));
         i += 2;
-      } else out += in[i];
+      } else
+        out += in[i];
     }
     return out;
   };
@@ -94,7 +100,8 @@ config_map parse_query(std::string_view query) {
   std::istringstream pairs{std::string{query}};
   for (std::string pair; std::getline(pairs, pair, '&');) {
     auto equals = std::min(pair.find('='), pair.size());
-    if (!pair.empty()) out.insert_or_assign(decode(pair.substr(0, equals)), decode(pair.substr(std::min(equals + 1, pair.size()))));
+    if (!pair.empty())
+      out.insert_or_assign(decode(pair.substr(0, equals)), decode(pair.substr(std::min(equals + 1, pair.size()))));
   }
   return out;
 }
@@ -116,7 +123,8 @@ void refuse_json(const rest_request& from, const std::string& text) {
   auto post = message_from<schema::ImagesPost>(*json);
   if (!post) return reply_error(from, post.error());
   auto type = post->read([](schema::ImagesPost::Reader p) { return troupe::text(p.getSource().getType()); });
-  reply_error(from, {fault::unsupported, "Images from source type \"" + type + "\" are not supported yet: import a file"});
+  reply_error(from,
+              {fault::unsupported, "Images from source type \"" + type + "\" are not supported yet: import a file"});
 }
 
 std::string read_start(const rest_request& from, size_t most) {
@@ -145,8 +153,8 @@ void send_export(const rest_request& from, const std::string& fingerprint, std::
   auto boundary = fingerprint.substr(0, 32);
   auto rootfs_name = fingerprint + from.with().image_files.extension(files[1]).value_or("");
   auto part = [&](std::string_view field, const std::string& file) {
-    return "--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + std::string{field} + "\"; filename=\"" + file +
-           "\"\r\nContent-Type: application/octet-stream\r\n\r\n";
+    return "--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + std::string{field} + "\"; filename=\"" +
+           file + "\"\r\nContent-Type: application/octet-stream\r\n\r\n";
   };
   out.headers.emplace_back("Content-Type", "multipart/form-data; boundary=" + boundary);
   auto first = size_of(files[0]), second = size_of(files[1]);
@@ -162,7 +170,9 @@ void put_image_with(const rest_request& from, bool patch) {
   auto body = body_of<schema::ImagePut>(from);
   if (!body) return reply_error(from, body.error());
   auto given = given_fields(from);
-  ask_sync(from, role::images, "", update_image{from.parameter(0), {*body, from.head}, from.etag(), patch, given.value_or(std::vector<std::string>{})});
+  ask_sync(from, role::images, "",
+           update_image{
+               from.parameter(0), {*body, from.head}, from.etag(), patch, given.value_or(std::vector<std::string>{})});
 }
 
 } // namespace
@@ -175,7 +185,8 @@ void post_images(const rest_request& from) {
   bool taken = from.with().blocking.submit([from] {
     auto type = from.http->header("Content-Type");
     auto start = read_start(from, 1 << 20);
-    if (!type.starts_with("multipart/form-data") && !start.empty() && start.front() == '{') return refuse_json(from, start);
+    if (!type.starts_with("multipart/form-data") && !start.empty() && start.front() == '{')
+      return refuse_json(from, start);
     if (start.empty()) return reply_error(from, {fault::invalid, "The image is missing"});
     image_upload files;
     if (type.starts_with("multipart/form-data")) {
@@ -192,22 +203,29 @@ void post_images(const rest_request& from) {
 
 void get_image(const rest_request& from) {
   auto records = from.with().db.read();
-  if (auto image = find_image(from, records)) reply_sync(from, image_json(*image, all_aliases(records)), etag_of(image->bytes()));
+  if (auto image = find_image(from, records))
+    reply_sync(from, image_json(*image, all_aliases(records)), etag_of(image->bytes()));
 }
 
 void put_image(const rest_request& from) { put_image_with(from, false); }
 void patch_image(const rest_request& from) { put_image_with(from, true); }
-void delete_image_(const rest_request& from) { ask_async(from, role::images, delete_image{from.head, from.parameter(0)}); }
+void delete_image_(const rest_request& from) {
+  ask_async(from, role::images, delete_image{from.head, from.parameter(0)});
+}
 
 void export_image(const rest_request& from) {
   auto records = from.with().db.read();
   auto image = find_image(from, records);
   if (!image) return;
-  auto [fingerprint, split] = image->read([](schema::ImageSpec::Reader i) { return std::pair{text(i.getFingerprint()), i.getSplit()}; });
+  auto [fingerprint, split] = image->read([](schema::ImageSpec::Reader i) {
+    return std::pair{text(i.getFingerprint()), i.getSplit()};
+  });
   bool taken = from.with().blocking.submit([from, fingerprint = fingerprint, split = split] {
     auto files = from.with().image_files.open(fingerprint, split);
-    if (files) send_export(from, fingerprint, std::move(*files));
-    else reply_error(from, files.error());
+    if (files)
+      send_export(from, fingerprint, std::move(*files));
+    else
+      reply_error(from, files.error());
   });
   if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
 }
@@ -216,8 +234,10 @@ void get_aliases(const rest_request& from) {
   auto records = from.with().db.read();
   json_list list;
   records.scan(table::aliases, "", [&](std::string_view name, std::string_view bytes) {
-    if (from.recursion() == 0) list.url("/1.0/images/aliases/", name);
-    else list.next() += alias_json(alias_record::from_bytes(bytes));
+    if (from.recursion() == 0)
+      list.url("/1.0/images/aliases/", name);
+    else
+      list.next() += alias_json(alias_record::from_bytes(bytes));
     return true;
   });
   reply_sync(from, std::move(list).take());
@@ -233,7 +253,8 @@ void post_aliases(const rest_request& from) {
   auto body = body_of<schema::ImageAliasesPost>(from);
   if (!body) return reply_error(from, body.error());
   body->read([&](schema::ImageAliasesPost::Reader post) {
-    change_alias request{change_alias::verb::create, from.head, text(post.getName()), text(post.getTarget()), text(post.getDescription()), {}};
+    change_alias request{change_alias::verb::create,  from.head, text(post.getName()), text(post.getTarget()),
+                         text(post.getDescription()), {}};
     ask_sync(from, role::images, "/1.0/images/aliases/" + request.name, request);
   });
 }
@@ -244,9 +265,20 @@ void change_alias_with(const rest_request& from, bool patch) {
   auto body = body_of<schema::ImageAliasPut>(from);
   auto given = given_fields(from);
   if (!body || !given) return reply_error(from, body ? given.error() : body.error());
-  auto lacks = [&](std::string_view field) { return patch && std::find(given->begin(), given->end(), field) == given->end(); };
+  auto lacks = [&](std::string_view field) {
+    return patch && std::find(given->begin(), given->end(), field) == given->end();
+  };
   body->read([&](schema::ImageAliasPut::Reader put) {
-    ask_sync(from, role::images, "", change_alias{change_alias::verb::update, from.head, from.parameter(0), text(put.getTarget()), text(put.getDescription()), {}, lacks("target"), lacks("description"), from.etag()});
+    ask_sync(from, role::images, "",
+             change_alias{change_alias::verb::update,
+                          from.head,
+                          from.parameter(0),
+                          text(put.getTarget()),
+                          text(put.getDescription()),
+                          {},
+                          lacks("target"),
+                          lacks("description"),
+                          from.etag()});
   });
 }
 
@@ -259,7 +291,8 @@ void post_alias(const rest_request& from) {
   auto body = body_of<schema::ImageAliasRename>(from);
   if (!body) return reply_error(from, body.error());
   auto to = body->read([](auto post) { return text(post.getName()); });
-  ask_sync(from, role::images, "/1.0/images/aliases/" + to, change_alias{change_alias::verb::rename, from.head, from.parameter(0), {}, {}, to});
+  ask_sync(from, role::images, "/1.0/images/aliases/" + to,
+           change_alias{change_alias::verb::rename, from.head, from.parameter(0), {}, {}, to});
 }
 
 void delete_alias(const rest_request& from) {

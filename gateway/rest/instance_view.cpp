@@ -24,7 +24,8 @@ void write_status(std::string& out, instance_state state) {
   out += std::to_string(words.code);
 }
 
-void write_fields(std::string& out, const snapshot& records, schema::InstanceSpec::Reader spec, const status_record& status) {
+void write_fields(std::string& out, const snapshot& records, schema::InstanceSpec::Reader spec,
+                  const status_record& status) {
   write_json_fields(out, spec);
   status.read([&](schema::InstanceStatus::Reader s) {
     write_status(out, s.getState());
@@ -36,7 +37,8 @@ void write_fields(std::string& out, const snapshot& records, schema::InstanceSpe
   write_devices(out, effective.devices);
 }
 
-void fill_interface(schema::InstanceState::Interface::Builder into, const link_facts& link, const std::string& host_name) {
+void fill_interface(schema::InstanceState::Interface::Builder into, const link_facts& link,
+                    const std::string& host_name) {
   into.setHwaddr(link.hwaddr);
   into.setHostName(host_name);
   into.setMtu(link.mtu);
@@ -73,7 +75,8 @@ std::string host_name_of(const expansion& effective, const std::string& hwaddr) 
 
 } // namespace
 
-void write_instance(std::string& out, const snapshot& records, schema::InstanceSpec::Reader spec, const status_record& status) {
+void write_instance(std::string& out, const snapshot& records, schema::InstanceSpec::Reader spec,
+                    const status_record& status) {
   out += '{';
   write_fields(out, records, spec, status);
   out += '}';
@@ -81,7 +84,9 @@ void write_instance(std::string& out, const snapshot& records, schema::InstanceS
 
 message<schema::InstanceState> measure_state(services& with, const snapshot& records, schema::InstanceSpec::Reader spec,
                                              const status_record& status) {
-  auto [state, leader] = status.read([](schema::InstanceStatus::Reader s) { return std::pair{s.getState(), s.getLeader()}; });
+  auto [state, leader] = status.read([](schema::InstanceStatus::Reader s) {
+    return std::pair{s.getState(), s.getLeader()};
+  });
   return message<schema::InstanceState>::make([&, state = state, leader = leader](schema::InstanceState::Builder out) {
     auto& words = words_of(state);
     out.setStatus(std::string{words.word});

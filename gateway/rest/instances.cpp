@@ -53,9 +53,12 @@ outcome<std::string> list_instances(const rest_request& from) {
       std::string one;
       if (!filter->empty() || recursion == 1) write_instance(one, records, spec, status);
       if (!filter->matches(one)) return;
-      if (recursion == 0) list.url(collection, view(spec.getName()));
-      else if (recursion == 1) list.next() += one;
-      else write_instance_full(list.next(), from.with(), records, spec, status);
+      if (recursion == 0)
+        list.url(collection, view(spec.getName()));
+      else if (recursion == 1)
+        list.next() += one;
+      else
+        write_instance_full(list.next(), from.with(), records, spec, status);
     });
     return true;
   });
@@ -74,9 +77,11 @@ void change_all(const rest_request& from, const message<schema::ChangeInstanceSt
   });
   if (names.empty()) return reply_error(from, {fault::not_found, "No instance is in a state for that"});
   for (size_t i = 0; i + 1 < names.size(); ++i)
-    ask<operation_record>(from, role::instances, [](const outcome<operation_record>&) {}, to_instance{from.head->project, names[i]},
-                          envelope<schema::ChangeInstanceState>{change, from.head});
-  ask_async(from, role::instances, to_instance{from.head->project, names.back()}, envelope<schema::ChangeInstanceState>{change, from.head});
+    ask<operation_record>(
+        from, role::instances, [](const outcome<operation_record>&) {}, to_instance{from.head->project, names[i]},
+        envelope<schema::ChangeInstanceState>{change, from.head});
+  ask_async(from, role::instances, to_instance{from.head->project, names.back()},
+            envelope<schema::ChangeInstanceState>{change, from.head});
 }
 
 message<schema::UpdateInstance> with_conditions(const message<schema::UpdateInstance>& body, const std::string& etag,
@@ -109,7 +114,8 @@ void post_instances(const rest_request& from) {
 void put_instances(const rest_request& from) {
   auto json = json_body(from);
   if (!json) return reply_error(from, json.error());
-  if (!json->is_object() || !json->contains("state")) return reply_error(from, {fault::invalid, "The field \"state\" is missing"});
+  if (!json->is_object() || !json->contains("state"))
+    return reply_error(from, {fault::invalid, "The field \"state\" is missing"});
   auto change = message_from<schema::ChangeInstanceState>((*json)["state"]);
   if (!change) return reply_error(from, change.error());
   change_all(from, *change);
@@ -130,14 +136,17 @@ void get_instance(const rest_request& from) {
   auto spec = spec_of(from, records);
   if (!spec) return;
   std::string out;
-  spec->read([&](auto s) { write_instance(out, records, s, status_in(records, in_project(from.head->project, from.parameter(0)))); });
+  spec->read([&](auto s) {
+    write_instance(out, records, s, status_in(records, in_project(from.head->project, from.parameter(0))));
+  });
   reply_sync(from, out, etag_of(spec->bytes()));
 }
 
 void put_instance(const rest_request& from) {
   auto body = body_of<schema::UpdateInstance>(from);
   if (!body) return reply_error(from, body.error());
-  ask_async(from, role::instances, target(from), envelope<schema::UpdateInstance>{with_conditions(*body, from.etag(), nullptr), from.head});
+  ask_async(from, role::instances, target(from),
+            envelope<schema::UpdateInstance>{with_conditions(*body, from.etag(), nullptr), from.head});
 }
 
 void patch_instance(const rest_request& from) {
@@ -145,7 +154,8 @@ void patch_instance(const rest_request& from) {
   if (!given) return reply_error(from, given.error());
   auto body = body_of<schema::UpdateInstance>(from);
   if (!body) return reply_error(from, body.error());
-  ask_sync(from, role::instances, "", target(from), envelope<schema::UpdateInstance>{with_conditions(*body, from.etag(), &*given), from.head});
+  ask_sync(from, role::instances, "", target(from),
+           envelope<schema::UpdateInstance>{with_conditions(*body, from.etag(), &*given), from.head});
 }
 
 void post_instance(const rest_request& from) {
@@ -154,7 +164,9 @@ void post_instance(const rest_request& from) {
   ask_async(from, role::instances, target(from), envelope<schema::RenameInstance>{*body, from.head});
 }
 
-void delete_instance_(const rest_request& from) { ask_async(from, role::instances, target(from), delete_instance{from.head}); }
+void delete_instance_(const rest_request& from) {
+  ask_async(from, role::instances, target(from), delete_instance{from.head});
+}
 
 void get_instance_state(const rest_request& from) {
   reply_from_blocking_thread(from, [from]() -> outcome<std::string> {
@@ -177,7 +189,8 @@ namespace {
 void console_log(const rest_request& from, bool clear) {
   auto records = from.with().db.read();
   if (!spec_of(from, records)) return;
-  auto leader = status_in(records, in_project(from.head->project, from.parameter(0))).read([](auto s) { return s.getLeader(); });
+  auto leader =
+      status_in(records, in_project(from.head->project, from.parameter(0))).read([](auto s) { return s.getLeader(); });
   bool taken = from.with().blocking.submit([from, clear, leader] {
     auto key = instance_key(from.head->project, from.parameter(0));
     outcome<std::string> text = leader > 0 ? from.with().containers.console_log(key, clear) : outcome<std::string>{""};
@@ -212,11 +225,13 @@ void get_instance_log(const rest_request& from) {
   auto records = from.with().db.read();
   if (!spec_of(from, records)) return;
   auto& file = from.parameter(1);
-  if (file.find('/') != file.npos || file.starts_with('.')) return reply_error(from, {fault::invalid, "Not a log file's name"});
+  if (file.find('/') != file.npos || file.starts_with('.'))
+    return reply_error(from, {fault::invalid, "Not a log file's name"});
   bool taken = from.with().blocking.submit([from] {
     unique_fd log{open((log_dir(from) + "/" + from.parameter(1)).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)};
     struct stat info {};
-    if (!log || fstat(log.get(), &info) != 0 || !S_ISREG(info.st_mode)) return reply_error(from, {fault::not_found, "Log file not found"});
+    if (!log || fstat(log.get(), &info) != 0 || !S_ISREG(info.st_mode))
+      return reply_error(from, {fault::not_found, "Log file not found"});
     http_response out;
     out.headers.emplace_back("Content-Type", "application/octet-stream");
     out.headers.emplace_back("Content-Disposition", "inline;filename=" + from.parameter(1));

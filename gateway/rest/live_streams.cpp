@@ -41,16 +41,18 @@ void live_streams::after(std::chrono::milliseconds delay, std::function<void()> 
   });
 }
 
-void live_streams::open(const std::string& operation, std::map<std::string, std::string> secrets, std::vector<std::string> required,
-                        std::shared_ptr<stream_set> streams) {
-  on_.post([d = data_, operation, secrets = std::move(secrets), required = std::move(required), streams = std::move(streams)] {
+void live_streams::open(const std::string& operation, std::map<std::string, std::string> secrets,
+                        std::vector<std::string> required, std::shared_ptr<stream_set> streams) {
+  on_.post([d = data_, operation, secrets = std::move(secrets), required = std::move(required),
+            streams = std::move(streams)] {
     d->open[operation] = {secrets, required, streams};
   });
   after(connect_timeout, [d = data_, operation] {
     auto at = d->open.find(operation);
     if (at == d->open.end()) return;
     auto& entry = at->second;
-    bool missing = std::any_of(entry.required.begin(), entry.required.end(), [&](auto& name) { return entry.secrets.count(name) > 0; });
+    bool missing = std::any_of(entry.required.begin(), entry.required.end(),
+                               [&](auto& name) { return entry.secrets.count(name) > 0; });
     if (!missing) return;
     auto abandoned = entry.streams;
     d->open.erase(at);
@@ -70,12 +72,15 @@ void live_streams::connect(const rest_request& from, const std::string& operatio
     if (at == d->open.end()) return reply_error(from, {fault::not_found, "Operation not found"});
     auto& secrets = at->second.secrets;
     auto stream = std::find_if(secrets.begin(), secrets.end(), [&](auto& entry) {
-      return entry.second.size() == secret.size() && CRYPTO_memcmp(entry.second.data(), secret.data(), secret.size()) == 0;
+      return entry.second.size() == secret.size() &&
+             CRYPTO_memcmp(entry.second.data(), secret.data(), secret.size()) == 0;
     });
     if (stream == secrets.end()) return reply_error(from, {fault::forbidden, "Forbidden"});
     auto name = stream->first;
     secrets.erase(stream);
-    from.answer.accept_websocket([streams = at->second.streams, name](std::shared_ptr<websocket> socket) { streams->connected(name, std::move(socket)); });
+    from.answer.accept_websocket([streams = at->second.streams, name](std::shared_ptr<websocket> socket) {
+      streams->connected(name, std::move(socket));
+    });
   });
 }
 

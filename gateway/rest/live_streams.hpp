@@ -29,7 +29,8 @@ public:
   ~live_streams();
 
   /// `secrets`: stream name -> secret. `required`: must be connected within 5 seconds.
-  void open(const std::string& operation, std::map<std::string, std::string> secrets, std::vector<std::string> required, std::shared_ptr<stream_set> streams);
+  void open(const std::string& operation, std::map<std::string, std::string> secrets, std::vector<std::string> required,
+            std::shared_ptr<stream_set> streams);
   void close(const std::string& operation);
   /// Answers a websocket request for an operation's stream.
   void connect(const rest_request& from, const std::string& operation, const std::string& secret);

@@ -23,16 +23,18 @@ std::string network_json(const snapshot& records, const network_record& network)
 }
 
 // Interfaces of the host that are not ours are shown too, as LXD does.
-bool is_shown(const link_facts& link) {
-  return link.kind != "veth" && link.kind != "tun" && link.type != "unknown";
-}
+bool is_shown(const link_facts& link) { return link.kind != "veth" && link.kind != "tun" && link.type != "unknown"; }
 
 std::string host_link_json(const snapshot& records, const link_facts& link) {
   std::string out = "{";
   write_json_name(out, "name");
   write_json_string(out, link.name);
   write_json_name(out, "type");
-  write_json_string(out, link.type == "loopback" ? "loopback" : link.kind == "bridge" ? "bridge" : link.kind == "vlan" ? "vlan" : link.kind == "bond" ? "bond" : "physical");
+  write_json_string(out, link.type == "loopback" ? "loopback"
+                         : link.kind == "bridge" ? "bridge"
+                         : link.kind == "vlan"   ? "vlan"
+                         : link.kind == "bond"   ? "bond"
+                                                 : "physical");
   out += R"(,"description":"","managed":false,"status":"","config":{},"locations":null)";
   write_string_list(out, "used_by", users_of_network(records, link.name));
   return out + "}";
@@ -42,8 +44,10 @@ outcome<std::string> list_networks(const rest_request& from) {
   auto records = from.with().db.read();
   json_list list;
   auto show = [&](std::string_view name, auto&& full) {
-    if (from.recursion() == 0) list.url("/1.0/networks/", name);
-    else list.next() += full();
+    if (from.recursion() == 0)
+      list.url("/1.0/networks/", name);
+    else
+      list.next() += full();
   };
   records.scan(table::networks, "default/", [&](std::string_view key, std::string_view bytes) {
     show(key.substr(key.find('/') + 1), [&] { return network_json(records, network_record::from_bytes(bytes)); });
@@ -52,7 +56,8 @@ outcome<std::string> list_networks(const rest_request& from) {
   auto links = list_links();
   if (!links) return tl::unexpected{links.error()};
   for (auto& link : *links)
-    if (is_shown(link) && !records.get(table::networks, key_of(link.name))) show(link.name, [&] { return host_link_json(records, link); });
+    if (is_shown(link) && !records.get(table::networks, key_of(link.name)))
+      show(link.name, [&] { return host_link_json(records, link); });
   return std::move(list).take();
 }
 
@@ -99,7 +104,8 @@ outcome<std::string> leases_json(const rest_request& from, const network_record&
   auto leases = list_leases(from.with().dir.networks + "/" + name);
   if (!leases) return tl::unexpected{leases.error()};
   json_list list;
-  auto add = [&](const std::string& hostname, const std::string& hwaddr, const std::string& address, std::string_view type) {
+  auto add = [&](const std::string& hostname, const std::string& hwaddr, const std::string& address,
+                 std::string_view type) {
     auto lease = message<schema::NetworkLease>::make([&](schema::NetworkLease::Builder l) {
       l.setHostname(hostname);
       l.setHwaddr(hwaddr);
@@ -111,7 +117,8 @@ outcome<std::string> leases_json(const rest_request& from, const network_record&
   };
   auto config = network.read([](auto n) { return to_map(n.getConfig()); });
   for (auto key : {"ipv4.address", "ipv6.address"})
-    if (auto cidr = get(config, key); cidr.find('/') != cidr.npos) add(name + ".gw", "", std::string{cidr.substr(0, cidr.find('/'))}, "gateway");
+    if (auto cidr = get(config, key); cidr.find('/') != cidr.npos)
+      add(name + ".gw", "", std::string{cidr.substr(0, cidr.find('/'))}, "gateway");
   for (auto& lease : *leases) add(lease.hostname, lease.hwaddr, lease.address, lease.is_static ? "static" : "dynamic");
   return std::move(list).take();
 }
@@ -150,7 +157,9 @@ void post_network(const rest_request& from) {
   ask_sync(from, role::networks, "/1.0/networks/" + to, rename_network{from.parameter(0), to, from.head});
 }
 
-void delete_network_(const rest_request& from) { ask_sync(from, role::networks, "", delete_network{from.parameter(0), from.head}); }
+void delete_network_(const rest_request& from) {
+  ask_sync(from, role::networks, "", delete_network{from.parameter(0), from.head});
+}
 
 void get_leases(const rest_request& from) {
   auto network = load<schema::NetworkSpec>(from.with().db.read(), table::networks, key_of(from.parameter(0)));

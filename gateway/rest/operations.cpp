@@ -39,8 +39,10 @@ outcome<std::string> list_operations(const rest_request& from) {
     record.read([&](schema::Operation::Reader op) {
       if (view(op.getProject()) != from.head->project) return;
       auto& list = by_status[lower(status_of(op.getState()).word)];
-      if (from.recursion() > 0) list.next() += operation_json(record);
-      else list.url("/1.0/operations/", view(op.getId()));
+      if (from.recursion() > 0)
+        list.next() += operation_json(record);
+      else
+        list.url("/1.0/operations/", view(op.getId()));
     });
   };
   std::map<std::string, bool, std::less<>> running;
@@ -49,12 +51,13 @@ outcome<std::string> list_operations(const rest_request& from) {
     if (auto bytes = records.get(table::operations, id)) show(*bytes);
     return true;
   });
-  records.scan_from(table::operations, uuid_v7_floor(now - 3'600'000'000'000), [&](std::string_view id, std::string_view bytes) {
-    if (running.contains(id)) return true;
-    auto ended = operation_record::from_bytes(bytes).read([](auto op) { return op.getUpdatedAt(); });
-    if (now - ended < shown_ns) show(bytes);
-    return true;
-  });
+  records.scan_from(table::operations, uuid_v7_floor(now - 3'600'000'000'000),
+                    [&](std::string_view id, std::string_view bytes) {
+                      if (running.contains(id)) return true;
+                      auto ended = operation_record::from_bytes(bytes).read([](auto op) { return op.getUpdatedAt(); });
+                      if (now - ended < shown_ns) show(bytes);
+                      return true;
+                    });
   std::string out = "{";
   for (auto& [status, list] : by_status) {
     write_json_name(out, status);
@@ -78,14 +81,16 @@ struct event_filter {
 outcome<event_filter> filter_of(const rest_request& from) {
   event_filter out;
   auto all = is_true(from.http->parameter("all-projects"));
-  if (all && !from.http->parameter("project").empty()) return fail(fault::invalid, "\"all-projects\" excludes \"project\"");
+  if (all && !from.http->parameter("project").empty())
+    return fail(fault::invalid, "\"all-projects\" excludes \"project\"");
   if (!all) out.project = from.head->project;
   auto types = std::string{from.http->parameter("type")};
   if (types.empty()) types = "lifecycle,operation,logging";
   for (size_t at = 0; at <= types.size();) {
     auto comma = std::min(types.find(',', at), types.size());
     auto type = types.substr(at, comma - at);
-    if (type != "lifecycle" && type != "operation" && type != "logging") return fail(fault::invalid, "\"" + type + "\" isn't a supported event type");
+    if (type != "lifecycle" && type != "operation" && type != "logging")
+      return fail(fault::invalid, "\"" + type + "\" isn't a supported event type");
     out.types.push_back(type);
     at = comma + 1;
   }
@@ -102,51 +107,62 @@ void get_operation(const rest_request& from) {
   auto record = load<schema::Operation>(from.with().db.read(), table::operations, from.parameter(0));
   if (record) return reply_sync(from, operation_json(*record));
   ask<operation_record>(
-    from, role::operations,
-    [from](const outcome<operation_record>& live) {
-      if (live) reply_sync(from, operation_json(*live));
-      else reply_error(from, live.error());
-    },
-    find_operation{from.parameter(0)});
+      from, role::operations,
+      [from](const outcome<operation_record>& live) {
+        if (live)
+          reply_sync(from, operation_json(*live));
+        else
+          reply_error(from, live.error());
+      },
+      find_operation{from.parameter(0)});
 }
 
 void delete_operation(const rest_request& from) {
   ask<void>(
-    from, role::operations,
-    [from](const outcome<void>& done) {
-      if (done) reply_sync(from, "{}");
-      else reply_error(from, done.error());
-    },
-    cancel_operation{from.parameter(0), from.head});
+      from, role::operations,
+      [from](const outcome<void>& done) {
+        if (done)
+          reply_sync(from, "{}");
+        else
+          reply_error(from, done.error());
+      },
+      cancel_operation{from.parameter(0), from.head});
 }
 
 void wait_operation(const rest_request& from) {
   auto seconds = std::strtoll(std::string{from.http->parameter("timeout")}.c_str(), nullptr, 10);
   bool bounded = !from.http->parameter("timeout").empty() && seconds >= 0;
-  if (bounded) from.context.streams.after(std::chrono::seconds{std::min<long long>(seconds, 7 * 86400)}, [from] { get_operation(from); });
+  if (bounded)
+    from.context.streams.after(std::chrono::seconds{std::min<long long>(seconds, 7 * 86400)},
+                               [from] { get_operation(from); });
   ask<operation_record>(
-    from, role::operations,
-    [from](const outcome<operation_record>& record) {
-      if (record) reply_sync(from, operation_json(*record));
-      else reply_error(from, record.error());
-    },
-    await_operation{from.parameter(0)});
+      from, role::operations,
+      [from](const outcome<operation_record>& record) {
+        if (record)
+          reply_sync(from, operation_json(*record));
+        else
+          reply_error(from, record.error());
+      },
+      await_operation{from.parameter(0)});
 }
 
-void operation_websocket(const rest_request& from) { from.context.streams.connect(from, from.parameter(0), std::string{from.http->parameter("secret")}); }
+void operation_websocket(const rest_request& from) {
+  from.context.streams.connect(from, from.parameter(0), std::string{from.http->parameter("secret")});
+}
 
 void events_websocket(const rest_request& from) {
   auto filter = filter_of(from);
   if (!filter) return reply_error(from, filter.error());
   if (!from.http->wants_websocket) return reply_error(from, {fault::invalid, "The events are a websocket"});
-  from.answer.accept_websocket([events = from.with().find(role::events), filter = *filter](std::shared_ptr<websocket> socket) {
-    auto id = next_subscription++;
-    socket->on_message([](std::string, bool) {});
-    socket->on_close([events, id] { caf::anon_send(events, unsubscribe{id}); });
-    caf::anon_send(events, subscribe{id, [socket, filter](const event_frame& frame) {
-                                       if (filter.wants(frame)) socket->send_text(frame.json);
-                                     }});
-  });
+  from.answer.accept_websocket(
+      [events = from.with().find(role::events), filter = *filter](std::shared_ptr<websocket> socket) {
+        auto id = next_subscription++;
+        socket->on_message([](std::string, bool) {});
+        socket->on_close([events, id] { caf::anon_send(events, unsubscribe{id}); });
+        caf::anon_send(events, subscribe{id, [socket, filter](const event_frame& frame) {
+                                           if (filter.wants(frame)) socket->send_text(frame.json);
+                                         }});
+      });
 }
 
 } // namespace troupe

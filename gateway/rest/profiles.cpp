@@ -31,8 +31,10 @@ void get_profiles(const rest_request& from) {
     auto records = from.with().db.read();
     json_list list;
     records.scan(table::profiles, from.head->project + "/", [&](std::string_view key, std::string_view bytes) {
-      if (from.recursion() == 0) list.url("/1.0/profiles/", key.substr(key.find('/') + 1));
-      else list.next() += profile_json(records, profile_record::from_bytes(bytes));
+      if (from.recursion() == 0)
+        list.url("/1.0/profiles/", key.substr(key.find('/') + 1));
+      else
+        list.next() += profile_json(records, profile_record::from_bytes(bytes));
       return true;
     });
     return std::move(list).take();
@@ -67,7 +69,8 @@ void post_profile(const rest_request& from) {
   auto body = body_of<schema::Rename>(from);
   if (!body) return reply_error(from, body.error());
   auto to = body->read([](auto post) { return text(post.getName()); });
-  ask_sync(from, role::profiles, "/1.0/profiles/" + to, change_profile{verb::rename, from.head, from.parameter(0), to, {}, {}});
+  ask_sync(from, role::profiles, "/1.0/profiles/" + to,
+           change_profile{verb::rename, from.head, from.parameter(0), to, {}, {}});
 }
 
 void delete_profile(const rest_request& from) {

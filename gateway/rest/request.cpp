@@ -18,7 +18,8 @@ http_response json_response(int status, std::string body) {
 }
 
 std::string sync_envelope(std::string_view metadata) {
-  std::string out = R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)";
+  std::string out =
+      R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)";
   out += metadata;
   out += "}\n";
   return out;
@@ -49,7 +50,8 @@ std::string rest_request::etag() const {
 
 http_response error_response(const error& why) {
   auto status = to_http(why.code);
-  std::string out = R"({"type":"error","status":"","status_code":0,"operation":"","error_code":)" + std::to_string(status) + R"(,"error":)";
+  std::string out = R"({"type":"error","status":"","status_code":0,"operation":"","error_code":)" +
+                    std::to_string(status) + R"(,"error":)";
   write_json_string(out, why.message);
   out += ",\"metadata\":null}\n";
   auto response = json_response(status, std::move(out));
@@ -76,7 +78,8 @@ void reply_created(const rest_request& to, const std::string& location) {
 
 void reply_operation(const rest_request& to, const operation_record& record, const std::string& secrets) {
   auto url = "/1.0/operations/" + id_of(record);
-  std::string out = R"({"type":"async","status":"Operation created","status_code":100,"operation":")" + url + R"(","error_code":0,"error":"","metadata":)";
+  std::string out = R"({"type":"async","status":"Operation created","status_code":100,"operation":")" + url +
+                    R"(","error_code":0,"error":"","metadata":)";
   out += with_secrets(operation_json(record), secrets);
   out += "}\n";
   auto response = json_response(202, std::move(out));
@@ -86,24 +89,28 @@ void reply_operation(const rest_request& to, const operation_record& record, con
 
 void reply_at_end(const rest_request& to, const operation_record& record, const std::string& location) {
   ask<operation_record>(
-    to, role::operations,
-    [to, location](const outcome<operation_record>& ended) {
-      if (!ended) return reply_error(to, ended.error());
-      ended->read([&](schema::Operation::Reader op) {
-        if (op.getState() != schema::Operation::State::SUCCEEDED)
-          reply_error(to, {static_cast<fault>(op.getError().getCode()), text(op.getErr())});
-        else if (location.empty()) reply_sync(to, "{}");
-        else reply_created(to, location);
-      });
-    },
-    await_operation{id_of(record)});
+      to, role::operations,
+      [to, location](const outcome<operation_record>& ended) {
+        if (!ended) return reply_error(to, ended.error());
+        ended->read([&](schema::Operation::Reader op) {
+          if (op.getState() != schema::Operation::State::SUCCEEDED)
+            reply_error(to, {static_cast<fault>(op.getError().getCode()), text(op.getErr())});
+          else if (location.empty())
+            reply_sync(to, "{}");
+          else
+            reply_created(to, location);
+        });
+      },
+      await_operation{id_of(record)});
 }
 
 void reply_from_blocking_thread(const rest_request& to, std::function<outcome<std::string>()> work) {
   bool taken = to.with().blocking.submit([to, work = std::move(work)] {
     auto result = work();
-    if (result) reply_sync(to, *result);
-    else reply_error(to, result.error());
+    if (result)
+      reply_sync(to, *result);
+    else
+      reply_error(to, result.error());
   });
   if (!taken) reply_error(to, {fault::busy, "The server has too much to do right now; try again"});
 }

@@ -63,22 +63,28 @@ void ask(const rest_request& from, role whom, Then then, Args... args) {
     if (!to) return then(outcome<Reply>{fail(fault::busy, "This part of the server is being restarted; try again")});
     auto shared = std::make_shared<Then>(std::move(then));
     auto failed = [shared](const caf::error& why) { (*shared)(outcome<Reply>{tl::unexpected{from_caf(why)}}); };
-    if constexpr (std::is_void_v<Reply>) self->request(to, caf::infinite, std::move(args)...).then([shared] { (*shared)(outcome<void>{}); }, failed);
-    else self->request(to, caf::infinite, std::move(args)...).then([shared](const Reply& reply) { (*shared)(outcome<Reply>{reply}); }, failed);
+    if constexpr (std::is_void_v<Reply>)
+      self->request(to, caf::infinite, std::move(args)...).then([shared] { (*shared)(outcome<void>{}); }, failed);
+    else
+      self->request(to, caf::infinite, std::move(args)...)
+          .then([shared](const Reply& reply) { (*shared)(outcome<Reply>{reply}); }, failed);
   };
-  caf::anon_send(from.context.asks.handle, resume{[run = std::make_shared<decltype(run)>(std::move(run))] { (*run)(); }});
+  caf::anon_send(from.context.asks.handle,
+                 resume{[run = std::make_shared<decltype(run)>(std::move(run))] { (*run)(); }});
 }
 
 /// Asks for an operation and answers 202.
 template <class... Args>
 void ask_async(const rest_request& from, role whom, Args... args) {
   ask<operation_record>(
-    from, whom,
-    [from](const outcome<operation_record>& record) {
-      if (record) reply_operation(from, *record);
-      else reply_error(from, record.error());
-    },
-    std::move(args)...);
+      from, whom,
+      [from](const outcome<operation_record>& record) {
+        if (record)
+          reply_operation(from, *record);
+        else
+          reply_error(from, record.error());
+      },
+      std::move(args)...);
 }
 
 /// Answers when the operation has ended: 200 or, with a location, 201; its error as the answer's.
@@ -87,12 +93,14 @@ void reply_at_end(const rest_request& to, const operation_record& record, const 
 template <class... Args>
 void ask_sync(const rest_request& from, role whom, const std::string& location, Args... args) {
   ask<operation_record>(
-    from, whom,
-    [from, location](const outcome<operation_record>& record) {
-      if (record) reply_at_end(from, *record, location);
-      else reply_error(from, record.error());
-    },
-    std::move(args)...);
+      from, whom,
+      [from, location](const outcome<operation_record>& record) {
+        if (record)
+          reply_at_end(from, *record, location);
+        else
+          reply_error(from, record.error());
+      },
+      std::move(args)...);
 }
 
 /// Work that reads much or from the host: on a blocking thread; its outcome is the metadata of a sync answer.

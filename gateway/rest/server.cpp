@@ -35,7 +35,8 @@ struct cached_server {
 
 cached_server make_server(const services& with, config_map config) {
   auto metadata = server_json(with, config);
-  std::string body = R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)";
+  std::string body =
+      R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)";
   body += metadata;
   body += "}\n";
   auto etag = etag_of(nlohmann::json(config).dump());
@@ -48,10 +49,13 @@ void change_config(const rest_request& from, bool patch) {
   if (!json->is_object() || !json->contains("config") || !(*json)["config"].is_object())
     return reply_error(from, {fault::invalid, "Field \"config\" must be an object"});
   change_server_config request{from.head, {}, patch, from.etag()};
-  if (auto etag = from.etag(); !etag.empty() && etag != etag_of(nlohmann::json(server_config(from.with().db.read())).dump()))
-    return reply_error(from, {fault::precondition, "The configuration was changed in the meantime (ETag does not match)"});
+  if (auto etag = from.etag();
+      !etag.empty() && etag != etag_of(nlohmann::json(server_config(from.with().db.read())).dump()))
+    return reply_error(from,
+                       {fault::precondition, "The configuration was changed in the meantime (ETag does not match)"});
   for (auto& [key, value] : (*json)["config"].items()) {
-    if (value.is_structured()) return reply_error(from, {fault::invalid, "Field \"config." + key + "\" must be a string"});
+    if (value.is_structured())
+      return reply_error(from, {fault::invalid, "Field \"config." + key + "\" must be a string"});
     request.config[key] = value.is_string() ? value.get<std::string>() : value.is_null() ? "" : value.dump();
   }
   ask_sync(from, role::server, "", request);
@@ -82,8 +86,10 @@ void get_projects(const rest_request& from) {
   auto records = from.with().db.read();
   json_list list;
   records.scan(table::projects, "", [&](std::string_view name, std::string_view bytes) {
-    if (from.recursion() == 0) list.url("/1.0/projects/", name);
-    else list.next() += project_json(records, message<schema::ProjectSpec>::from_bytes(bytes));
+    if (from.recursion() == 0)
+      list.url("/1.0/projects/", name);
+    else
+      list.next() += project_json(records, message<schema::ProjectSpec>::from_bytes(bytes));
     return true;
   });
   reply_sync(from, std::move(list).take());

@@ -51,12 +51,14 @@ message<schema::VolumeSpec> root_volume(schema::InstanceSpec::Reader instance) {
 
 using volume_visitor = std::function<void(const message<schema::VolumeSpec>&, const std::string& user)>;
 
-void each_volume(const rest_request& from, const snapshot& records, std::string_view type, const volume_visitor& visit) {
+void each_volume(const rest_request& from, const snapshot& records, std::string_view type,
+                 const volume_visitor& visit) {
   auto& pool = from.parameter(0);
   if (type.empty() || type == "container")
     records.scan(table::instances, from.head->project + "/", [&](std::string_view, std::string_view bytes) {
       message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader instance) {
-        if (view(instance.getPool()) == pool) visit(root_volume(instance), "/1.0/instances/" + text(instance.getName()));
+        if (view(instance.getPool()) == pool)
+          visit(root_volume(instance), "/1.0/instances/" + text(instance.getName()));
       });
       return true;
     });
@@ -80,8 +82,11 @@ void list_volumes(const rest_request& from, const std::string& type) {
         std::string shown;
         write_volume(shown, v, {user});
         if (!filter->matches(shown)) return;
-        if (from.recursion() > 0) list.next() += shown;
-        else list.url("/1.0/storage-pools/" + from.parameter(0) + "/volumes/", text(v.getType()) + "/" + text(v.getName()));
+        if (from.recursion() > 0)
+          list.next() += shown;
+        else
+          list.url("/1.0/storage-pools/" + from.parameter(0) + "/volumes/",
+                   text(v.getType()) + "/" + text(v.getName()));
       });
     });
     return std::move(list).take();
@@ -91,23 +96,24 @@ void list_volumes(const rest_request& from, const std::string& type) {
 std::optional<std::string> volume_json(const rest_request& from) {
   auto records = from.with().db.read();
   std::optional<std::string> found;
-  each_volume(from, records, from.parameter(1), [&](const message<schema::VolumeSpec>& volume, const std::string& user) {
-    volume.read([&](schema::VolumeSpec::Reader v) {
-      if (view(v.getName()) == from.parameter(2)) write_volume(found.emplace(), v, {user});
-    });
-  });
+  each_volume(from, records, from.parameter(1),
+              [&](const message<schema::VolumeSpec>& volume, const std::string& user) {
+                volume.read([&](schema::VolumeSpec::Reader v) {
+                  if (view(v.getName()) == from.parameter(2)) write_volume(found.emplace(), v, {user});
+                });
+              });
   return found;
 }
 
 template <class Work>
 void with_driver(const rest_request& from, Work work) {
   ask<driver_ptr>(
-    from, role::pools,
-    [from, work](const outcome<driver_ptr>& driver) {
-      if (!driver) return reply_error(from, driver.error());
-      reply_from_blocking_thread(from, [driver = *driver, work] { return work(*driver); });
-    },
-    borrow_driver{from.parameter(0)});
+      from, role::pools,
+      [from, work](const outcome<driver_ptr>& driver) {
+        if (!driver) return reply_error(from, driver.error());
+        reply_from_blocking_thread(from, [driver = *driver, work] { return work(*driver); });
+      },
+      borrow_driver{from.parameter(0)});
 }
 
 } // namespace
@@ -117,8 +123,10 @@ void get_pools(const rest_request& from) {
     auto records = from.with().db.read();
     json_list list;
     records.scan(table::pools, "", [&](std::string_view name, std::string_view bytes) {
-      if (from.recursion() == 0) list.url("/1.0/storage-pools/", name);
-      else list.next() += pool_json(records, pool_record::from_bytes(bytes));
+      if (from.recursion() == 0)
+        list.url("/1.0/storage-pools/", name);
+      else
+        list.next() += pool_json(records, pool_record::from_bytes(bytes));
       return true;
     });
     return std::move(list).take();
@@ -138,7 +146,9 @@ void get_pool(const rest_request& from) {
 
 void put_pool(const rest_request& from) { update(from, false); }
 void patch_pool(const rest_request& from) { update(from, true); }
-void delete_pool_(const rest_request& from) { ask_sync(from, role::pools, "", delete_pool{from.parameter(0), from.head}); }
+void delete_pool_(const rest_request& from) {
+  ask_sync(from, role::pools, "", delete_pool{from.parameter(0), from.head});
+}
 
 void get_pool_resources(const rest_request& from) {
   with_driver(from, [](storage_driver& driver) -> outcome<std::string> {
@@ -159,19 +169,23 @@ void get_volumes_of_type(const rest_request& from) { list_volumes(from, from.par
 void get_volume(const rest_request& from) {
   if (!find_pool(from)) return;
   auto found = volume_json(from);
-  if (found) reply_sync(from, *found, etag_of(*found));
-  else reply_error(from, {fault::not_found, "Storage volume not found"});
+  if (found)
+    reply_sync(from, *found, etag_of(*found));
+  else
+    reply_error(from, {fault::not_found, "Storage volume not found"});
 }
 
 void get_volume_state(const rest_request& from) {
   if (!find_pool(from)) return;
   if (!volume_json(from)) return reply_error(from, {fault::not_found, "Storage volume not found"});
   bool image = from.parameter(1) == "image";
-  volume_id id{image ? "images" : "containers", image ? from.parameter(2) : instance_key(from.head->project, from.parameter(2))};
+  volume_id id{image ? "images" : "containers",
+               image ? from.parameter(2) : instance_key(from.head->project, from.parameter(2))};
   with_driver(from, [id](storage_driver& driver) -> outcome<std::string> {
     auto used = driver.usage(id);
     if (!used) return tl::unexpected{used.error()};
-    return to_json(message<schema::VolumeState>::make([&](schema::VolumeState::Builder out) { out.getUsage().setUsed(*used); }));
+    return to_json(
+        message<schema::VolumeState>::make([&](schema::VolumeState::Builder out) { out.getUsage().setUsed(*used); }));
   });
 }
 

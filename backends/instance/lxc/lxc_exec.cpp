@@ -10,7 +10,8 @@ namespace troupe::lxc {
 lxc_exec::lxc_exec(unique_fd socket, unique_fd pty) : socket_{std::move(socket)}, pty_{std::move(pty)} {}
 
 outcome<int> lxc_exec::result() {
-  // Who polled for it may have made it non-blocking; the answer's first bytes are there, so the rest is too in a moment.
+  // Who polled for it may have made it non-blocking; the answer's first bytes are there, so the rest is too in a
+  // moment.
   ::fcntl(socket_.get(), F_SETFL, ::fcntl(socket_.get(), F_GETFL) & ~O_NONBLOCK);
   auto reply = next_answer(socket_.get());
   if (!reply) return tl::unexpected{reply.error()};

@@ -11,8 +11,8 @@ namespace troupe::lxc {
 
 /// An instance's root file system as this process sees it.
 struct root_view {
-  std::string path;     // the directory that is "/" inside
-  uid_t owner = 0;      // the id that is the guest's root in this view
+  std::string path; // the directory that is "/" inside
+  uid_t owner = 0;  // the id that is the guest's root in this view
 };
 
 /// Acts on files as `owner` (and its group), with all capabilities, until the end of the scope.
@@ -24,8 +24,8 @@ public:
   file_identity& operator=(const file_identity&) = delete;
 };
 
-/// For a boot. Id-mapped mounts and overlays are made in a mount namespace of this process, so it vanishes with the monitor that is
-/// forked from it. `unsupported` when the kernel cannot map ids of overlay layers.
+/// For a boot. Id-mapped mounts and overlays are made in a mount namespace of this process, so it vanishes with the
+/// monitor that is forked from it. `unsupported` when the kernel cannot map ids of overlay layers.
 outcome<root_view> assemble_for_boot(const std::string& stage, schema::RootView::Reader root);
 
 /// For file access while the instance is down: ids are the guest's own. `writable` false leaves the layers untouched.
