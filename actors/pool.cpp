@@ -13,6 +13,7 @@ struct pool_data {
   driver_ptr driver;
   std::map<std::string, std::vector<std::function<void(outcome<void>)>>> loading; // image -> who waits for it
   bool emptying = false, empty_again = false;
+  caf::behavior serve; // once it is up
 };
 using pool_ptr = std::shared_ptr<pool_data>;
 
@@ -109,6 +110,28 @@ void run(const pool_ptr& me, caf::response_promise promise, Work work) {
       });
 }
 
+// Image volumes that no record knows: an overlay stood on them when their image was deleted, or an unpacking was cut
+// off.
+void sweep_images(const pool_ptr& me) {
+  on_blocking_thread(
+      me->self, me->with,
+      [driver = me->driver, &db = me->with.db, pool = me->name]() -> outcome<void> {
+        auto there = driver->list();
+        if (!there) return tl::unexpected{there.error()};
+        for (auto& volume : *there)
+          if (volume.kind == "images" && !db.read().get(table::volumes, pool + "/image/" + volume.name))
+            static_cast<void>(driver->destroy_volume(volume)); // in use: stays until the next start
+        return {};
+      },
+      [me](outcome<void> done) {
+        if (!done)
+          log().warn("Pool {}: left-over image volumes could not be found: {}", me->name, done.error().message);
+        me->self->set_default_handler(caf::print_and_drop);
+        me->self->become(me->serve);
+        empty_trash(me);
+      });
+}
+
 caf::response_promise perform(const pool_ptr& me, const step_act& act) {
   auto promise = me->self->make_response_promise();
   auto& step = act.step;
@@ -122,8 +145,15 @@ caf::response_promise perform(const pool_ptr& me, const step_act& act) {
   } else if (step.kind == "volume.create") {
     run(me, promise, [volume](storage_driver& driver) { return driver.create_volume(volume); });
   } else if (step.kind == "volume.destroy") {
-    run(me, promise, [volume](storage_driver& driver) { return driver.destroy_volume(volume); });
-    empty_trash(me);
+    on_blocking_thread(
+        me->self, me->with, [driver = me->driver, volume] { return driver->destroy_volume(volume); },
+        [me, promise](outcome<void> done) mutable {
+          if (done)
+            promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+          else
+            promise.deliver(to_caf(done.error()));
+          empty_trash(me);
+        });
   } else if (step.kind == "volume.rename") {
     run(me, promise, [from = container(step, "from"), to = container(step, "to")](storage_driver& driver) {
       return driver.rename_volume(from, to);
@@ -175,7 +205,7 @@ caf::response_promise unload_image(const pool_ptr& me, const std::string& finger
 
 caf::behavior pool(caf::event_based_actor* self, services& with, std::string name, driver_ptr driver) {
   auto me = std::make_shared<pool_data>(pool_data{with, self, std::move(name), std::move(driver)});
-  caf::behavior open{
+  me->serve = caf::behavior{
       [me](const locate_volume& where) {
         auto promise = me->self->make_response_promise();
         auto root = me->driver->root(where.volume);
@@ -193,17 +223,21 @@ caf::behavior pool(caf::event_based_actor* self, services& with, std::string nam
       [me](const step_undo& undo) { return take_back(me, undo); },
       [](resume& back) { back.run(); },
   };
+  self->attach_functor([me] { me->serve = {}; }); // it refers to us
   // What comes before the pool is up waits in the mailbox.
   self->set_default_handler(caf::skip);
   return {
-      [me, open](open_pool) {
+      [me](open_pool) {
         auto promise = me->self->make_response_promise();
         on_blocking_thread(
             me->self, me->with, [driver = me->driver] { return driver->open(); },
-            [me, open, promise](outcome<void> done) mutable {
-              me->self->set_default_handler(caf::print_and_drop);
-              me->self->become(open);
-              if (done) empty_trash(me);
+            [me, promise](outcome<void> done) mutable {
+              if (done) {
+                sweep_images(me);
+              } else {
+                me->self->set_default_handler(caf::print_and_drop);
+                me->self->become(me->serve);
+              }
               answer(promise, done);
             });
         return promise;

@@ -1,6 +1,7 @@
 #include "gateway/rest/live_streams.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <openssl/crypto.h>
 
 namespace troupe {
@@ -17,7 +18,7 @@ struct live_streams::data {
   };
   std::map<std::string, entry> open; // only on the loop's thread
   std::map<uint64_t, loop::handle_ptr> timers;
-  uint64_t next_timer = 0;
+  std::atomic<uint64_t> next_timer{1};
 };
 
 live_streams::live_streams(loop& on) : on_{on}, data_{std::make_shared<data>()} {}
@@ -29,16 +30,19 @@ live_streams::~live_streams() {
   });
 }
 
-void live_streams::after(std::chrono::milliseconds delay, std::function<void()> then) {
-  on_.post([this, d = data_, delay, then = std::move(then)] {
-    auto id = d->next_timer++;
+uint64_t live_streams::after(std::chrono::milliseconds delay, std::function<void()> then) {
+  auto id = data_->next_timer++;
+  on_.post([this, d = data_, id, delay, then = std::move(then)] {
     d->timers[id] = on_.after(delay, [weak = std::weak_ptr{d}, id, then] {
       then();
-      if (auto alive = weak.lock()) {
-        alive->timers.erase(id);
-      }
+      if (auto alive = weak.lock()) alive->timers.erase(id);
     });
   });
+  return id;
+}
+
+void live_streams::cancel(uint64_t timer) {
+  on_.post([d = data_, timer] { d->timers.erase(timer); });
 }
 
 void live_streams::open(const std::string& operation, std::map<std::string, std::string> secrets,

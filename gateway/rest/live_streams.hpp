@@ -34,8 +34,9 @@ public:
   void close(const std::string& operation);
   /// Answers a websocket request for an operation's stream.
   void connect(const rest_request& from, const std::string& operation, const std::string& secret);
-  /// A timer on the loop; it dies with this object.
-  void after(std::chrono::milliseconds delay, std::function<void()> then);
+  /// A timer on the loop; it dies with this object. The answer is for `cancel`.
+  uint64_t after(std::chrono::milliseconds delay, std::function<void()> then);
+  void cancel(uint64_t timer);
 
 private:
   struct data;

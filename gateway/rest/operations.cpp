@@ -130,14 +130,17 @@ void delete_operation(const rest_request& from) {
 }
 
 void wait_operation(const rest_request& from) {
+  auto& streams = from.context.streams;
   auto seconds = std::strtoll(std::string{from.http->parameter("timeout")}.c_str(), nullptr, 10);
   bool bounded = !from.http->parameter("timeout").empty() && seconds >= 0;
+  uint64_t timer = 0;
   if (bounded)
-    from.context.streams.after(std::chrono::seconds{std::min<long long>(seconds, 7 * 86400)},
-                               [from] { get_operation(from); });
+    timer =
+        streams.after(std::chrono::seconds{std::min<long long>(seconds, 7 * 86400)}, [from] { get_operation(from); });
   ask<operation_record>(
       from, role::operations,
-      [from](const outcome<operation_record>& record) {
+      [from, timer, &streams](const outcome<operation_record>& record) {
+        if (timer) streams.cancel(timer);
         if (record)
           reply_sync(from, operation_json(*record));
         else

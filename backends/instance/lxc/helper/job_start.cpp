@@ -5,6 +5,7 @@
 #include "backends/instance/lxc/proc_facts.hpp"
 #include "messages/config_map.hpp"
 
+#include <csignal>
 #include <array>
 #include <cerrno>
 #include <fcntl.h>
@@ -120,6 +121,7 @@ outcome<void> run_start(job_context& job, schema::StartJob::Reader request) {
   ::rename(log_file.c_str(), (log_file + ".old").c_str());
   if (auto configured = configure(c, request, *view); !configured) return configured;
   c->want_daemonize(c, true);
+  ::signal(SIGPIPE, SIG_DFL); // the daemon ignores it, and what is ignored would stay so for everything inside
   c->want_close_all_fds(c, true);
   // The monitor becomes a child of this process instead of the machine's init: a failed one can be waited for.
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
