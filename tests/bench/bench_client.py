@@ -256,6 +256,24 @@ def parallel(count, work):
     return seconds, results
 
 
+def get_rate(path, target, clients, depth, seconds):
+    """GETs of one target by so many connections, each with `depth` requests on the way at once."""
+    def work(_):
+        client, count = Client(path), 0
+        asks = f"GET {target} HTTP/1.1\r\nHost: bench\r\n\r\n".encode() * depth
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            client.socket.sendall(asks)
+            for _ in range(depth):
+                status, _ = client.receive()
+                if status != 200:
+                    raise Refused(f"GET {target}: {status}")
+            count += depth
+        return count
+    taken, counts = parallel(clients, work)
+    return rate(sum(counts), taken)
+
+
 # --- the daemon and the machine
 
 
