@@ -5,7 +5,6 @@ import pathlib
 import subprocess
 import tempfile
 
-
 from bench_client import get_rate, report, status_kb, troupe_e2e
 
 SECONDS = float(os.environ.get("BENCH_SECONDS", "3"))
