@@ -38,7 +38,8 @@ void check_names(names expected) {
   expected = sorted(std::move(expected));
   CHECK(accepted<Schema>() == expected);
   names shown;
-  for (auto& [name, value] : json::parse(to_json(message<Schema>{})).items()) shown.push_back(name);
+  auto object = json::parse(to_json(message<Schema>{}));
+  for (auto& [name, value] : object.items()) shown.push_back(name);
   CHECK(shown == expected); // nlohmann orders by name
 }
 
