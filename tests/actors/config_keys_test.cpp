@@ -30,7 +30,8 @@ TEST_CASE("The table of keys is sorted, without doubles and explained") {
 }
 
 TEST_CASE("Whatever reaches the host is not for tenants of a restricted project") {
-  for (auto key : {"raw.lxc", "security.privileged", "security.nesting", "linux.sysctl.net.ipv4.ip_forward", "security.idmap.size"})
+  for (auto key : {"raw.lxc", "security.privileged", "security.nesting", "linux.sysctl.net.ipv4.ip_forward",
+                   "security.idmap.size"})
     CHECK_FALSE(find_instance_key(key)->tenant_safe);
   CHECK(find_instance_key("limits.memory")->tenant_safe);
 }
@@ -53,14 +54,21 @@ TEST_CASE("A typo is invalid, what LXD knows and we do not build is unsupported"
 }
 
 TEST_CASE("Values are judged by the type of their key") {
-  struct row { const char* key; std::vector<const char*> good, bad; };
+  struct row {
+    const char* key;
+    std::vector<const char*> good, bad;
+  };
   for (auto& [key, good, bad] : std::vector<row>{
-         {"security.nesting", {"true", "false", "1", "0", "yes", "no", "on", "off", ""}, {"maybe", "2", " true"}},
-         {"limits.processes", {"0", "500", "18446744073709551615"}, {"-1", "1.5", "1k", " 1", "18446744073709551616"}},
-         {"limits.cpu", {"1", "0-3", "0,2,5-7"}, {"two", "1 2", "0x1"}},
-         {"limits.cpu.allowance", {"50%", "100%", "25ms/100ms"}, {"50", "%", "ms/ms", "25ms", "25ms/ms", "25/100", "-5%"}},
-         {"limits.memory", {"512MB", "1GiB", "50%", "1048576"}, {"lots", "-1MB", "5 apples", "%"}},
-         {"user.note", {"anything", "two\nlines", "ü€", "tab\t"}, {"\x01", "a\x1f", "cr\r"}},
+           {"security.nesting", {"true", "false", "1", "0", "yes", "no", "on", "off", ""}, {"maybe", "2", " true"}},
+           {"limits.processes",
+            {"0", "500", "18446744073709551615"},
+            {"-1", "1.5", "1k", " 1", "18446744073709551616"}},
+           {"limits.cpu", {"1", "0-3", "0,2,5-7"}, {"two", "1 2", "0x1"}},
+           {"limits.cpu.allowance",
+            {"50%", "100%", "25ms/100ms"},
+            {"50", "%", "ms/ms", "25ms", "25ms/ms", "25/100", "-5%"}},
+           {"limits.memory", {"512MB", "1GiB", "50%", "1048576"}, {"lots", "-1MB", "5 apples", "%"}},
+           {"user.note", {"anything", "two\nlines", "ü€", "tab\t"}, {"\x01", "a\x1f", "cr\r"}},
        }) {
     for (auto value : good) {
       INFO(key << "=" << value);
@@ -74,7 +82,8 @@ TEST_CASE("Values are judged by the type of their key") {
 }
 
 TEST_CASE("Keys themselves hold no blanks or control characters and are not endless") {
-  for (auto key : {"user.a b", "user.a\nb", "environment.A\x7f", "user.a\tb"}) CHECK(config(key, "x") == fault::invalid);
+  for (auto key : {"user.a b", "user.a\nb", "environment.A\x7f", "user.a\tb"})
+    CHECK(config(key, "x") == fault::invalid);
   CHECK(config("user." + std::string(250, 'x'), "x") == fine);
   CHECK(config("user." + std::string(251, 'x'), "x") == fault::invalid);
 }

@@ -11,7 +11,8 @@ namespace {
 
 using enum trigger;
 using S = instance_state;
-constexpr trigger triggers[] = {start, started, stop, force_stop, exited, freeze, frozen, thaw, thawed, failed, still_running};
+constexpr trigger triggers[] = {start,  started, stop,   force_stop, exited,       freeze,
+                                frozen, thaw,    thawed, failed,     still_running};
 
 std::vector<S> all_states() {
   std::vector<S> out;
@@ -31,16 +32,20 @@ std::set<S> reachable_from(S first) {
 
 // Written down a second time, as what each state answers to; whatever is not here is refused.
 const std::map<S, std::map<trigger, S>> expected{
-  {S::STOPPED, {{start, S::STARTING}}},
-  {S::ERROR, {{start, S::STARTING}}},
-  {S::STARTING, {{started, S::RUNNING}, {failed, S::STOPPED}, {exited, S::STOPPED}}},
-  {S::RUNNING,
-   {{stop, S::STOPPING}, {force_stop, S::STOPPING}, {freeze, S::FREEZING}, {exited, S::STOPPED}, {started, S::RUNNING}}},
-  {S::STOPPING,
-   {{force_stop, S::STOPPING}, {exited, S::STOPPED}, {still_running, S::RUNNING}, {started, S::RUNNING}}},
-  {S::FREEZING, {{frozen, S::FROZEN}, {failed, S::RUNNING}, {exited, S::STOPPED}}},
-  {S::FROZEN, {{thaw, S::THAWING}, {stop, S::STOPPING}, {force_stop, S::STOPPING}, {exited, S::STOPPED}}},
-  {S::THAWING, {{thawed, S::RUNNING}, {failed, S::FROZEN}, {exited, S::STOPPED}}},
+    {S::STOPPED, {{start, S::STARTING}}},
+    {S::ERROR, {{start, S::STARTING}}},
+    {S::STARTING, {{started, S::RUNNING}, {failed, S::STOPPED}, {exited, S::STOPPED}}},
+    {S::RUNNING,
+     {{stop, S::STOPPING},
+      {force_stop, S::STOPPING},
+      {freeze, S::FREEZING},
+      {exited, S::STOPPED},
+      {started, S::RUNNING}}},
+    {S::STOPPING,
+     {{force_stop, S::STOPPING}, {exited, S::STOPPED}, {still_running, S::RUNNING}, {started, S::RUNNING}}},
+    {S::FREEZING, {{frozen, S::FROZEN}, {failed, S::RUNNING}, {exited, S::STOPPED}}},
+    {S::FROZEN, {{thaw, S::THAWING}, {stop, S::STOPPING}, {force_stop, S::STOPPING}, {exited, S::STOPPED}}},
+    {S::THAWING, {{thawed, S::RUNNING}, {failed, S::FROZEN}, {exited, S::STOPPED}}},
 };
 
 } // namespace
@@ -82,9 +87,9 @@ TEST_CASE("A state on the way ends in success and in failure, and always when th
 
 TEST_CASE("Every state has LXD's word and number") {
   const std::map<S, std::pair<std::string_view, int>> words{
-    {S::STOPPED, {"Stopped", 102}},   {S::RUNNING, {"Running", 103}},   {S::STARTING, {"Starting", 106}},
-    {S::STOPPING, {"Stopping", 107}}, {S::FREEZING, {"Freezing", 109}}, {S::FROZEN, {"Frozen", 110}},
-    {S::THAWING, {"Thawed", 111}},    {S::ERROR, {"Error", 112}},
+      {S::STOPPED, {"Stopped", 102}},   {S::RUNNING, {"Running", 103}},   {S::STARTING, {"Starting", 106}},
+      {S::STOPPING, {"Stopping", 107}}, {S::FREEZING, {"Freezing", 109}}, {S::FROZEN, {"Frozen", 110}},
+      {S::THAWING, {"Thawed", 111}},    {S::ERROR, {"Error", 112}},
   };
   REQUIRE(words.size() == all_states().size());
   for (auto& [state, word] : words) {

@@ -129,13 +129,16 @@ struct stage {
 
   caf::behavior performer(caf::event_based_actor* self) {
     return {
-      [this, self](const step_act& request) {
-        auto result = std::make_shared<step_result>();
-        result->more.writes.push_back({table::config, request.step.kind, request.step.args.at("arg")});
-        result->metadata.emplace_back(request.step.kind, "\"" + request.step.args.at("arg") + "\"");
-        return perform<step_result_ptr>(self, "do " + request.step.kind, result);
-      },
-      [this, self](const step_undo& request) { return perform<caf::unit_t>(self, "undo " + request.step.kind, caf::unit); },
+        [this, self](const step_act& request) {
+          auto result = std::make_shared<step_result>();
+          result->more.writes.push_back({table::config, request.step.kind, request.step.args.at("arg")});
+          result->metadata.emplace_back(request.step.kind, "\"" + request.step.args.at("arg") + "\"");
+          return perform<step_result_ptr>(self, "do " + request.step.kind, result);
+        },
+        [this, self](const step_undo& request) {
+          return perform<caf::unit_t>(self, "undo " + request.step.kind, caf::unit);
+        },
+        [](const resume& next) { next.run(); },
     };
   }
 
@@ -154,9 +157,11 @@ struct stage {
 
   outcome<operation_record> begin(saga what) {
     outcome<operation_record> out = never;
-    auto asked = d.self->request(with.find(role::operations), caf::infinite, begin_saga{std::make_shared<const saga>(std::move(what))});
+    auto asked = d.self->request(with.find(role::operations), caf::infinite,
+                                 begin_saga{std::make_shared<const saga>(std::move(what))});
     d.run();
-    asked.receive([&](operation_record& record) { out = record; }, [&](caf::error& why) { out = tl::unexpected{from_caf(why)}; });
+    asked.receive([&](operation_record& record) { out = record; },
+                  [&](caf::error& why) { out = tl::unexpected{from_caf(why)}; });
     return out;
   }
 
@@ -187,14 +192,17 @@ TEST_CASE("Steps are done in order, then committed with what they add, then the 
   stage s;
   auto accepted = s.begin(s.make(three, {"network.apply", "volume.destroy"}));
   REQUIRE(accepted);
-  CHECK(s.history == names{"do pool.create", "do volume.clone", "do network.make", "do network.apply", "do volume.destroy", "succeeded"});
+  CHECK(s.history == names{"do pool.create", "do volume.clone", "do network.make", "do network.apply",
+                           "do volume.destroy", "succeeded"});
   CHECK(accepted->read([](auto op) { return op.getState(); }) == state::RUNNING);
   CHECK(s.end_of(*accepted) == state::SUCCEEDED);
   CHECK(s.err_of(*accepted).empty());
   CHECK(s.rows(table::journal).empty());
   // What steps after the commit would add to it comes too late and is not written.
-  CHECK(s.rows(table::config) == std::map<std::string, std::string>{{"committed", "yes"}, {"network.make", "network.make"},
-                                                                    {"pool.create", "pool.create"}, {"volume.clone", "volume.clone"}});
+  CHECK(s.rows(table::config) == std::map<std::string, std::string>{{"committed", "yes"},
+                                                                    {"network.make", "network.make"},
+                                                                    {"pool.create", "pool.create"},
+                                                                    {"volume.clone", "volume.clone"}});
   auto metadata = s.stored(*accepted).read([](auto op) { return text(op.getMetadata()); });
   CHECK(metadata.find(R"("volume.destroy":"volume.destroy")") != std::string::npos);
 }
@@ -227,7 +235,8 @@ TEST_CASE("A step that fails is undone with those before it, backwards") {
   s.failing = {"do volume.clone"};
   auto accepted = s.begin(s.make(three));
   REQUIRE(accepted);
-  CHECK(s.history == names{"do pool.create", "do volume.clone", "undo volume.clone", "undo pool.create", "failed: No do volume.clone"});
+  CHECK(s.history == names{"do pool.create", "do volume.clone", "undo volume.clone", "undo pool.create",
+                           "failed: No do volume.clone"});
   CHECK(s.end_of(*accepted) == state::FAILED);
   CHECK(s.err_of(*accepted) == "No do volume.clone");
   CHECK(s.rows(table::journal).empty());
@@ -251,7 +260,8 @@ TEST_CASE("A commit that is refused undoes every step") {
   auto accepted = s.begin(std::move(what));
   REQUIRE(accepted);
   s.history.pop_back();
-  CHECK(s.history == names{"do pool.create", "do volume.clone", "do network.make", "undo network.make", "undo volume.clone", "undo pool.create"});
+  CHECK(s.history == names{"do pool.create", "do volume.clone", "do network.make", "undo network.make",
+                           "undo volume.clone", "undo pool.create"});
   CHECK(s.end_of(*accepted) == state::ROLLED_BACK);
   CHECK(s.rows(table::config).empty());
   CHECK(s.rows(table::journal).empty());
@@ -264,7 +274,8 @@ TEST_CASE("After a crash before the commit every step is undone, also those neve
   REQUIRE(accepted);
   CHECK(s.rows(table::journal) == std::map<std::string, std::string>{{id_of(*accepted), "running"}});
   s.crash();
-  CHECK(s.history == names{"do pool.create", "do volume.clone", "crash", "undo network.make", "undo volume.clone", "undo pool.create"});
+  CHECK(s.history == names{"do pool.create", "do volume.clone", "crash", "undo network.make", "undo volume.clone",
+                           "undo pool.create"});
   CHECK(s.end_of(*accepted) == state::ROLLED_BACK);
   CHECK_FALSE(s.committed_now());
   CHECK(s.rows(table::journal).empty());
@@ -277,8 +288,8 @@ TEST_CASE("After a crash while undoing the undoing begins anew") {
   auto accepted = s.begin(s.make(three));
   REQUIRE(accepted);
   s.crash();
-  CHECK(s.history == names{"do pool.create", "do volume.clone", "undo volume.clone", "undo pool.create", "crash", "undo network.make",
-                           "undo volume.clone", "undo pool.create"});
+  CHECK(s.history == names{"do pool.create", "do volume.clone", "undo volume.clone", "undo pool.create", "crash",
+                           "undo network.make", "undo volume.clone", "undo pool.create"});
   CHECK(s.rows(table::journal).empty());
 }
 
@@ -314,16 +325,23 @@ TEST_CASE("Whoever waits for an operation is answered at its end, and at once wh
   s.hanging = "do volume.clone";
   auto accepted = s.begin(s.make({"volume.clone"}));
   REQUIRE(accepted);
-  auto ask = [&] { return s.d.self->request(s.with.find(role::operations), caf::infinite, await_operation{id_of(*accepted)}); };
+  auto ask = [&] {
+    return s.d.self->request(s.with.find(role::operations), caf::infinite, await_operation{id_of(*accepted)});
+  };
   auto early = ask();
   s.d.run();
   CHECK(s.d.self->mailbox().empty());
   s.hanging.clear();
-  s.hung.front().deliver(to_caf({fault::backend_failed, "Broken"}));
+  // A promise is kept in its own actor's context only.
+  caf::anon_send(s.with.find(role::pools), resume{[&] {
+                   s.hung.front().deliver(to_caf({fault::backend_failed, "Broken"}));
+                 }});
   s.d.run();
   auto late = ask();
   s.d.run();
-  auto check = [](operation_record& record) { CHECK(record.read([](auto op) { return op.getState(); }) == state::FAILED); };
+  auto check = [](operation_record& record) {
+    CHECK(record.read([](auto op) { return op.getState(); }) == state::FAILED);
+  };
   early.receive(check, [](caf::error&) { FAIL(); });
   late.receive(check, [](caf::error&) { FAIL(); });
 }

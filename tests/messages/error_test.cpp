@@ -19,15 +19,21 @@ TEST_CASE("Every fault has a name of its own and a status of an error") {
 }
 
 TEST_CASE("Faults keep their stored numbers and their HTTP codes") {
-  struct row { fault code; int number; std::string_view name; int http; };
-  for (auto& want : {row{fault::invalid, 1, "invalid", 400}, row{fault::not_found, 2, "not_found", 404},
-                     row{fault::already_exists, 3, "already_exists", 409}, row{fault::wrong_state, 4, "wrong_state", 400},
-                     row{fault::busy, 5, "busy", 409}, row{fault::in_use, 6, "in_use", 400}, row{fault::forbidden, 7, "forbidden", 403},
-                     row{fault::unsupported, 8, "unsupported", 400}, row{fault::precondition, 9, "precondition", 412},
-                     row{fault::too_large, 10, "too_large", 413}, row{fault::cancelled, 11, "cancelled", 400},
-                     row{fault::timed_out, 12, "timed_out", 500}, row{fault::backend_failed, 13, "backend_failed", 500},
-                     row{fault::corrupt, 14, "corrupt", 500}, row{fault::newer_format, 15, "newer_format", 500},
-                     row{fault::internal, 16, "internal", 500}}) {
+  struct row {
+    fault code;
+    int number;
+    std::string_view name;
+    int http;
+  };
+  for (auto& want :
+       {row{fault::invalid, 1, "invalid", 400}, row{fault::not_found, 2, "not_found", 404},
+        row{fault::already_exists, 3, "already_exists", 409}, row{fault::wrong_state, 4, "wrong_state", 400},
+        row{fault::busy, 5, "busy", 409}, row{fault::in_use, 6, "in_use", 400},
+        row{fault::forbidden, 7, "forbidden", 403}, row{fault::unsupported, 8, "unsupported", 400},
+        row{fault::precondition, 9, "precondition", 412}, row{fault::too_large, 10, "too_large", 413},
+        row{fault::cancelled, 11, "cancelled", 400}, row{fault::timed_out, 12, "timed_out", 500},
+        row{fault::backend_failed, 13, "backend_failed", 500}, row{fault::corrupt, 14, "corrupt", 500},
+        row{fault::newer_format, 15, "newer_format", 500}, row{fault::internal, 16, "internal", 500}}) {
     CHECK(static_cast<int>(want.code) == want.number);
     CHECK(to_string(want.code) == want.name);
     CHECK(to_http(want.code) == want.http);

@@ -71,7 +71,8 @@ std::string json_text_of(std::string_view text) {
 
 /// A copy of `Like` under another id, whose fields carry the given annotations.
 template <class Like>
-capnp::StructSchema annotated(capnp::SchemaLoader& loader, uint64_t id, const std::vector<std::vector<uint64_t>>& notes) {
+capnp::StructSchema annotated(capnp::SchemaLoader& loader, uint64_t id,
+                              const std::vector<std::vector<uint64_t>>& notes) {
   capnp::MallocMessageBuilder builder;
   builder.setRoot(capnp::Schema::from<Like>().getProto());
   auto node = builder.getRoot<capnp::schema::Node>();
@@ -94,22 +95,23 @@ constexpr uint64_t hidden = 0xbccdd26e4ef41a00, secret = 0x87c3de921ee38d08, omi
 // The lists are those of LXD 5.0. Fields that belong to a later extension are left out on purpose.
 
 TEST_CASE("An instance has LXD's fields") {
-  // The REST layer adds what is not in the record: status, status_code, last_used_at, expanded_config, expanded_devices.
-  check_names<schema::InstanceSpec>({"name", "description", "created_at", "location", "type", "project", "architecture", "ephemeral",
-                                     "stateful", "profiles", "config", "devices"});
+  // The REST layer adds what is not in the record: status, status_code, last_used_at, expanded_config,
+  // expanded_devices.
+  check_names<schema::InstanceSpec>({"name", "description", "created_at", "location", "type", "project", "architecture",
+                                     "ephemeral", "stateful", "profiles", "config", "devices"});
 }
 
 TEST_CASE("Requests about instances have LXD's fields") {
-  check_names<schema::CreateInstance>({"architecture", "config", "devices", "ephemeral", "profiles", "restore", "stateful",
-                                       "description", "name", "source", "instance_type", "type"});
-  check_names<schema::InstanceSource>({"type", "certificate", "alias", "fingerprint", "properties", "server", "secret", "protocol",
-                                       "base-image", "mode", "operation", "secrets", "source", "live", "instance_only",
-                                       "container_only", "refresh", "project", "allow_inconsistent"});
+  check_names<schema::CreateInstance>({"architecture", "config", "devices", "ephemeral", "profiles", "restore",
+                                       "stateful", "description", "name", "source", "instance_type", "type"});
+  check_names<schema::InstanceSource>({"type", "certificate", "alias", "fingerprint", "properties", "server", "secret",
+                                       "protocol", "base-image", "mode", "operation", "secrets", "source", "live",
+                                       "instance_only", "container_only", "refresh", "project", "allow_inconsistent"});
   check_names<schema::UpdateInstance>(
-    {"architecture", "config", "devices", "ephemeral", "profiles", "restore", "stateful", "description"});
+      {"architecture", "config", "devices", "ephemeral", "profiles", "restore", "stateful", "description"});
   check_names<schema::ChangeInstanceState>({"action", "timeout", "force", "stateful"});
-  check_names<schema::RenameInstance>({"name", "migration", "live", "instance_only", "container_only", "target", "pool", "project",
-                                       "allow_inconsistent"});
+  check_names<schema::RenameInstance>({"name", "migration", "live", "instance_only", "container_only", "target", "pool",
+                                       "project", "allow_inconsistent"});
   check_names<schema::InstancePostTarget>({"certificate", "operation", "secrets"});
   check_names<schema::ExecInstance>({"command", "wait-for-websocket", "interactive", "environment", "width", "height",
                                      "record-output", "user", "group", "cwd"});
@@ -131,15 +133,16 @@ TEST_CASE("The state of an instance has LXD's fields at every level") {
 
 TEST_CASE("Images and aliases have LXD's fields") {
   // The REST layer adds aliases; update_source is omitted, as LXD does for an image that was uploaded.
-  check_names<schema::ImageSpec>({"architecture", "cached", "public", "filename", "fingerprint", "size", "auto_update", "type",
-                                  "created_at", "expires_at", "last_used_at", "uploaded_at", "properties", "profiles"});
+  check_names<schema::ImageSpec>({"architecture", "cached", "public", "filename", "fingerprint", "size", "auto_update",
+                                  "type", "created_at", "expires_at", "last_used_at", "uploaded_at", "properties",
+                                  "profiles"});
   check_names<schema::ImageAliasEntry>({"name", "description", "type", "target"});
   check_names<schema::ImageAlias>({"name", "description"});
   check_names<schema::ImagePut>({"auto_update", "properties", "public", "expires_at", "profiles"});
-  check_names<schema::ImagesPost>({"auto_update", "properties", "public", "expires_at", "profiles", "filename", "source",
-                                   "compression_algorithm", "aliases"});
-  check_names<schema::ImagesPost::Source>({"alias", "certificate", "protocol", "server", "image_type", "mode", "type", "url",
-                                           "name", "fingerprint", "secret", "project"});
+  check_names<schema::ImagesPost>({"auto_update", "properties", "public", "expires_at", "profiles", "filename",
+                                   "source", "compression_algorithm", "aliases"});
+  check_names<schema::ImagesPost::Source>({"alias", "certificate", "protocol", "server", "image_type", "mode", "type",
+                                           "url", "name", "fingerprint", "secret", "project"});
   check_names<schema::ImageAliasesPost>({"name", "description", "type", "target"});
   check_names<schema::ImageAliasPut>({"description", "target"});
   check_names<schema::ImageMetadata>({"architecture", "creation_date", "expiry_date", "properties", "templates"});
@@ -150,33 +153,54 @@ TEST_CASE("Profiles, networks and storage have LXD's fields") {
   check_names<schema::ProfileSpec>({"name", "description", "config", "devices"}); // REST adds used_by
   check_names<schema::ProfilesPost>({"config", "description", "devices", "name"});
   check_names<schema::ProfilePut>({"config", "description", "devices"});
-  check_names<schema::NetworkSpec>({"name", "description", "type", "config"}); // REST adds managed, status, used_by, locations
+  check_names<schema::NetworkSpec>(
+      {"name", "description", "type", "config"}); // REST adds managed, status, used_by, locations
   check_names<schema::NetworksPost>({"config", "description", "name", "type"});
   check_names<schema::NetworkPut>({"config", "description"});
   check_names<schema::NetworkLease>({"hostname", "hwaddr", "address", "type", "location"});
   // bond, vlan and ovn are left out: we make bridges only.
   check_names<schema::NetworkState>({"addresses", "counters", "hwaddr", "mtu", "state", "type", "bridge"});
   check_names<schema::NetworkState::Bridge>(
-    {"id", "stp", "forward_delay", "vlan_default", "vlan_filtering", "upper_devices"});
+      {"id", "stp", "forward_delay", "vlan_default", "vlan_filtering", "upper_devices"});
   check_names<schema::PoolSpec>({"name", "description", "driver", "config"}); // REST adds status, used_by, locations
   check_names<schema::PoolsPost>({"config", "description", "name", "driver"});
   // REST adds used_by.
-  check_names<schema::VolumeSpec>({"name", "description", "type", "content_type", "project", "location", "created_at", "config"});
+  check_names<schema::VolumeSpec>(
+      {"name", "description", "type", "content_type", "project", "location", "created_at", "config"});
   check_names<schema::VolumeState::Usage>({"used", "total"});
 }
 
 TEST_CASE("Operations and the server have LXD's fields") {
   // The REST layer works out status and status_code from the state.
-  check_names<schema::Operation>({"id", "class", "description", "created_at", "updated_at", "resources", "metadata", "may_cancel",
-                                  "err", "location"});
+  check_names<schema::Operation>({"id", "class", "description", "created_at", "updated_at", "resources", "metadata",
+                                  "may_cancel", "err", "location"});
   // auth_user_name and auth_user_method are added by the REST layer.
   check_names<schema::Server>(
-    {"api_extensions", "api_status", "api_version", "auth", "public", "auth_methods", "config", "environment"});
-  check_names<schema::Server::Environment>(
-    {"addresses", "architectures", "certificate", "certificate_fingerprint", "driver", "driver_version", "firewall", "kernel",
-     "kernel_architecture", "kernel_features", "kernel_version", "lxc_features", "os_name", "os_version", "project", "server",
-     "server_clustered", "server_event_mode", "server_name", "server_pid", "server_version", "storage", "storage_version",
-     "storage_supported_drivers"});
+      {"api_extensions", "api_status", "api_version", "auth", "public", "auth_methods", "config", "environment"});
+  check_names<schema::Server::Environment>({"addresses",
+                                            "architectures",
+                                            "certificate",
+                                            "certificate_fingerprint",
+                                            "driver",
+                                            "driver_version",
+                                            "firewall",
+                                            "kernel",
+                                            "kernel_architecture",
+                                            "kernel_features",
+                                            "kernel_version",
+                                            "lxc_features",
+                                            "os_name",
+                                            "os_version",
+                                            "project",
+                                            "server",
+                                            "server_clustered",
+                                            "server_event_mode",
+                                            "server_name",
+                                            "server_pid",
+                                            "server_version",
+                                            "storage",
+                                            "storage_version",
+                                            "storage_supported_drivers"});
   check_names<schema::Server::StorageDriver>({"Name", "Version", "Remote"});
 }
 
@@ -248,7 +272,8 @@ TEST_CASE("A list that was sent empty is told from one that was not sent") {
 }
 
 TEST_CASE("Null means the default for every kind of field") {
-  auto made = read<schema::CreateInstance>(R"({"name":null,"config":null,"devices":null,"ephemeral":null,"source":null,"type":null})");
+  auto made = read<schema::CreateInstance>(
+      R"({"name":null,"config":null,"devices":null,"ephemeral":null,"source":null,"type":null})");
   REQUIRE(made);
   CHECK(to_json(*made) == to_json(message<schema::CreateInstance>{}));
   CHECK(shown(*read<schema::ChangeInstanceState>(R"({"timeout":null})"))["timeout"] == -1);
@@ -259,8 +284,10 @@ TEST_CASE("Times are RFC 3339 and a bad one is refused by name") {
   auto made = read<schema::ImagePut>(R"({"expires_at":"2026-01-31T13:00:00.5+01:00"})");
   REQUIRE(made);
   CHECK(shown(*made)["expires_at"] == "2026-01-31T12:00:00.5Z");
-  CHECK(shown(*read<schema::ImagePut>(R"({"expires_at":"0001-01-01T00:00:00Z"})"))["expires_at"] == "0001-01-01T00:00:00Z");
-  for (auto bad : {R"({"expires_at":"tomorrow"})", R"({"expires_at":12})", R"({"expires_at":"2026-02-30T00:00:00Z"})", R"({"expires_at":""})"})
+  CHECK(shown(*read<schema::ImagePut>(R"({"expires_at":"0001-01-01T00:00:00Z"})"))["expires_at"] ==
+        "0001-01-01T00:00:00Z");
+  for (auto bad : {R"({"expires_at":"tomorrow"})", R"({"expires_at":12})", R"({"expires_at":"2026-02-30T00:00:00Z"})",
+                   R"({"expires_at":""})"})
     CHECK(refusal<schema::ImagePut>(bad).find("\"expires_at\" must be a time") != std::string::npos);
 }
 
@@ -272,7 +299,8 @@ TEST_CASE("Enumerants have LXD's names in both directions") {
   CHECK(shown(*made)["type"] == "virtual-machine");
   CHECK(shown(*read<schema::CreateInstance>(R"({"type":""})"))["type"] == "container");
   CHECK(shown(message<schema::Operation>{})["class"] == "task");
-  CHECK(refusal<schema::CreateInstance>(R"({"type":"virtualMachine"})").find("\"virtualMachine\"") != std::string::npos);
+  CHECK(refusal<schema::CreateInstance>(R"({"type":"virtualMachine"})").find("\"virtualMachine\"") !=
+        std::string::npos);
   CHECK(refusal<schema::CreateInstance>(R"({"type":1})") != "");
 }
 
@@ -318,7 +346,8 @@ TEST_CASE("An unknown key is refused with a value and accepted without one") {
 TEST_CASE("Keys match in any case, and the exact one wins its own field") {
   CHECK(shown(*read<schema::CreateInstance>(R"({"Name":"c1"})"))["name"] == "c1");
   CHECK(shown(*read<schema::InstanceSource>(R"({"Base-Image":"b"})"))["base-image"] == "b");
-  CHECK(shown(*read<schema::ProfilePut>(R"({"config":{"User.A":"1","user.a":"2"}})"))["config"] == json{{"User.A", "1"}, {"user.a", "2"}});
+  CHECK(shown(*read<schema::ProfilePut>(R"({"config":{"User.A":"1","user.a":"2"}})"))["config"] ==
+        json{{"User.A", "1"}, {"user.a", "2"}});
 }
 
 TEST_CASE("A wrong type is refused with the path to it") {
@@ -340,7 +369,8 @@ TEST_CASE("A wrong type is refused with the path to it") {
   check(R"({"devices":{"root":{"size":{}}}})", "devices.root.size");
   check(R"({"source":[]})", "source");
   check(R"({"source":{"properties":{"os":false}}})", "source.properties.os");
-  for (auto body : {"[]", "null", "1", "\"x\"", "true"}) CHECK(refusal<schema::CreateInstance>(body) == "The request body must be a JSON object");
+  for (auto body : {"[]", "null", "1", "\"x\"", "true"})
+    CHECK(refusal<schema::CreateInstance>(body) == "The request body must be a JSON object");
 }
 
 TEST_CASE("NUL is refused in values and in keys") {
@@ -352,8 +382,8 @@ TEST_CASE("NUL is refused in values and in keys") {
 }
 
 TEST_CASE("Text that is not JSON is refused with the place") {
-  for (auto bad : {"", "{", "{]", "{\"a\":}", "{\"a\":1,}", "{} {}", "{'a':1}", "{\"a\":01}", "{\"a\":\"\x01\"}", "{\"a\":\"\xff\"}",
-                   "{\"a\":\"\\ud800\"}", "NaN"}) {
+  for (auto bad : {"", "{", "{]", "{\"a\":}", "{\"a\":1,}", "{} {}", "{'a':1}", "{\"a\":01}", "{\"a\":\"\x01\"}",
+                   "{\"a\":\"\xff\"}", "{\"a\":\"\\ud800\"}", "NaN"}) {
     auto made = parse_json_text(bad);
     INFO(bad);
     REQUIRE_FALSE(made);
