@@ -378,6 +378,7 @@ void restore(const instance_ptr& me, const status_record& recorded) {
   if (state == instance_state::STOPPED) return;
   me->status = status_now(me);
   record_unasked(me, "instance-shutdown");
+  static_cast<void>(me->with.blocking.submit([&with = me->with, key = me->key()] { with.containers.sweep(key); }));
 }
 
 } // namespace troupe

@@ -213,6 +213,13 @@ caf::behavior operation_recovery(caf::event_based_actor* self, services& with, o
                                  bool committed) {
   auto op = std::make_shared<operation_data>(operation_data{
       with, record, std::make_shared<header>(), steps_of(record, false), steps_of(record, true), {}, {}, {}});
+  for (auto& step : committed ? op->after : op->before)
+    if (!performer_of(step.kind)) { // written by a newer daemon, which will finish it
+      log().error("Operation {} has a step \"{}\" that this daemon does not know; it is left as it is", id_of(record),
+                  step.kind);
+      self->quit();
+      return {};
+    }
   log().info("Operation {} was interrupted: {}", id_of(record), committed ? "completing it" : "undoing it");
   if (committed)
     run_after(self, op, 0);

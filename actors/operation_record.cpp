@@ -63,6 +63,10 @@ operation_record in_state(const operation_record& from, schema::Operation::State
     op.setState(state);
     op.setUpdatedAt(now_ns());
     if (state != schema::Operation::State::RUNNING) op.setMayCancel(false);
+    if (state == schema::Operation::State::SUCCEEDED) { // an earlier try may have failed behind the commit
+      op.setErr("");
+      op.disownError();
+    }
     if (!why) return;
     op.setErr(why->message);
     auto record = op.initError();

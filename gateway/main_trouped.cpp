@@ -125,6 +125,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
 
   caf::actor_system_config actor_config;
   actor_config.set("scheduler.max-threads", size_t{2});
+  actor_config.set("scheduler.policy", caf::atom("sharing")); // the default, work stealing, polls when idle
   caf::actor_system system{actor_config};
   services with{system, io, blocking, **db, *containers, image_files, std::move(*dir), host_name(), subordinate_ids()};
 

@@ -56,6 +56,8 @@ outcome<void> read_scalar(const json& from, capnp::Type type, const std::string&
     case which::INT32:
     case which::INT64:
       if (!from.is_number_integer()) return wrong(path, "a whole number");
+      if (from.is_number_unsigned() && from.get<uint64_t>() > uint64_t{INT64_MAX})
+        return wrong(path, "a number of 64 bits");
       if (type.isInt32() && (from.get<int64_t>() > INT32_MAX || from.get<int64_t>() < INT32_MIN))
         return wrong(path, "a number of 32 bits");
       set(from.get<int64_t>());

@@ -285,7 +285,7 @@ class OnBtrfs(Core, DaemonTest):
             seen = seen.split(mark, 1)[1]
 
         until(b"# ")
-        os.write(ours, b"echo re''ady; sleep 1000\n")
+        os.write(ours, b"sh -c 'echo re\"\"ady; exec sleep 1000'\n")  # what says ready is what ^C must reach
         until(b"ready")
         os.write(ours, b"\x03")
         os.write(ours, b"echo a''gain\n")

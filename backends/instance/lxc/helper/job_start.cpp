@@ -5,9 +5,9 @@
 #include "backends/instance/lxc/proc_facts.hpp"
 #include "messages/config_map.hpp"
 
-#include <csignal>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -126,10 +126,11 @@ outcome<void> run_start(job_context& job, schema::StartJob::Reader request) {
   // The monitor becomes a child of this process instead of the machine's init: a failed one can be waited for.
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   auto home = read_cgroups("self");
-  if (c->start(c, 0, nullptr)) return report(job, c);
-  wait_for_children();
+  bool up = c->start(c, 0, nullptr);
   // liblxc has put this process into the monitor's group, which could therefore not be removed.
   enter_cgroups(home);
+  if (up) return report(job, c);
+  wait_for_children();
   groups.remove(job.key);
   auto why = first_error(log_file);
   return fail(fault::backend_failed,
