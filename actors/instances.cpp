@@ -85,16 +85,22 @@ caf::result<step_result_ptr> forget(const data_ptr& all, const step_act& step) {
   }
   auto promise = all->self->make_response_promise<step_result_ptr>();
   auto key = instance_key(project, name);
-  all->self->send(all->with.find(role::networks), forget_host{"", key, ""});
-  on_blocking_thread(
-      all->self, all->with,
-      [dir = all->with.dir.logs + "/" + key, &with = all->with, key]() -> outcome<void> {
-        std::error_code ignored;
-        std::filesystem::remove_all(dir, ignored);
-        with.containers.sweep(key);
-        return {};
-      },
-      [promise](outcome<void>) mutable { promise.deliver(step_result_ptr{std::make_shared<step_result>()}); });
+  auto rest = [all, promise, key]() mutable {
+    on_blocking_thread(
+        all->self, all->with,
+        [dir = all->with.dir.logs + "/" + key, &with = all->with, key]() -> outcome<void> {
+          std::error_code ignored;
+          std::filesystem::remove_all(dir, ignored);
+          with.containers.sweep(key);
+          return {};
+        },
+        [promise](outcome<void>) mutable { promise.deliver(step_result_ptr{std::make_shared<step_result>()}); });
+  };
+  all->self->request(all->with.find(role::networks), caf::infinite, forget_host{"", key, ""})
+      .then(rest, [rest](const caf::error& why) mutable {
+        log().warn("{}", from_caf(why).message);
+        rest();
+      });
   return promise;
 }
 

@@ -160,10 +160,22 @@ TROUPE_LOCAL_MESSAGE(troupe::start_dnsmasq)
 
 namespace troupe {
 
+namespace {
+
+// Host files that a killed daemon had not renamed into place yet. Done before the first message, so nobody writes one.
+void sweep_unfinished(const std::string& dir) {
+  std::error_code none;
+  for (auto& entry : std::filesystem::directory_iterator{dir + "/dnsmasq.hosts", none})
+    if (entry.path().filename().string().starts_with('.')) std::filesystem::remove(entry.path(), none);
+}
+
+} // namespace
+
 caf::behavior network(caf::event_based_actor* self, services& with, std::string name) {
   auto dir = with.dir.networks + "/" + name;
   auto me = std::make_shared<network_data>(network_data{with, self, std::move(name), std::move(dir), {}, {}, nullptr});
   self->attach_functor([me] { me->dnsmasq.reset(); });
+  sweep_unfinished(me->dir);
   return {
       [me](const apply_network& request) {
         auto promise = me->self->make_response_promise();

@@ -246,9 +246,18 @@ caf::result<caf::unit_t> take_back(const data_ptr& me, const saga_step& step) {
 }
 
 // An instance does not say which networks it was on: each network looks for its host entries.
-void forget_everywhere(const data_ptr& me, const forget_host& request) {
+caf::result<caf::unit_t> forget_everywhere(const data_ptr& me, const forget_host& request) {
+  if (me->all.empty()) return caf::unit;
+  auto promise = me->self->make_response_promise<caf::unit_t>();
+  auto left = std::make_shared<size_t>(me->all.size());
+  auto one_done = [promise, left]() mutable {
+    if (--*left == 0) promise.deliver(caf::unit);
+  };
   for (auto& [name, child] : me->all)
-    if (request.network.empty() || request.network == name) tell(me->self, child, request);
+    me->self->request(child, caf::infinite, request).then(one_done, [one_done](const caf::error&) mutable {
+      one_done();
+    });
+  return promise;
 }
 
 } // namespace
@@ -274,7 +283,7 @@ caf::behavior networks(caf::event_based_actor* self, services& with) {
       [me](const announce_host& request) -> caf::result<caf::unit_t> {
         return hand_over<caf::unit_t>(me->self, actor_of(me, request.network), request);
       },
-      [me](const forget_host& request) { forget_everywhere(me, request); },
+      [me](const forget_host& request) { return forget_everywhere(me, request); },
       [me](const step_act& act) { return perform(me, act.step); },
       [me](const step_undo& undo) { return take_back(me, undo.step); },
       [](resume& back) { back.run(); },
