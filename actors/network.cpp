@@ -33,11 +33,36 @@ constexpr unsigned backoff_max = 6; // doublings of 250 ms
 
 std::string pid_file(const network_data& me) { return me.dir + "/dnsmasq.running"; }
 
-// Who runs is written down, so that a restarted daemon takes it over instead of dropping every lease in flight.
+// Who runs is written down, so that a restarted daemon takes it over instead of dropping every lease in flight. Before
+// the start already (as process 0): a daemon may be killed before it knows the number.
 void write_down(const network_data& me, pid_t pid) {
-  std::ofstream out{pid_file(me), std::ios::trunc};
-  out << pid << ' ' << process_start_time(pid) << '\n';
-  for (auto& word : me.command) out << word << '\n';
+  auto fresh = pid_file(me) + ".new";
+  {
+    std::ofstream out{fresh, std::ios::trunc};
+    out << pid << ' ' << process_start_time(pid) << '\n';
+    for (auto& word : me.command) out << word << '\n';
+  }
+  std::error_code failed;
+  std::filesystem::rename(fresh, pid_file(me), failed);
+  if (failed) log().error("Network {}: {}: {}", me.name, pid_file(me), failed.message());
+}
+
+std::string whole_file(const std::string& path) {
+  std::ifstream in{path, std::ios::binary};
+  return {std::istreambuf_iterator<char>{in}, {}};
+}
+
+// The command names the network's own folder, so nobody else's process has the same.
+pid_t running_with(const std::vector<std::string>& command) {
+  std::string wanted;
+  for (auto& word : command) wanted += word + '\0';
+  std::error_code failed;
+  for (auto& entry : std::filesystem::directory_iterator{"/proc", failed}) {
+    auto name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") == name.npos && whole_file(entry.path() / "cmdline") == wanted)
+      return static_cast<pid_t>(std::stol(name));
+  }
+  return 0;
 }
 
 bool take_over(const network_ptr& me, std::function<void()> ended) {
@@ -48,6 +73,11 @@ bool take_over(const network_ptr& me, std::function<void()> ended) {
   if (!(in >> pid >> started) || !std::getline(in, rest)) return false;
   std::vector<std::string> command;
   for (std::string word; std::getline(in, word);) command.push_back(word);
+  bool unknown = pid == 0;
+  if (unknown) {
+    pid = running_with(command);
+    started = process_start_time(pid);
+  }
   auto adopted = adopt(me->with.io, pid, started, std::move(ended));
   if (!adopted) return false;
   if (command != me->command) { // it serves an older plan
@@ -55,6 +85,7 @@ bool take_over(const network_ptr& me, std::function<void()> ended) {
     return false;
   }
   me->dnsmasq = std::move(*adopted);
+  if (unknown) write_down(*me, pid);
   return true;
 }
 
@@ -65,6 +96,7 @@ void run_dnsmasq(const network_ptr& me) {
   if (me->command.empty() || take_over(me, ended)) return;
   child_spec spec;
   spec.command = me->command;
+  write_down(*me, 0);
   auto started = spawn(me->with.io, spec, [ended](child_exit) { ended(); });
   if (!started) {
     log().error("Network {}: dnsmasq could not be started: {}", me->name, started.error().message);

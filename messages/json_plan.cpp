@@ -28,7 +28,9 @@ std::vector<field_plan> make_plan(capnp::StructSchema schema) {
   std::vector<field_plan> plan;
   for (auto field : schema.getFields()) {
     auto proto = field.getProto();
-    field_plan row{field, snake_case({proto.getName().begin(), proto.getName().size()})};
+    field_plan row;
+    row.field = field;
+    row.name = snake_case({proto.getName().begin(), proto.getName().size()});
     bool hidden = false;
     for (auto note : proto.getAnnotations()) {
       switch (note.getId()) {
@@ -60,6 +62,7 @@ std::vector<field_plan> make_plan(capnp::StructSchema schema) {
           break;
       }
     }
+    row.label = '"' + row.name + "\":";
     if (!hidden) plan.push_back(std::move(row));
   }
   return plan;

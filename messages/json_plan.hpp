@@ -10,6 +10,7 @@ namespace troupe::json_detail {
 struct field_plan {
   capnp::StructSchema::Field field;
   std::string name;
+  std::string label; // the name as it is written: quoted, with its colon
   bool omit_empty = false, time = false, map = false, raw = false, nullable = false, secret = false;
 };
 

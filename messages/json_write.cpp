@@ -1,3 +1,4 @@
+#include "messages/json.capnp.h"
 #include "messages/json.hpp"
 #include "messages/json_plan.hpp"
 #include "messages/time.hpp"
@@ -22,17 +23,25 @@ void write_number(std::string& out, Number number) {
   out.append(text, end);
 }
 
-std::string_view as_text(DynamicValue::Reader value) {
-  auto text = value.as<capnp::Text>();
-  return {text.begin(), text.size()};
-}
+std::string_view as_view(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
+std::string_view as_text(DynamicValue::Reader value) { return as_view(value.as<capnp::Text>()); }
 
 // A list of two-field structs as an object: the first field is the key, the second the value.
 void write_map(std::string& out, DynamicList::Reader list) {
   out += '{';
+  auto schema = list.getSchema().getStructElementType();
+  if (schema == capnp::Schema::from<schema::KeyValue>()) {
+    // Most maps by far, and several times as fast as by reflection.
+    for (auto entry : list.as<capnp::List<schema::KeyValue>>()) {
+      write_json_name(out, as_view(entry.getKey()));
+      write_json_string(out, as_view(entry.getValue()));
+    }
+    out += '}';
+    return;
+  }
+  auto& plan = plan_of(schema);
   for (auto entry : list) {
     auto pair = entry.as<DynamicStruct>();
-    auto& plan = plan_of(pair.getSchema());
     write_json_name(out, as_text(pair.get(plan[0].field)));
     write_value(out, pair.get(plan[1].field), plan[1].map);
   }
@@ -107,7 +116,8 @@ void write_field(std::string& out, DynamicStruct::Reader from, const field_plan&
   if (plan.secret || (plan.nullable && plan.omit_empty && !from.has(plan.field))) return;
   auto value = from.get(plan.field);
   if (plan.omit_empty && is_empty(value)) return;
-  write_json_name(out, plan.name);
+  if (!out.empty() && out.back() != '{') out += ',';
+  out += plan.label;
   if (plan.time) {
     write_json_string(out, to_rfc3339(value.as<int64_t>()));
   } else if (plan.raw) {

@@ -24,7 +24,7 @@ void write_status(std::string& out, instance_state state) {
   out += std::to_string(words.code);
 }
 
-void write_fields(std::string& out, const snapshot& records, schema::InstanceSpec::Reader spec,
+void write_fields(std::string& out, expander& expand, schema::InstanceSpec::Reader spec,
                   const status_record& status) {
   write_json_fields(out, spec);
   status.read([&](schema::InstanceStatus::Reader s) {
@@ -32,7 +32,7 @@ void write_fields(std::string& out, const snapshot& records, schema::InstanceSpe
     write_json_name(out, "last_used_at");
     write_json_string(out, to_rfc3339(s.getLastUsedAt()));
   });
-  auto effective = expand(records, spec);
+  auto effective = expand(spec);
   write_map(out, "expanded_config", effective.config);
   write_devices(out, effective.devices);
 }
@@ -75,14 +75,14 @@ std::string host_name_of(const expansion& effective, const std::string& hwaddr) 
 
 } // namespace
 
-void write_instance(std::string& out, const snapshot& records, schema::InstanceSpec::Reader spec,
+void write_instance(std::string& out, expander& expand, schema::InstanceSpec::Reader spec,
                     const status_record& status) {
   out += '{';
-  write_fields(out, records, spec, status);
+  write_fields(out, expand, spec, status);
   out += '}';
 }
 
-message<schema::InstanceState> measure_state(services& with, const snapshot& records, schema::InstanceSpec::Reader spec,
+message<schema::InstanceState> measure_state(services& with, expander& expand, schema::InstanceSpec::Reader spec,
                                              const status_record& status) {
   auto [state, leader] = status.read([](schema::InstanceStatus::Reader s) {
     return std::pair{s.getState(), s.getLeader()};
@@ -104,7 +104,7 @@ message<schema::InstanceState> measure_state(services& with, const snapshot& rec
     memory.setSwapUsagePeak(used.swap_peak);
     auto links = list_links_of(leader);
     if (!links) return;
-    auto effective = expand(records, spec);
+    auto effective = expand(spec);
     auto list = out.initNetwork(static_cast<unsigned>(links->size()));
     for (unsigned i = 0; i < links->size(); ++i) {
       list[i].setName((*links)[i].name);
@@ -113,12 +113,12 @@ message<schema::InstanceState> measure_state(services& with, const snapshot& rec
   });
 }
 
-void write_instance_full(std::string& out, services& with, const snapshot& records, schema::InstanceSpec::Reader spec,
+void write_instance_full(std::string& out, services& with, expander& expand, schema::InstanceSpec::Reader spec,
                          const status_record& status) {
   out += '{';
-  write_fields(out, records, spec, status);
+  write_fields(out, expand, spec, status);
   out += R"(,"backups":[],"snapshots":[],"state":)";
-  measure_state(with, records, spec, status).read([&](auto state) { write_json(out, state); });
+  measure_state(with, expand, spec, status).read([&](auto state) { write_json(out, state); });
   out += '}';
 }
 

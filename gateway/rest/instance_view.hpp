@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/expander.hpp"
 #include "actors/instance.hpp"
 #include "actors/services.hpp"
 #include "messages/instance.capnp.h"
@@ -9,15 +10,15 @@
 namespace troupe {
 
 /// Everything of an instance that REST shows, from the records: appends the Instance object (recursion 1).
-void write_instance(std::string& out, const snapshot& records, schema::InstanceSpec::Reader spec,
+void write_instance(std::string& out, expander& expand, schema::InstanceSpec::Reader spec,
                     const status_record& status);
 
 /// InstanceState of one instance; for a running one it measures the host (cgroups, links), so it blocks.
-message<schema::InstanceState> measure_state(services& with, const snapshot& records, schema::InstanceSpec::Reader spec,
+message<schema::InstanceState> measure_state(services& with, expander& expand, schema::InstanceSpec::Reader spec,
                                              const status_record& status);
 
 /// Appends InstanceFull (recursion 2).
-void write_instance_full(std::string& out, services& with, const snapshot& records, schema::InstanceSpec::Reader spec,
+void write_instance_full(std::string& out, services& with, expander& expand, schema::InstanceSpec::Reader spec,
                          const status_record& status);
 
 } // namespace troupe

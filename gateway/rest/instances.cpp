@@ -41,6 +41,7 @@ outcome<std::string> list_instances(const rest_request& from) {
   auto recursion = from.recursion();
   auto project = is_true(from.http->parameter("all-projects")) ? std::string{} : from.head->project + "/";
   auto collection = "/1.0/" + from.http->segments[1] + "/";
+  expander expand{records};
   json_list list;
   records.scan(table::instances, project, [&](std::string_view key, std::string_view bytes) {
     if (recursion == 0 && filter->empty() && from.http->segments[1] != "virtual-machines") {
@@ -51,14 +52,14 @@ outcome<std::string> list_instances(const rest_request& from) {
       if (!wanted_type(from, spec.getType())) return;
       auto status = status_in(records, key);
       std::string one;
-      if (!filter->empty() || recursion == 1) write_instance(one, records, spec, status);
+      if (!filter->empty() || recursion == 1) write_instance(one, expand, spec, status);
       if (!filter->matches(one)) return;
       if (recursion == 0)
         list.url(collection, view(spec.getName()));
       else if (recursion == 1)
         list.next() += one;
       else
-        write_instance_full(list.next(), from.with(), records, spec, status);
+        write_instance_full(list.next(), from.with(), expand, spec, status);
     });
     return true;
   });
@@ -129,15 +130,17 @@ void get_instance(const rest_request& from) {
       auto spec = load<schema::InstanceSpec>(records, table::instances, key);
       if (!spec) return fail(fault::not_found, "Instance not found");
       std::string out;
-      spec->read([&](auto s) { write_instance_full(out, from.with(), records, s, status_in(records, key)); });
+      expander expand{records};
+      spec->read([&](auto s) { write_instance_full(out, from.with(), expand, s, status_in(records, key)); });
       return out;
     });
   auto records = from.with().db.read();
   auto spec = spec_of(from, records);
   if (!spec) return;
   std::string out;
+  expander expand{records};
   spec->read([&](auto s) {
-    write_instance(out, records, s, status_in(records, in_project(from.head->project, from.parameter(0))));
+    write_instance(out, expand, s, status_in(records, in_project(from.head->project, from.parameter(0))));
   });
   reply_sync(from, out, etag_of(spec->bytes()));
 }
@@ -174,7 +177,8 @@ void get_instance_state(const rest_request& from) {
     auto key = in_project(from.head->project, from.parameter(0));
     auto spec = load<schema::InstanceSpec>(records, table::instances, key);
     if (!spec) return fail(fault::not_found, "Instance not found");
-    return to_json(spec->read([&](auto s) { return measure_state(from.with(), records, s, status_in(records, key)); }));
+    expander expand{records};
+    return to_json(spec->read([&](auto s) { return measure_state(from.with(), expand, s, status_in(records, key)); }));
   });
 }
 

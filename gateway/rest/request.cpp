@@ -17,11 +17,14 @@ http_response json_response(int status, std::string body) {
   return out;
 }
 
+constexpr std::string_view sync_begin =
+    R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)";
+constexpr std::string_view sync_end = "}\n";
+
 std::string sync_envelope(std::string_view metadata) {
-  std::string out =
-      R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)";
+  std::string out{sync_begin};
   out += metadata;
-  out += "}\n";
+  out += sync_end;
   return out;
 }
 
@@ -107,10 +110,11 @@ void reply_at_end(const rest_request& to, const operation_record& record, const 
 void reply_from_blocking_thread(const rest_request& to, std::function<outcome<std::string>()> work) {
   bool taken = to.with().blocking.submit([to, work = std::move(work)] {
     auto result = work();
-    if (result)
-      reply_sync(to, *result);
-    else
-      reply_error(to, result.error());
+    if (!result) return reply_error(to, result.error());
+    auto response = json_response(200, std::string{sync_begin});
+    response.body.emplace_back(std::move(*result)); // may be large: not copied
+    response.body.emplace_back(std::string{sync_end});
+    to.answer.send(std::move(response));
   });
   if (!taken) reply_error(to, {fault::busy, "The server has too much to do right now; try again"});
 }

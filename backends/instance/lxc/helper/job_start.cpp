@@ -101,12 +101,19 @@ outcome<void> report(job_context& job, lxc_container* c) {
     found.setMonitor(monitor);
     found.setMonitorStart(read_proc(monitor).start);
   });
-  return send_message(job.socket, told, std::array{leader_fd.get(), monitor_fd.get()});
+  auto sent = send_message(job.socket, told, std::array{leader_fd.get(), monitor_fd.get()});
+  if (!sent) { // the daemon has gone, and nobody will ever know of this container
+    c->stop(c);
+    wait_for_children();
+  }
+  return sent;
 }
 
 } // namespace
 
 outcome<void> run_start(job_context& job, schema::StartJob::Reader request) {
+  auto locked = lock_key(job, hold::alone);
+  if (!locked) return tl::unexpected{locked.error()};
   auto opened = open_container(job);
   if (!opened) return tl::unexpected{opened.error()};
   auto* c = opened->get();

@@ -25,6 +25,8 @@ outcome<void> send_found(job_context& job, pid_t leader) {
 } // namespace
 
 outcome<void> run_find(job_context& job) {
+  auto locked = lock_key(job, hold::shared);
+  if (!locked) return tl::unexpected{locked.error()};
   auto c = open_container(job);
   if (!c) return tl::unexpected{c.error()};
   return send_found(job, ask_leader(c->get()));

@@ -2,6 +2,9 @@
 
 #include "messages/config_map.hpp"
 
+#include <cerrno>
+#include <fcntl.h>
+#include <functional>
 #include <kj/exception.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -60,6 +63,22 @@ outcome<container> open_container(const job_context& job) {
   if (!c) return fail(fault::backend_failed, "liblxc gives no handle for " + job.key);
   c->clear_config(c.get());
   return c;
+}
+
+outcome<unique_fd> lock_key(const job_context& job, hold how) {
+  unique_fd file{::open((job.lxcpath + "/.starts").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
+  if (!file) return fail_errno(errno, "Cannot open the lock of starts");
+  // One file for all keys: each has a byte of its own, at an offset that need not exist.
+  struct flock range {};
+  range.l_type = how == hold::alone ? F_WRLCK : F_RDLCK;
+  range.l_whence = SEEK_SET;
+  range.l_start = static_cast<off_t>(std::hash<std::string>{}(job.key) >> 2);
+  range.l_len = 1;
+  int done = 0;
+  do done = ::fcntl(file.get(), F_OFD_SETLKW, &range);
+  while (done < 0 && errno == EINTR);
+  if (done < 0) return fail_errno(errno, "Cannot lock the start of the instance");
+  return file;
 }
 
 std::string liblxc_version() { return lxc_get_version(); }

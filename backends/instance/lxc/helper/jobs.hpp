@@ -26,6 +26,11 @@ using container = std::unique_ptr<lxc_container, put_container>;
 /// A fresh handle without any configuration.
 outcome<container> open_container(const job_context& job);
 
+/// Held by a start from its first look until the container is reported, shared by those who look for one: a start that
+/// outlives its daemon is waited for instead of being overlooked. Falls with the process; its children do not keep it.
+enum class hold { alone, shared };
+outcome<unique_fd> lock_key(const job_context& job, hold how);
+
 std::string liblxc_version();
 /// Touches what liblxc loads and allocates lazily, so that forked jobs share it.
 void warm_up(const char* lxcpath);
