@@ -14,6 +14,7 @@
 #include "runtime/state_dir.hpp"
 #include "runtime/supervisor.hpp"
 
+#include <algorithm>
 #include <caf/actor_system_config.hpp>
 #include <caf/scoped_actor.hpp>
 #include <csignal>
@@ -21,6 +22,7 @@
 #include <fstream>
 #include <iostream>
 #include <sys/signalfd.h>
+#include <thread>
 
 // The daemon: reads like a list of its parts, from the ground up.
 
@@ -29,6 +31,9 @@ using namespace troupe;
 namespace {
 
 constexpr size_t blocking_threads_max = 24;
+
+// Actors never block, so few threads do; each more costs a wake-up for every message that goes from one to another.
+size_t actor_threads() { return std::clamp<size_t>(std::thread::hardware_concurrency() / 4, 1, 4); }
 
 std::string host_name() {
   char name[256] = {};
@@ -124,7 +129,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   loop io{"io"};
 
   caf::actor_system_config actor_config;
-  actor_config.set("scheduler.max-threads", size_t{2});
+  actor_config.set("scheduler.max-threads", actor_threads());
   actor_config.set("scheduler.policy", caf::atom("sharing")); // the default, work stealing, polls when idle
   caf::actor_system system{actor_config};
   services with{system, io, blocking, **db, *containers, image_files, std::move(*dir), host_name(), subordinate_ids()};
