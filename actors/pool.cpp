@@ -98,16 +98,18 @@ void with_image(const pool_ptr& me, const std::string& fingerprint, const std::s
       [me, fingerprint](outcome<void> result) { loaded(me, fingerprint, result); });
 }
 
+void answer_step(caf::response_promise promise, const outcome<void>& done) {
+  if (done)
+    promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+  else
+    promise.deliver(to_caf(done.error()));
+}
+
 template <class Work>
 void run(const pool_ptr& me, caf::response_promise promise, Work work) {
   on_blocking_thread(
       me->self, me->with, [driver = me->driver, work] { return work(*driver); },
-      [promise](outcome<void> done) mutable {
-        if (done)
-          promise.deliver(step_result_ptr{std::make_shared<step_result>()});
-        else
-          promise.deliver(to_caf(done.error()));
-      });
+      [promise](outcome<void> done) mutable { answer_step(promise, done); });
 }
 
 // Image volumes that no record knows: an overlay stood on them when their image was deleted, or an unpacking was cut
@@ -148,10 +150,7 @@ caf::response_promise perform(const pool_ptr& me, const step_act& act) {
     on_blocking_thread(
         me->self, me->with, [driver = me->driver, volume] { return driver->destroy_volume(volume); },
         [me, promise](outcome<void> done) mutable {
-          if (done)
-            promise.deliver(step_result_ptr{std::make_shared<step_result>()});
-          else
-            promise.deliver(to_caf(done.error()));
+          answer_step(promise, done);
           empty_trash(me);
         });
   } else if (step.kind == "volume.rename") {
@@ -192,10 +191,7 @@ caf::response_promise unload_image(const pool_ptr& me, const std::string& finger
         return done;
       },
       [me, promise](outcome<void> done) mutable {
-        if (done)
-          promise.deliver(step_result_ptr{std::make_shared<step_result>()});
-        else
-          promise.deliver(to_caf(done.error()));
+        answer_step(promise, done);
         empty_trash(me);
       });
   return promise;

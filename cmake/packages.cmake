@@ -11,7 +11,6 @@ find_package(CLI11 2 REQUIRED)
 pkg_check_modules(uv REQUIRED IMPORTED_TARGET libuv)
 pkg_check_modules(lxc REQUIRED IMPORTED_TARGET lxc)
 pkg_check_modules(archive REQUIRED IMPORTED_TARGET libarchive)
-pkg_check_modules(squashfs REQUIRED IMPORTED_TARGET libsquashfs1)
 pkg_check_modules(nl REQUIRED IMPORTED_TARGET libnl-route-3.0)
 pkg_check_modules(nftables REQUIRED IMPORTED_TARGET libnftables)
 

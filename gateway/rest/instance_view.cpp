@@ -1,6 +1,7 @@
 #include "gateway/rest/instance_view.hpp"
 
 #include "actors/instance_lifecycle.hpp"
+#include "gateway/rest/link_addresses.hpp"
 #include "gateway/rest/lists.hpp"
 #include "messages/json.hpp"
 #include "messages/time.hpp"
@@ -24,8 +25,7 @@ void write_status(std::string& out, instance_state state) {
   out += std::to_string(words.code);
 }
 
-void write_fields(std::string& out, expander& expand, schema::InstanceSpec::Reader spec,
-                  const status_record& status) {
+void write_fields(std::string& out, expander& expand, schema::InstanceSpec::Reader spec, const status_record& status) {
   write_json_fields(out, spec);
   status.read([&](schema::InstanceStatus::Reader s) {
     write_status(out, s.getState());
@@ -44,13 +44,7 @@ void fill_interface(schema::InstanceState::Interface::Builder into, const link_f
   into.setMtu(link.mtu);
   into.setState(link.up ? "up" : "down");
   into.setType(link.type);
-  auto addresses = into.initAddresses(static_cast<unsigned>(link.addresses.size()));
-  for (unsigned i = 0; i < link.addresses.size(); ++i) {
-    addresses[i].setFamily(link.addresses[i].family);
-    addresses[i].setAddress(link.addresses[i].address);
-    addresses[i].setNetmask(link.addresses[i].netmask);
-    addresses[i].setScope(link.addresses[i].scope);
-  }
+  fill_addresses(into, link);
   auto counters = into.initCounters();
   counters.setBytesReceived(link.counters.rx_bytes);
   counters.setBytesSent(link.counters.tx_bytes);

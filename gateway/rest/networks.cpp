@@ -1,4 +1,5 @@
 #include "actors/networks.hpp"
+#include "gateway/rest/link_addresses.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 #include "net/links.hpp"
@@ -73,13 +74,7 @@ message<schema::NetworkState> state_of(const link_facts& link, const std::vector
     out.setMtu(link.mtu);
     out.setState(link.up ? "up" : "down");
     out.setType(link.type);
-    auto addresses = out.initAddresses(static_cast<unsigned>(link.addresses.size()));
-    for (unsigned i = 0; i < link.addresses.size(); ++i) {
-      addresses[i].setFamily(link.addresses[i].family);
-      addresses[i].setAddress(link.addresses[i].address);
-      addresses[i].setNetmask(link.addresses[i].netmask);
-      addresses[i].setScope(link.addresses[i].scope);
-    }
+    fill_addresses(out, link);
     auto counters = out.initCounters();
     counters.setBytesReceived(link.counters.rx_bytes);
     counters.setBytesSent(link.counters.tx_bytes);
