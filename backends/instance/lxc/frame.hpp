@@ -10,6 +10,9 @@
 
 namespace troupe::lxc {
 
+/// Below lxcpath: the file whose bytes stand for keys while they are being started; see lock_key.
+inline constexpr const char* start_locks = "/.starts";
+
 /// What travels between the daemon and a job: the bytes of one Cap'n Proto message and the descriptors that belong to
 /// it.
 struct frame {

@@ -66,6 +66,7 @@ public:
                                                                                               place_.lxcpath} {
     make_directory(stage());
     ::chmod(stage().c_str(), 0755);
+    unique_fd locks{::open((place_.lxcpath + start_locks).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)};
     host_.cgroup_prefix = place_.cgroup_prefix;
     host_.seccomp_deny = place_.lxcpath + "/seccomp";
     host_.seccomp_deny_nesting = place_.lxcpath + "/seccomp-nesting";

@@ -66,7 +66,7 @@ outcome<container> open_container(const job_context& job) {
 }
 
 outcome<unique_fd> lock_key(const job_context& job, hold how) {
-  unique_fd file{::open((job.lxcpath + "/.starts").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
+  unique_fd file{::open((job.lxcpath + start_locks).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)};
   if (!file) return fail_errno(errno, "Cannot open the lock of starts");
   // One file for all keys: each has a byte of its own, at an offset that need not exist.
   struct flock range {};
