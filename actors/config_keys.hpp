@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace troupe {
 
@@ -41,6 +42,9 @@ outcome<void> check_devices(const device_map& devices);
 outcome<void> check_expanded(const snapshot& from, const expansion& effective);
 /// May this change be made to a running instance?
 outcome<void> check_running_change(const expansion& before, const expansion& after);
+
+/// The keys of a change that a running instance sees at its next start only.
+std::vector<std::string> changes_at_restart(const expansion& before, const expansion& after);
 
 /// Server config (PUT /1.0).
 outcome<void> check_server_config(const config_map& config);

@@ -50,7 +50,7 @@ outcome<std::shared_ptr<saga>> plan_import(const data_ptr& me, const import_imag
   auto number = std::to_string(me->next_upload++);
   auto plan = new_saga(request.head, "image.import", "Downloading image", "upload");
   plan->before.push_back({"image.store", {{"upload", number}}});
-  me->uploads.emplace(number, request);
+  if (!request.head->plan) me->uploads.emplace(number, request);
   return plan;
 }
 

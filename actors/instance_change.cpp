@@ -136,6 +136,7 @@ outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelo
       if (ids.size == 0) return fail(fault::too_large, "No range of host ids is free");
 
       auto plan = new_saga(me, request.head, "instance.update", "Updating instance");
+      if (!is_down(me)) plan->at_restart = changes_at_restart(expand(records, is), after);
       plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
       plan->commit.writes.push_back(
           put_record(me, changed(*spec, [&](schema::InstanceSpec::Builder b) {

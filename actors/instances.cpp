@@ -150,7 +150,10 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
       },
       [all](const operation_ended& over) {
         auto at = all->creating.find(over.id);
-        if (at == all->creating.end()) return;
+        if (at == all->creating.end()) { // recovered: one of the instances may have waited for it
+          for (auto& [name, child] : all->active) all->self->send(child, over);
+          return;
+        }
         all->reserved.erase(at->second);
         all->creating.erase(at);
       },

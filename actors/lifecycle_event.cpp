@@ -26,6 +26,7 @@ constexpr state_row state_rows[] = {
     {schema::Operation::State::FAILED, {"Failure", 400}},
     {schema::Operation::State::CANCELLED, {"Cancelled", 401}},
     {schema::Operation::State::ROLLED_BACK, {"Failure", 400}},
+    {schema::Operation::State::UNKNOWN, {"Failure", 400}},
 };
 
 void write_requestor(std::string& out, schema::Principal::Reader who) {
@@ -108,6 +109,9 @@ std::string operation_json(const message<schema::Operation>& record) {
     write_json_string(out, shown.word);
     write_json_name(out, "status_code");
     out += std::to_string(shown.code);
+    if (op.getState() != schema::Operation::State::UNKNOWN) return;
+    write_json_name(out, "state"); // our own: neither completed nor undone
+    write_json_string(out, "unknown");
   });
   out += '}';
   return out;

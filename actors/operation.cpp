@@ -10,241 +10,364 @@ namespace troupe {
 namespace {
 
 using state = schema::Operation::State;
+using effect = schema::CancelEffect;
+using step_state = schema::Step::State;
 
-constexpr std::string_view journal_running = "running", journal_committed = "committed";
+constexpr int64_t show_every = 500'000'000; // ns; progress in between is known to who asks, but is no event
+
+enum class phase : uint8_t { before, committing, undoing, after };
 
 struct operation_data {
   services& with;
+  caf::event_based_actor* self;
   operation_record record;
   std::shared_ptr<const header> head;
   std::vector<saga_step> before, after;
   batch commit;
   caf::actor owner;
-  caf::response_promise accepted; // the 202, pending until the journal has us
-  bool cancel_asked = false;
-  int64_t progress_at = 0;
+  bool may_cancel = false;
+  caf::response_promise accepted = {}; // the 202, pending until the journal has us
+  phase now = phase::before;
+  size_t at = 0; // the step that runs
+  bool cancel_asked = false, something_left = false;
+  int64_t shown_at = 0;
 };
 using data_ptr = std::shared_ptr<operation_data>;
 
-void run_before(caf::event_based_actor* self, data_ptr op, size_t step);
-void run_after(caf::event_based_actor* self, data_ptr op, size_t step);
-void undo(caf::event_based_actor* self, data_ptr op, size_t steps, error why, state end);
+void run_before(data_ptr op, size_t step);
+void run_after(data_ptr op, size_t step);
+void begin_undo(data_ptr op, size_t steps, error why, state how);
 
 template <class Then, class Else>
-void put_on_disk(caf::event_based_actor* self, data_ptr op, batch what, Then then, Else otherwise) {
-  self->request(op->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(what))})
+void put_on_disk(const data_ptr& op, batch what, Then then, Else otherwise) {
+  op->self->request(op->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(what))})
       .then([then](const committed_ptr&) mutable { then(); },
             [otherwise](const caf::error& why) mutable { otherwise(from_caf(why)); });
 }
 
-void leave(caf::event_based_actor* self, data_ptr op, bool succeeded, error why) {
-  self->send(op->with.find(role::operations), operation_over{op->record});
-  if (op->owner) self->send(op->owner, operation_ended{id_of(op->record), succeeded, std::move(why)});
-  self->quit();
+template <class Request, class Then, class Else>
+void ask_performer(const data_ptr& op, const saga_step& step, Request request, Then then, Else otherwise) {
+  op->self->request(op->with.find(find_step_kind(step.kind)->performer), caf::infinite, std::move(request))
+      .then(then, [otherwise](const caf::error& why) mutable { otherwise(from_caf(why)); });
 }
 
-void end(caf::event_based_actor* self, data_ptr op, state how, std::string_view journal, error why) {
+condition journal_says(const data_ptr& op, std::string_view phase) {
+  return {table::journal, id_of(op->record), std::string{phase}};
+}
+
+void leave(data_ptr op, bool succeeded, error why) {
+  op->self->send(op->with.find(role::operations), operation_over{op->record});
+  if (op->owner) op->self->send(op->owner, operation_ended{id_of(op->record), succeeded, std::move(why)});
+  op->self->quit();
+}
+
+void end(data_ptr op, state how, std::string_view journal, error why) {
   op->record = in_state(op->record, how, how == state::SUCCEEDED ? nullptr : &why);
   batch last;
   add_writes(last, op->record, journal);
   last.events.push_back(operation_event(op->record));
-  auto done = [self, op, how, why] { leave(self, op, how == state::SUCCEEDED, why); };
-  put_on_disk(self, op, std::move(last), done, [self, op, how, why](const error& disk) {
+  auto done = [op, how, why] { leave(op, how == state::SUCCEEDED, why); };
+  put_on_disk(op, std::move(last), done, [op, how, why](const error& disk) {
     log().error("The end of operation {} could not be recorded: {}", id_of(op->record), disk.message);
-    leave(self, op, how == state::SUCCEEDED, why);
+    leave(op, how == state::SUCCEEDED, why);
   });
 }
 
-void commit_now(caf::event_based_actor* self, data_ptr op) {
-  auto running = op->record;
-  bool over = op->after.empty();
-  if (over) op->record = in_state(op->record, state::SUCCEEDED);
-  batch change = op->commit;
-  add_writes(change, op->record, over ? std::string_view{} : journal_committed);
-  if (over) change.events.push_back(operation_event(op->record));
-  put_on_disk(
-      self, op, std::move(change),
-      [self, op, over] {
-        if (over)
-          leave(self, op, true, {});
-        else
-          run_after(self, op, 0);
-      },
-      [self, op, running](error why) {
-        op->record = running;
-        undo(self, op, op->before.size(), std::move(why), state::ROLLED_BACK);
-      });
-}
-
-void run_before(caf::event_based_actor* self, data_ptr op, size_t step) {
-  if (op->cancel_asked)
-    return undo(self, op, step, {fault::cancelled, "The operation was cancelled"}, state::CANCELLED);
-  if (step == op->before.size()) return commit_now(self, op);
-  auto who = performer_of(op->before[step].kind);
-  op->record = with_step(op->record, step, schema::Step::State::RUNNING);
-  self->request(op->with.find(*who), caf::infinite, step_act{id_of(op->record), op->head, op->before[step]})
-      .then(
-          [self, op, step](const step_result_ptr& result) {
-            auto& more = result->more;
-            op->commit.conditions.insert(op->commit.conditions.end(), more.conditions.begin(), more.conditions.end());
-            op->commit.writes.insert(op->commit.writes.end(), more.writes.begin(), more.writes.end());
-            op->commit.events.insert(op->commit.events.end(), more.events.begin(), more.events.end());
-            op->record = with_metadata(with_step(op->record, step, schema::Step::State::DONE), result->metadata);
-            run_before(self, op, step + 1);
-          },
-          [self, op, step](const caf::error& why) {
-            op->record = with_step(op->record, step, schema::Step::State::FAILED);
-            undo(self, op, step + 1, from_caf(why), state::FAILED);
-          });
-}
-
-// The failed step is undone too: it may have got half way.
-void undo(caf::event_based_actor* self, data_ptr op, size_t steps, error why, state how) {
-  if (steps == 0) return end(self, op, how, {}, std::move(why));
-  auto& step = op->before[steps - 1];
-  auto go_on = [self, op, steps, why, how] {
-    op->record = with_step(op->record, steps - 1, schema::Step::State::UNDONE);
-    undo(self, op, steps - 1, why, how);
-  };
-  self->request(op->with.find(*performer_of(step.kind)), caf::infinite, step_undo{id_of(op->record), step})
-      .then(go_on, [go_on, op, kind = step.kind](const caf::error& failed) {
-        log().error("Operation {}: step {} could not be undone: {}", id_of(op->record), kind, from_caf(failed).message);
-        go_on();
-      });
-}
-
-void run_after(caf::event_based_actor* self, data_ptr op, size_t step) {
-  if (step == op->after.size()) return end(self, op, state::SUCCEEDED, {}, {});
-  auto& next = op->after[step];
-  self->request(op->with.find(*performer_of(next.kind)), caf::infinite, step_act{id_of(op->record), op->head, next})
-      .then(
-          [self, op, step](const step_result_ptr& result) {
-            op->record = with_metadata(op->record, result->metadata);
-            op->record = with_step(op->record, op->before.size() + step, schema::Step::State::DONE);
-            run_after(self, op, step + 1);
-          },
-          [self, op, step](const caf::error& why) {
-            // The journal keeps it: the next start of the daemon tries the rest again.
-            op->record = with_step(op->record, op->before.size() + step, schema::Step::State::FAILED);
-            end(self, op, state::FAILED, journal_committed, from_caf(why));
-          });
-}
-
-void show_progress(caf::event_based_actor* self, data_ptr op, const operation_progress& progress) {
-  op->record = with_metadata(op->record, {{progress.key, nlohmann::json(progress.text).dump()}});
+void show_now_and_then(const data_ptr& op) {
   auto now = now_ns();
-  if (now - op->progress_at < 500'000'000) return;
-  op->progress_at = now;
+  if (now - op->shown_at < show_every) return;
+  op->shown_at = now;
   batch seen;
   seen.writes.push_back(put(table::operations, id_of(op->record), op->record));
   seen.events.push_back(operation_event(op->record));
-  propose_quietly(self, op->with, std::move(seen));
+  propose_quietly(op->self, op->with, std::move(seen));
 }
 
-caf::behavior saga_behavior(caf::event_based_actor* self, data_ptr op) {
-  return {
-      [self, op](const operation_progress& progress) { show_progress(self, op, progress); },
-      [op](const cancel_operation&) -> caf::result<caf::unit_t> {
-        bool may = op->record.read([](schema::Operation::Reader r) { return r.getMayCancel(); });
-        if (!may) return to_caf({fault::invalid, "This operation can't be cancelled"});
-        op->cancel_asked = true;
-        return caf::unit;
+// ---- forward
+
+effect cancel_effect(const operation_data& op) {
+  if (!op.may_cancel || op.now != phase::before || op.cancel_asked || op.at >= op.before.size()) return effect::NO;
+  if (!find_step_kind(op.before[op.at].kind)->interruptible) return effect::AFTER_STEP;
+  return op.at == 0 ? effect::NOW : effect::WILL_UNDO;
+}
+
+// From here on there is no way back by a cancel; who else may undo this operation is decided by the journal.
+void commit_now(data_ptr op) {
+  op->now = phase::committing;
+  auto running = with_cancel(op->record, effect::NO);
+  bool over = op->after.empty();
+  op->record = over ? in_state(running, state::SUCCEEDED) : running;
+  batch change = op->commit;
+  change.conditions.push_back(journal_says(op, journal_running));
+  add_writes(change, op->record, over ? std::string_view{} : journal_committed);
+  if (over) change.events.push_back(operation_event(op->record));
+  put_on_disk(
+      op, std::move(change), [op, over] { over ? leave(op, true, {}) : run_after(op, 0); },
+      [op, running](error why) {
+        op->record = running;
+        begin_undo(op, op->before.size(), std::move(why), state::ROLLED_BACK);
+      });
+}
+
+void take_result(const data_ptr& op, const step_result& result) {
+  auto& more = result.more;
+  op->commit.conditions.insert(op->commit.conditions.end(), more.conditions.begin(), more.conditions.end());
+  op->commit.writes.insert(op->commit.writes.end(), more.writes.begin(), more.writes.end());
+  op->commit.events.insert(op->commit.events.end(), more.events.begin(), more.events.end());
+  op->record = with_metadata(op->record, result.metadata);
+}
+
+void run_before(data_ptr op, size_t step) {
+  op->at = step;
+  if (op->cancel_asked)
+    return begin_undo(op, step, {fault::cancelled, "The operation was cancelled"}, state::CANCELLED);
+  if (step == op->before.size()) return commit_now(op);
+  op->record = with_cancel(with_step(op->record, step, step_state::RUNNING), cancel_effect(*op));
+  if (step > 0) show_now_and_then(op);
+  ask_performer(
+      op, op->before[step], step_act{id_of(op->record), op->head, op->before[step]},
+      [op, step](const step_result_ptr& result) {
+        op->record = with_step(op->record, step, step_state::DONE);
+        take_result(op, *result);
+        run_before(op, step + 1);
       },
+      [op, step](error why) {
+        op->record = with_step(op->record, step, step_state::FAILED, why.message);
+        begin_undo(op, step + 1, std::move(why), op->cancel_asked ? state::CANCELLED : state::FAILED);
+      });
+}
+
+void run_after(data_ptr op, size_t step) {
+  op->now = phase::after;
+  op->at = step;
+  if (step == op->after.size()) return end(op, state::SUCCEEDED, {}, {});
+  auto row = op->before.size() + step;
+  op->record = with_step(op->record, row, step_state::RUNNING);
+  if (step > 0) show_now_and_then(op);
+  ask_performer(
+      op, op->after[step], step_act{id_of(op->record), op->head, op->after[step]},
+      [op, step, row](const step_result_ptr& result) {
+        op->record = with_step(with_metadata(op->record, result->metadata), row, step_state::DONE);
+        run_after(op, step + 1);
+      },
+      [op, row](error why) {
+        // Committed, but not complete. The journal keeps it: the rest is tried again, see operations.cpp.
+        for (auto left = row; left < op->before.size() + op->after.size(); ++left)
+          op->record = with_step(op->record, left, step_state::LEFT, left == row ? why.message : "");
+        end(op, state::UNKNOWN, journal_committed, std::move(why));
+      });
+}
+
+// ---- back
+
+// The failed step is undone too: it may have got half way.
+void undo(data_ptr op, size_t steps, error why, state how) {
+  if (steps == 0) {
+    bool left = op->something_left;
+    return end(op, left ? state::UNKNOWN : how, left ? journal_undoing : std::string_view{}, std::move(why));
+  }
+  auto& step = op->before[steps - 1];
+  ask_performer(
+      op, step, step_undo{id_of(op->record), step},
+      [op, steps, why, how] {
+        op->record = with_step(op->record, steps - 1, step_state::UNDONE);
+        undo(op, steps - 1, why, how);
+      },
+      [op, steps, why, how](const error& failed) {
+        log().error("Operation {}: step {} could not be undone: {}", id_of(op->record), op->before[steps - 1].kind,
+                    failed.message);
+        op->something_left = true;
+        op->record = with_step(op->record, steps - 1, step_state::LEFT, failed.message);
+        undo(op, steps - 1, why, how);
+      });
+}
+
+// Who wants to undo says so in the journal first. A commit that is still on its way then fails; or it was there first,
+// or somebody else is undoing already, and this fails.
+void begin_undo(data_ptr op, size_t steps, error why, state how) {
+  op->now = phase::undoing;
+  op->record = with_cancel(op->record, effect::NO);
+  if (steps == 0) return end(op, how, {}, std::move(why));
+  batch mark;
+  mark.conditions.push_back(journal_says(op, journal_running));
+  add_writes(mark, op->record, journal_undoing);
+  put_on_disk(
+      op, std::move(mark), [op, steps, why, how] { undo(op, steps, why, how); },
+      [op, steps, why, how](const error& refused) {
+        if (refused.code == fault::precondition) return op->self->quit(); // another actor has taken this over
+        log().error("Operation {}: {}", id_of(op->record), refused.message);
+        undo(op, steps, why, how); // a disk that takes nothing must not keep us from cleaning up
+      });
+}
+
+// ---- requests
+
+void take_progress(const data_ptr& op, const operation_progress& progress) {
+  if (op->now != phase::before && op->now != phase::after) return;
+  op->record = with_metadata(op->record, {{progress.key, nlohmann::json(progress.text).dump()}});
+  op->record = with_progress(op->record, op->now == phase::before ? op->at : op->before.size() + op->at, progress);
+  show_now_and_then(op);
+}
+
+caf::result<caf::unit_t> cancel(const data_ptr& op) {
+  auto how = cancel_effect(*op);
+  if (how == effect::NO)
+    return to_caf({fault::invalid, op->cancel_asked ? "The operation is being cancelled already"
+                                                    : "This operation can't be cancelled"});
+  op->cancel_asked = true;
+  op->record = with_cancel(op->record, effect::NO, true);
+  auto promise = op->self->make_response_promise<caf::unit_t>();
+  batch change;
+  change.conditions.push_back(journal_says(op, journal_running));
+  change.writes.push_back(put(table::operations, id_of(op->record), op->record));
+  change.events.push_back(operation_event(op->record));
+  put_on_disk(
+      op, std::move(change), [promise]() mutable { promise.deliver(caf::unit); },
+      [promise](const error& why) mutable { promise.deliver(to_caf(why)); });
+  auto& step = op->before[op->at];
+  if (how != effect::AFTER_STEP)
+    op->self->send(op->with.find(find_step_kind(step.kind)->performer), step_interrupt{id_of(op->record), step});
+  return promise;
+}
+
+caf::behavior saga_behavior(data_ptr op) {
+  return {
+      [op](const operation_progress& progress) { take_progress(op, progress); },
+      [op](const cancel_operation&) { return cancel(op); },
+      [op](const find_operation&) { return op->record; },
   };
 }
 
+// ---- the beginning
+
+void refused(const data_ptr& op, error why) {
+  op->accepted.deliver(to_caf(why));
+  op->record = in_state(op->record, state::FAILED, &why);
+  leave(op, false, std::move(why));
+}
+
 // Nothing to do before the commit: being accepted and being committed are one transaction.
-void accept_and_commit(caf::event_based_actor* self, data_ptr op) {
+void accept_and_commit(data_ptr op) {
   auto shown = op->record;
   bool over = op->after.empty();
   batch change = std::move(op->commit);
   change.events.insert(change.events.begin(), operation_event(shown));
   if (over) op->record = in_state(op->record, state::SUCCEEDED);
   add_writes(change, op->record, over ? std::string_view{} : journal_committed);
+  add_index(change, op->record, op->head->request_digest);
   if (over) change.events.push_back(operation_event(op->record));
   put_on_disk(
-      self, op, std::move(change),
-      [self, op, over, shown] {
+      op, std::move(change),
+      [op, over, shown] {
         op->accepted.deliver(shown);
-        if (over)
-          leave(self, op, true, {});
-        else
-          run_after(self, op, 0);
+        over ? leave(op, true, {}) : run_after(op, 0);
       },
-      [self, op](error why) {
-        op->accepted.deliver(to_caf(why));
-        op->record = in_state(op->record, state::FAILED, &why);
-        leave(self, op, false, std::move(why));
-      });
+      [op](error why) { refused(op, std::move(why)); });
 }
 
-void accept_and_run(caf::event_based_actor* self, data_ptr op) {
+void accept_and_run(data_ptr op) {
+  op->record = with_cancel(op->record, cancel_effect(*op));
   batch change;
   add_writes(change, op->record, journal_running);
+  add_index(change, op->record, op->head->request_digest);
   change.events.push_back(operation_event(op->record));
   put_on_disk(
-      self, op, std::move(change),
-      [self, op] {
+      op, std::move(change),
+      [op] {
         op->accepted.deliver(op->record);
-        run_before(self, op, 0);
+        run_before(op, 0);
       },
-      [self, op](error why) {
-        op->accepted.deliver(to_caf(why));
-        op->record = in_state(op->record, state::FAILED, &why);
-        leave(self, op, false, std::move(why));
-      });
+      [op](error why) { refused(op, std::move(why)); });
+}
+
+data_ptr make_data(caf::event_based_actor* self, services& with, operation_record record) {
+  return std::make_shared<operation_data>(
+      operation_data{with, self, std::move(record), std::make_shared<header>(), {}, {}, {}, {}});
+}
+
+void recover(data_ptr op, std::string_view phase) {
+  log().info("Operation {} was interrupted: {}", id_of(op->record),
+             phase == journal_committed ? "completing it" : "undoing it");
+  if (phase == journal_committed) return run_after(op, 0);
+  bool cancelled = state_of(op->record) == state::CANCELLING;
+  error why{fault::cancelled, cancelled ? "The operation was cancelled"
+                                        : "The daemon was restarted; what the operation had done was undone"};
+  auto how = cancelled ? state::CANCELLED : state::ROLLED_BACK;
+  op->record.read([&](schema::Operation::Reader record) { // tried before: the reason stays the first one
+    if (record.hasError())
+      why = {static_cast<fault>(record.getError().getCode()), text(record.getError().getMessage())};
+  });
+  if (phase == journal_undoing) return undo(op, op->before.size(), why, how);
+  batch mark;
+  mark.conditions.push_back(journal_says(op, journal_running));
+  mark.writes.push_back({table::journal, id_of(op->record), std::string{journal_undoing}});
+  auto look_again = [op](const error& refused) {
+    auto records = op->with.db.read();
+    auto now = records.get(table::journal, id_of(op->record));
+    if (auto stored = load<schema::Operation>(records, table::operations, id_of(op->record))) op->record = *stored;
+    if (now && *now == journal_committed) return run_after(op, 0);
+    if (!now) return leave(op, state_of(op->record) == state::SUCCEEDED, {}); // its commit came through
+    log().error("Operation {} stays as it is: {}", id_of(op->record), refused.message);
+    leave(op, false, refused);
+  };
+  put_on_disk(
+      op, std::move(mark), [op, why, how] { undo(op, op->before.size(), why, how); }, look_again);
 }
 
 } // namespace
 
 caf::behavior operation(caf::event_based_actor* self, services& with, operation_record record,
                         std::shared_ptr<const saga> what) {
-  auto op = std::make_shared<operation_data>(
-      operation_data{with, std::move(record), what->head, what->before, what->after, what->commit, what->owner, {}});
-  caf::message_handler begin{[self, op](const begin_saga&) {
-    op->accepted = self->make_response_promise();
-    op->before.empty() ? accept_and_commit(self, op) : accept_and_run(self, op);
+  auto op = std::make_shared<operation_data>(operation_data{with, self, std::move(record), what->head, what->before,
+                                                            what->after, what->commit, what->owner, what->may_cancel});
+  caf::message_handler begin{[op](const begin_saga&) {
+    op->accepted = op->self->make_response_promise();
+    op->before.empty() ? accept_and_commit(op) : accept_and_run(op);
     return op->accepted;
   }};
-  return begin.or_else(saga_behavior(self, op));
+  return begin.or_else(saga_behavior(op));
 }
 
-caf::behavior operation_recovery(caf::event_based_actor* self, services& with, operation_record record,
-                                 bool committed) {
-  auto op = std::make_shared<operation_data>(operation_data{
-      with, record, std::make_shared<header>(), steps_of(record, false), steps_of(record, true), {}, {}, {}});
-  for (auto& step : committed ? op->after : op->before)
-    if (!performer_of(step.kind)) { // written by a newer daemon, which will finish it
-      log().error("Operation {} has a step \"{}\" that this daemon does not know; it is left as it is", id_of(record),
-                  step.kind);
+caf::behavior operation_recovery(caf::event_based_actor* self, services& with, std::string id) {
+  auto records = with.db.read();
+  auto record = load<schema::Operation>(records, table::operations, id);
+  auto found = records.get(table::journal, id);
+  if (!record || !found) {
+    self->quit();
+    return {};
+  }
+  auto op = make_data(self, with, *record);
+  op->before = steps_of(*record, false);
+  op->after = steps_of(*record, true);
+  op->now = *found == journal_committed ? phase::after : phase::undoing;
+  op->owner = with.find(role::instances); // whose actors may wait for an operation of before
+  for (auto& step : *found == journal_committed ? op->after : op->before)
+    if (!find_step_kind(step.kind)) { // written by a newer daemon, which will finish it
+      log().error("Operation {} has a step \"{}\" that this daemon does not know; it is left as it is", id, step.kind);
       self->quit();
       return {};
     }
-  log().info("Operation {} was interrupted: {}", id_of(record), committed ? "completing it" : "undoing it");
-  if (committed)
-    run_after(self, op, 0);
-  else
-    undo(self, op, op->before.size(),
-         {fault::cancelled, "The daemon was restarted; what the operation had done was undone"}, state::ROLLED_BACK);
-  return saga_behavior(self, op);
+  recover(op, std::string{*found});
+  return saga_behavior(op);
 }
 
 caf::behavior live_operation(caf::event_based_actor* self, services& with, operation_record record) {
-  auto op = std::make_shared<operation_data>(
-      operation_data{with, std::move(record), std::make_shared<header>(), {}, {}, {}, {}, {}});
+  auto op = make_data(self, with, std::move(record));
   batch begin;
   add_writes(begin, op->record, journal_running);
+  add_index(begin, op->record, {});
   begin.events.push_back(operation_event(op->record));
   // Nobody waits for this commit: it only has to be there after a crash, and the end comes behind it.
   propose_quietly(self, with, std::move(begin));
   return {
-      [self, op](const finish_live& last) {
+      [op](const finish_live& last) {
         op->record = with_metadata(op->record, last.metadata);
-        end(self, op, last.succeeded ? state::SUCCEEDED : state::FAILED, {}, last.why);
+        end(op, last.succeeded ? state::SUCCEEDED : state::FAILED, {}, last.why);
       },
       [](const cancel_operation&) -> caf::result<caf::unit_t> {
         return to_caf({fault::invalid, "This operation can't be cancelled"});
       },
+      [op](const find_operation&) { return op->record; },
   };
 }
 

@@ -6,7 +6,8 @@
 
 namespace troupe {
 
-/// Begins a saga. Answered with the accepted record once it is journaled (that is the 202).
+/// Begins a saga. Answered with the accepted record once it is journaled (that is the 202). If its header only plans,
+/// nothing is done: the record has state pending and a forecast, and is not stored; the owner is told as of any end.
 struct begin_saga {
   std::shared_ptr<const saga> what;
 };
@@ -25,20 +26,39 @@ struct finish_live {
   std::vector<std::pair<std::string, std::string>> metadata; // key -> JSON value
 };
 
-/// Text progress under a metadata key that ends in `_progress`.
+/// Progress of the step that runs, and the same as text under a metadata key that ends in `_progress`.
 struct operation_progress {
   std::string id, key, text;
+  std::string unit = {}; // "bytes"
+  uint64_t done = 0, total = 0;
+};
+
+/// To be asked before a request that has a request_id is judged, so that a repeat never is: it may no longer be
+/// possible. Answered with claim_answer; error already_exists: the id was used for another request. While a claim is
+/// held, others with the same id wait.
+struct claim_request {
+  std::shared_ptr<const header> head;
+};
+struct claim_answer {
+  std::optional<message<schema::Operation>> same; // what the id has begun already: answer with that
+  std::shared_ptr<void> hold;                     // else: keep it until begin_saga was answered, or will not be sent
+};
+/// INTERNAL: the last copy of a hold is gone.
+struct release_claim {
+  std::string key;
+  uint64_t number = 0;
 };
 
 /// Answered with the record when the operation has ended (or at once); error not_found.
 struct await_operation {
   std::string id;
 };
-/// Answered with the record of an operation that runs but whose beginning may not be on disk yet; error not_found.
+/// Answered with the record as it is now, steps and progress included; error not_found.
 struct find_operation {
   std::string id;
 };
-/// Answered when the request was taken; error when it cannot be cancelled.
+/// Answered when the operation's cancellation is on disk: it will end as its cancelEffect said. Error invalid when it
+/// cannot be cancelled, which its mayCancel said.
 struct cancel_operation {
   std::string id;
   std::shared_ptr<const header> head;
@@ -53,8 +73,9 @@ caf::behavior operations(caf::event_based_actor* self, services& with);
 /// One running saga. It begins at (begin_saga), which it answers once the journal has it.
 caf::behavior operation(caf::event_based_actor* self, services& with, operation_record record,
                         std::shared_ptr<const saga> what);
-/// Takes up an unfinished operation from the journal.
-caf::behavior operation_recovery(caf::event_based_actor* self, services& with, operation_record record, bool committed);
+/// Takes up an unfinished operation from the journal: undoes it before the commit, completes it after. An operation
+/// actor of before may still have its commit on the way: the journal's row decides which of the two wins.
+caf::behavior operation_recovery(caf::event_based_actor* self, services& with, std::string id);
 /// One running live operation.
 caf::behavior live_operation(caf::event_based_actor* self, services& with, operation_record record);
 
@@ -69,6 +90,9 @@ TROUPE_LOCAL_MESSAGE(troupe::begin_saga)
 TROUPE_LOCAL_MESSAGE(troupe::begin_live)
 TROUPE_LOCAL_MESSAGE(troupe::finish_live)
 TROUPE_LOCAL_MESSAGE(troupe::operation_progress)
+TROUPE_LOCAL_MESSAGE(troupe::claim_request)
+TROUPE_LOCAL_MESSAGE(troupe::claim_answer)
+TROUPE_LOCAL_MESSAGE(troupe::release_claim)
 TROUPE_LOCAL_MESSAGE(troupe::await_operation)
 TROUPE_LOCAL_MESSAGE(troupe::find_operation)
 TROUPE_LOCAL_MESSAGE(troupe::cancel_operation)

@@ -29,7 +29,8 @@ struct saga {
   std::vector<saga_step> before;
   batch commit;
   std::vector<saga_step> after;
-  caf::actor owner; // told (operation_ended)
+  caf::actor owner;                    // told (operation_ended)
+  std::vector<std::string> at_restart; // config keys that take effect at the next start only; for plans
 };
 
 /// To the actor that a step's row names: do it, answer `step_result_ptr`; or undo it, answer unit.
@@ -42,6 +43,12 @@ struct step_undo {
   std::string operation;
   saga_step step;
 };
+/// To the same actor while it does the act, when the operation was cancelled: stop soon, and answer the act with
+/// fault::cancelled. No answer of its own; only for kinds that can be interrupted.
+struct step_interrupt {
+  std::string operation;
+  saga_step step;
+};
 /// What a step adds to the saga's commit, and to the operation's metadata.
 struct step_result {
   batch more;
@@ -49,8 +56,15 @@ struct step_result {
 };
 using step_result_ptr = std::shared_ptr<const step_result>;
 
-/// Who performs a kind of step; nullopt: unknown (a journal of a newer daemon).
-std::optional<role> performer_of(std::string_view kind);
+/// A row of the step table: plan, progress, journal and undo all read it.
+struct step_kind {
+  std::string_view kind;
+  role performer;
+  std::string_view undo = {}; // what undoing it does, for a person; empty: there is nothing to undo
+  bool interruptible = false; // its performer understands step_interrupt
+};
+/// nullptr: unknown (a journal of a newer daemon).
+const step_kind* find_step_kind(std::string_view kind);
 
 /// From an operation to its owner, after its end was committed.
 struct operation_ended {
@@ -63,5 +77,6 @@ struct operation_ended {
 
 TROUPE_LOCAL_MESSAGE(troupe::step_act)
 TROUPE_LOCAL_MESSAGE(troupe::step_undo)
+TROUPE_LOCAL_MESSAGE(troupe::step_interrupt)
 TROUPE_LOCAL_MESSAGE(troupe::step_result_ptr)
 TROUPE_LOCAL_MESSAGE(troupe::operation_ended)

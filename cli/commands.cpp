@@ -38,6 +38,11 @@ constexpr argument query_arguments[] = {
     {"--raw", flag, "print the whole reply, not only its metadata"},
 };
 
+constexpr argument operation_list_arguments[] = {
+    {"--all", flag, "also those that have ended and are still kept"},
+    {"--entity", text, "only those of this thing, e.g. instance/default/c1"},
+};
+
 constexpr argument operation_arguments[] = {{"ID", required_positional, "the operation's id"}};
 
 constexpr argument monitor_arguments[] = {
@@ -51,8 +56,10 @@ constexpr command table[] = {
     {"info", "Show the server's configuration and environment", {}, run_info},
     {"version", "Show the client's and the server's version", {}, run_version},
     {"query", "Send one request to the API", query_arguments, run_query},
-    {"operation list", "List operations", {}, run_operation_list},
-    {"operation show", "Show an operation", operation_arguments, run_operation_show},
+    {"operation list", "List operations", operation_list_arguments, run_operation_list},
+    {"operation show", "Show an operation and its steps", operation_arguments, run_operation_show},
+    {"operation cancel", "Cancel an operation, and say what that will do", operation_arguments, run_operation_cancel},
+    {"operation follow", "Show an operation's progress until it ends", operation_arguments, run_operation_follow},
     {"operation wait", "Wait for the end of an operation", operation_arguments, run_operation_wait},
     {"monitor", "Print events as they happen, one JSON object per line", monitor_arguments, run_monitor},
 };

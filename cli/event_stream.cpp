@@ -67,10 +67,11 @@ constexpr wslay_event_callbacks callbacks = {
 
 } // namespace
 
-outcome<void> read_messages(const http_client& http, const std::string& target,
+outcome<void> read_messages(const http_client& http, const std::string& target, const std::function<bool()>& ready,
                             std::function<bool(const std::string&)> take) {
   auto opened = http.upgrade(target);
   if (!opened) return tl::unexpected{opened.error()};
+  if (ready && !ready()) return {};
   stream into{opened->socket.get(), std::move(opened->first_bytes), std::move(take)};
   wslay_event_context_ptr raw = nullptr;
   if (wslay_event_context_client_init(&raw, &callbacks, &into) != 0)

@@ -14,6 +14,8 @@ outcome<void> run_query(const invocation& call);
 outcome<void> run_operation_list(const invocation& call);
 outcome<void> run_operation_show(const invocation& call);
 outcome<void> run_operation_wait(const invocation& call);
+outcome<void> run_operation_cancel(const invocation& call);
+outcome<void> run_operation_follow(const invocation& call);
 outcome<void> run_monitor(const invocation& call);
 
 } // namespace troupe

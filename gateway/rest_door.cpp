@@ -1,5 +1,6 @@
 #include "gateway/rest_door.hpp"
 
+#include "gateway/rest/admission.hpp"
 #include "gateway/rest/live_streams.hpp"
 #include "gateway/rest/routes.hpp"
 
@@ -40,6 +41,15 @@ body_rule rule_of(const http_request& head) {
   return {false, json_limit};
 }
 
+void dispatch(const route& row, const rest_request& one) {
+  try {
+    row.handle(one);
+  } catch (const std::exception& broken) { // malformed stored or sent data; never the end of the daemon
+    log().error("{} {}: {}", one.http->method, one.http->path, broken.what());
+    reply_error(one, {fault::internal, "The request could not be handled"});
+  }
+}
+
 void handle(rest_context& context, http_request request, responder answer) {
   auto found = match(request.method, request.segments);
   rest_request one{context, std::make_shared<http_request>(std::move(request)), answer, std::move(found.parameters),
@@ -53,12 +63,7 @@ void handle(rest_context& context, http_request request, responder answer) {
   }
   if (!context.with.db.read().get(table::projects, one.head->project))
     return reply_error(one, {fault::not_found, "Project not found"});
-  try {
-    found.row->handle(one);
-  } catch (const std::exception& broken) { // malformed stored or sent data; never the end of the daemon
-    log().error("{} {}: {}", one.http->method, one.http->path, broken.what());
-    reply_error(one, {fault::internal, "The request could not be handled"});
-  }
+  admit(std::move(one), *found.row, [row = found.row](const rest_request& admitted) { dispatch(*row, admitted); });
 }
 
 } // namespace

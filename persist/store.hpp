@@ -33,6 +33,8 @@ enum class table : uint8_t {
   // local.mdb
   statuses,
   operations,
+  operation_entities, // entity \0 operation -> nothing: the history of an entity
+  operation_requests, // principal, project and request id -> digest and operation: idempotent submit
   journal,
   history,
   events,

@@ -1,5 +1,6 @@
 #include "actors/event_log.hpp"
 #include "actors/lifecycle_event.hpp"
+#include "actors/operation_view.hpp"
 #include "actors/records.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/live_streams.hpp"
@@ -13,6 +14,7 @@
 namespace troupe {
 namespace {
 
+constexpr size_t list_max = 100'000;        // operations in one answer
 constexpr int64_t shown_ns = 5'000'000'000; // how long a list still shows what has ended, as LXD's does
 
 std::string lower(std::string_view word) {
@@ -21,49 +23,103 @@ std::string lower(std::string_view word) {
   return out;
 }
 
-// The smallest UUIDv7 of that moment: its first 48 bits are milliseconds.
-std::string uuid_v7_floor(int64_t ns) {
-  char text[16];
-  auto ms = static_cast<uint64_t>(ns / 1'000'000);
-  std::snprintf(text, sizeof text, "%08x-%04x", static_cast<unsigned>(ms >> 16), static_cast<unsigned>(ms & 0xffff));
-  return text;
-}
+// The operations that were asked for, by status word: LXD's form of the list.
+class operation_list {
+public:
+  operation_list(const rest_request& from, const snapshot& records) : from_{from}, records_{records} {}
 
-// Keys are UUIDv7, so the newest come last; only what runs or has just ended is looked at.
-outcome<std::string> list_operations(const rest_request& from) {
-  auto records = from.with().db.read();
-  std::map<std::string, json_list> by_status;
-  auto now = now_ns();
-  auto show = [&](std::string_view bytes) {
+  void add(std::string_view bytes) {
     auto record = operation_record::from_bytes(bytes);
     record.read([&](schema::Operation::Reader op) {
-      if (view(op.getProject()) != from.head->project) return;
-      auto& list = by_status[lower(status_of(op.getState()).word)];
-      if (from.recursion() > 0)
+      if (view(op.getProject()) != from_.head->project) return;
+      auto& list = by_status_[lower(status_of(op.getState()).word)];
+      if (from_.recursion() == 2)
+        list.next() += detailed_operation_json(record, records_);
+      else if (from_.recursion() == 1)
         list.next() += operation_json(record);
       else
         list.url("/1.0/operations/", view(op.getId()));
+      ++count_;
     });
-  };
+  }
+  size_t count() const { return count_; }
+  std::string take() {
+    std::string out = "{";
+    for (auto& [status, list] : by_status_) {
+      write_json_name(out, status);
+      out += std::move(list).take();
+    }
+    return out + "}";
+  }
+
+private:
+  const rest_request& from_;
+  const snapshot& records_;
+  std::map<std::string, json_list> by_status_;
+  size_t count_ = 0;
+};
+
+bool ended_long_ago(std::string_view bytes, int64_t now) {
+  auto ended = operation_record::from_bytes(bytes).read([](auto op) { return op.getUpdatedAt(); });
+  return now - ended >= shown_ns;
+}
+
+// Keys are UUIDv7, so the newest come last; only what runs or has just ended is looked at.
+void list_present(operation_list& list, const snapshot& records) {
+  auto now = now_ns();
   std::map<std::string, bool, std::less<>> running;
   records.scan(table::journal, "", [&](std::string_view id, std::string_view) {
     running.emplace(id, true);
-    if (auto bytes = records.get(table::operations, id)) show(*bytes);
+    if (auto bytes = records.get(table::operations, id)) list.add(*bytes);
     return true;
   });
-  records.scan_from(table::operations, uuid_v7_floor(now - 3'600'000'000'000),
+  records.scan_from(table::operations, first_id_of(now - 3'600'000'000'000),
                     [&](std::string_view id, std::string_view bytes) {
-                      if (running.contains(id)) return true;
-                      auto ended = operation_record::from_bytes(bytes).read([](auto op) { return op.getUpdatedAt(); });
-                      if (now - ended < shown_ns) show(bytes);
+                      if (!running.contains(id) && !ended_long_ago(bytes, now)) list.add(bytes);
                       return true;
                     });
-  std::string out = "{";
-  for (auto& [status, list] : by_status) {
-    write_json_name(out, status);
-    out += std::move(list).take();
+}
+
+// An entity's operations are found by their index, however many others there are.
+void list_of_entity(operation_list& list, const snapshot& records, std::string_view entity, bool all) {
+  auto now = now_ns();
+  for (auto& id : operations_of(records, entity)) {
+    auto bytes = records.get(table::operations, id);
+    if (bytes && (all || records.get(table::journal, id) || !ended_long_ago(*bytes, now))) list.add(*bytes);
   }
-  return out + "}";
+}
+
+outcome<size_t> limit_of(const rest_request& from) {
+  auto given = std::string{from.http->parameter("limit")};
+  if (given.empty()) return list_max;
+  char* end = nullptr;
+  auto limit = std::strtoull(given.c_str(), &end, 10);
+  if (*end || limit == 0 || limit > list_max)
+    return fail(fault::invalid, "\"limit\" must be a whole number from 1 to " + std::to_string(list_max));
+  return limit;
+}
+
+outcome<std::string> list_operations(const rest_request& from) {
+  auto limit = limit_of(from);
+  if (!limit) return tl::unexpected{limit.error()};
+  auto records = from.with().db.read();
+  operation_list list{from, records};
+  bool all = is_true(from.http->parameter("all"));
+  if (auto entity = from.http->parameter("entity"); !entity.empty())
+    list_of_entity(list, records, entity, all);
+  else if (all)
+    records.scan_from(table::operations, from.http->parameter("after"),
+                      [&](std::string_view id, std::string_view bytes) {
+                        if (id != from.http->parameter("after")) list.add(bytes);
+                        return list.count() < *limit;
+                      });
+  else
+    list_present(list, records);
+  return list.take();
+}
+
+std::string shown(const rest_request& from, const operation_record& record) {
+  return from.recursion() > 0 ? detailed_operation_json(record, from.with().db.read()) : operation_json(record);
 }
 
 std::atomic<uint64_t> next_subscription{1};
@@ -103,14 +159,15 @@ void get_operations(const rest_request& from) {
   reply_from_blocking_thread(from, [from] { return list_operations(from); });
 }
 
+// What runs is asked of its actor, which knows more than the store.
 void get_operation(const rest_request& from) {
   auto record = load<schema::Operation>(from.with().db.read(), table::operations, from.parameter(0));
-  if (record) return reply_sync(from, operation_json(*record));
+  if (record && is_over(state_of(*record))) return reply_sync(from, shown(from, *record));
   ask<operation_record>(
       from, role::operations,
       [from](const outcome<operation_record>& live) {
         if (live)
-          reply_sync(from, operation_json(*live));
+          reply_sync(from, shown(from, *live));
         else
           reply_error(from, live.error());
       },
@@ -142,7 +199,7 @@ void wait_operation(const rest_request& from) {
       [from, timer, &streams](const outcome<operation_record>& record) {
         if (timer) streams.cancel(timer);
         if (record)
-          reply_sync(from, operation_json(*record));
+          reply_sync(from, shown(from, *record));
         else
           reply_error(from, record.error());
       },

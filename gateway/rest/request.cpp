@@ -1,7 +1,7 @@
 #include "gateway/rest/request.hpp"
 
 #include "actors/lifecycle_event.hpp"
-#include "actors/operation_record.hpp"
+#include "actors/operation_view.hpp"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -88,6 +88,10 @@ void reply_operation(const rest_request& to, const operation_record& record, con
   auto response = json_response(202, std::move(out));
   response.headers.emplace_back("Location", url);
   to.answer.send(std::move(response));
+}
+
+void reply_plan(const rest_request& to, const outcome<operation_record>& forecast) {
+  reply_sync(to, to_json(forecast ? plan_of(*forecast) : plan_of(forecast.error())));
 }
 
 void reply_at_end(const rest_request& to, const operation_record& record, const std::string& location) {

@@ -50,6 +50,8 @@ void reply_sync(const rest_request& to, std::string_view metadata, const std::st
 void reply_created(const rest_request& to, const std::string& location);
 /// 202 with the operation; `secrets`: JSON members put into its metadata for this reader only.
 void reply_operation(const rest_request& to, const operation_record& record, const std::string& secrets = {});
+/// What the request would do, or why it would be refused.
+void reply_plan(const rest_request& to, const outcome<operation_record>& forecast);
 http_response error_response(const error& why);
 
 // ---- asking actors
@@ -73,10 +75,27 @@ void ask(const rest_request& from, role whom, Then then, Args... args) {
                  resume{[run = std::make_shared<decltype(run)>(std::move(run))] { (*run)(); }});
 }
 
+/// Asks for an operation. The repeat of a request that has begun one (Idempotency-Key) gets that one again; a dry run
+/// (plan=true) is answered here, with 200.
+template <class Then, class... Args>
+void ask_operation(const rest_request& from, role whom, Then then, Args... args) {
+  if (from.head->plan)
+    return ask<operation_record>(
+        from, whom, [from](const outcome<operation_record>& record) { reply_plan(from, record); }, std::move(args)...);
+  if (from.head->request_id.empty()) return ask<operation_record>(from, whom, std::move(then), std::move(args)...);
+  auto go_on = [from, whom, then, ... args = std::move(args)](const outcome<claim_answer>& claim) {
+    if (!claim) return then(outcome<operation_record>{tl::unexpected{claim.error()}});
+    if (claim->same) return then(outcome<operation_record>{*claim->same});
+    auto begun = [then, hold = claim->hold](const outcome<operation_record>& record) { then(record); };
+    ask<operation_record>(from, whom, begun, args...);
+  };
+  ask<claim_answer>(from, role::operations, std::move(go_on), claim_request{from.head});
+}
+
 /// Asks for an operation and answers 202.
 template <class... Args>
 void ask_async(const rest_request& from, role whom, Args... args) {
-  ask<operation_record>(
+  ask_operation(
       from, whom,
       [from](const outcome<operation_record>& record) {
         if (record)
@@ -92,7 +111,7 @@ void reply_at_end(const rest_request& to, const operation_record& record, const 
 
 template <class... Args>
 void ask_sync(const rest_request& from, role whom, const std::string& location, Args... args) {
-  ask<operation_record>(
+  ask_operation(
       from, whom,
       [from, location](const outcome<operation_record>& record) {
         if (record)

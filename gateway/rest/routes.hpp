@@ -12,7 +12,8 @@ struct route {
   std::string_view method;
   std::string_view pattern;
   rest_handler handle;
-  bool upload = false; // the body is spooled to a file instead of held in memory
+  bool upload = false;  // the body is spooled to a file instead of held in memory
+  bool one_saga = true; // what changes something begins exactly one operation: it can be planned and made idempotent
 };
 
 /// The table; see routes.cpp.

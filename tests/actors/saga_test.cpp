@@ -176,6 +176,15 @@ struct stage {
   std::string err_of(const operation_record& accepted) {
     return stored(accepted).read([](auto op) { return text(op.getErr()); });
   }
+  names left_behind(const operation_record& accepted) {
+    names out;
+    stored(accepted).read([&](schema::Operation::Reader op) {
+      for (auto step : op.getSteps())
+        if (step.getState() == schema::Step::State::LEFT)
+          out.push_back(text(step.getKind()) + ": " + text(step.getProblem()));
+    });
+    return out;
+  }
   std::map<std::string, std::string> rows(table where) {
     std::map<std::string, std::string> found;
     db->read().scan(where, "", [&](auto key, auto value) { return found.emplace(key, value), true; });
@@ -250,7 +259,9 @@ TEST_CASE("An undo that fails does not keep the others from being undone") {
   REQUIRE(accepted);
   CHECK(s.history.at(4) == "undo volume.clone");
   CHECK(s.history.at(5) == "undo pool.create");
-  CHECK(s.end_of(*accepted) == state::FAILED);
+  CHECK(s.end_of(*accepted) == state::UNKNOWN);
+  CHECK(s.err_of(*accepted) == "No do network.make");
+  CHECK(s.left_behind(*accepted) == names{"volume.clone: No undo volume.clone"});
 }
 
 TEST_CASE("A commit that is refused undoes every step") {
@@ -311,7 +322,8 @@ TEST_CASE("What failed behind the commit stays in the journal and is tried again
   s.failing = {"do network.apply"};
   auto accepted = s.begin(s.make({}, {"network.apply"}));
   REQUIRE(accepted);
-  CHECK(s.end_of(*accepted) == state::FAILED);
+  CHECK(s.end_of(*accepted) == state::UNKNOWN);
+  CHECK(s.left_behind(*accepted) == names{"network.apply: No do network.apply"});
   CHECK(s.committed_now());
   CHECK(s.rows(table::journal).at(id_of(*accepted)) == "committed");
   s.failing.clear();
