@@ -9,6 +9,8 @@ namespace troupe {
 namespace {
 
 constexpr server_key_row rows[] = {
+    {"events.retention.count", 2'000'000, 1, 1'000'000'000, "How many events are kept at most"},
+    {"events.retention.days", 7, 1, 3650, "Days for which an event is kept at most"},
     {"operations.retention.days", 7, 1, 3650, "Days for which an operation is kept after its end"},
 };
 

@@ -63,6 +63,7 @@ constexpr std::string_view extensions[] = {
     "instance_get_full",
     "instance_file_head",
     "network_state_bond_bridge",
+    "troupe_event_cursor",      // ours: see docs/events.md
     "troupe_operation_history", // ours: see docs/operations.md
 };
 

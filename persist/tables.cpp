@@ -26,6 +26,7 @@ constexpr table_row rows[] = {
     {table::history, "history", scope::local, false},
     {table::events, "events", scope::local, false},
     {table::members, "members", scope::local, true},
+    {table::subscriptions, "subscriptions", scope::local, true},
     {table::meta, "meta", scope::local, true},
 };
 

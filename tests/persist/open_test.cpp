@@ -92,13 +92,14 @@ TEST_CASE("an older format is migrated step by step, once") {
   REQUIRE(refusal(folder) == fault::newer_format);
 }
 
-TEST_CASE("a database without indexes of operations is taken over") {
+TEST_CASE("a database without indexes of operations and durable subscriptions is taken over") {
   scratch_folder folder{medium::memory};
   const format_history first{.cluster = 1, .local = 1};
   REQUIRE(commit_one(*open_store(folder.path, {.formats = &first}), {{}, {{table::config, "k", "v"}}, {}}));
   auto s = open_store(folder.path);
   REQUIRE(contents(*s, table::config) == std::map<std::string, std::string>{{"k", "v"}});
   REQUIRE(commit_one(*s, {{}, {{table::operation_entities, "e", "v"}}, {}}));
+  REQUIRE(commit_one(*s, {{}, {{table::subscriptions, "s", "v"}}, {}}));
   s.reset();
   REQUIRE(refusal(folder, {.formats = &first}) == fault::newer_format);
 }
