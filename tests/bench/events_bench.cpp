@@ -2,6 +2,7 @@
 // Latency is from the end of the commit to the subscriber's callback, or to the bytes in a websocket client's hands.
 // Floors: one synced LMDB transaction with the same bytes; one write of such a frame into a unix socket until it is read.
 
+#include "actors/records.hpp"
 #include "gateway/rest_door.hpp"
 #include "tests/support/event_stage.hpp"
 
@@ -288,6 +289,7 @@ int main(int argc, char** argv) {
   print("floor_socket_write", line_of(socket_floor(400, 5000)));
   {
     stage on{0, folder + "/state"};
+    on.commit({{}, {put(table::projects, "default", message<schema::ProjectSpec>::make([](auto p) { p.setName("default"); }))}, {}});
     for (size_t subscribers : {1, 50, 500})
       print("latency_" + std::to_string(subscribers), latency(on, subscribers, 1000));
     {
