@@ -7,6 +7,7 @@
 #include "actors/profiles.hpp"
 #include "actors/store_actor.hpp"
 #include "backends/instance/lxc/lxc_driver.hpp"
+#include "gateway/bus_door.hpp"
 #include "gateway/rest_door.hpp"
 #include "runtime/config.hpp"
 #include "runtime/limits.hpp"
@@ -143,7 +144,9 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   outcome<void> listening;
   {
     rest_door door{with};
+    bus_door bus{with};
     listening = door.listen(with.dir.unix_socket);
+    if (listening) listening = bus.listen(with.dir.path + "/bus.socket");
     if (listening) {
       observe_log([&with](int level, std::string_view text) {
         if (auto events = with.find(role::events)) caf::anon_send(events, log_line{level, std::string{text}});
@@ -154,6 +157,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
       notify_stopping();
     }
     door.stop_listening();
+    bus.stop_listening();
     observe_log(nullptr);
   }
   caf::anon_send_exit(root, caf::exit_reason::user_shutdown);

@@ -4,33 +4,15 @@
 #include "gateway/rest/live_streams.hpp"
 #include "gateway/rest/routes.hpp"
 
-#include <caf/scoped_actor.hpp>
-#include <future>
-#include <pwd.h>
-
 namespace troupe {
 namespace {
 
 constexpr uint64_t json_limit = 4 << 20;             // a request's JSON
 constexpr uint64_t upload_limit = uint64_t{1} << 40; // an image or a file
 
-caf::behavior door_behavior(caf::event_based_actor* self, std::promise<caf::event_based_actor*>* here) {
-  here->set_value(self);
-  return {[](resume& work) { work.run(); }};
-}
-
-std::string user_name(uint32_t uid) {
-  if (uid == 0) return "root";
-  char buffer[4096];
-  passwd entry{};
-  passwd* found = nullptr;
-  if (getpwuid_r(uid, &entry, buffer, sizeof buffer, &found) == 0 && found) return found->pw_name;
-  return std::to_string(uid);
-}
-
 std::shared_ptr<const header> head_of(const http_request& request) {
   auto head = std::make_shared<header>();
-  head->who = {user_name(request.peer.uid), "unix", "@", request.peer.uid};
+  head->who = unix_principal(request.peer.uid);
   if (auto project = request.parameter("project"); !project.empty()) head->project = project;
   return head;
 }
@@ -76,12 +58,7 @@ struct rest_door::data {
   std::unique_ptr<http_server> server;
 };
 
-rest_door::rest_door(services& with) {
-  std::promise<caf::event_based_actor*> here;
-  auto actor = with.system.spawn(door_behavior, &here);
-  auto* self = here.get_future().get();
-  data_ = std::make_unique<data>(with, door{actor, self});
-}
+rest_door::rest_door(services& with) : data_{std::make_unique<data>(with, open_door(with.system))} {}
 
 rest_door::~rest_door() {
   data_->server.reset();

@@ -1,5 +1,7 @@
 #include "gateway/rest/exec_streams.hpp"
 
+#include "gateway/exec_request.hpp"
+
 #include <csignal>
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
@@ -124,15 +126,8 @@ void exec_streams::command_ended() {
 void exec_streams::output_ended() {
   if (outputs_ > 0) --outputs_;
   if (outputs_ > 0 || !status_) return;
-  auto status = *status_;
-  if (status == 126)
-    finish(false, {fault::invalid, "Command not executable"}, status);
-  else if (status == 127)
-    finish(false, {fault::invalid, "Command not found"}, status);
-  else if (status < 0)
-    finish(false, {fault::backend_failed, "The command could not be run"}, status);
-  else
-    finish(true, {}, status);
+  auto judged = judge_exec(*status_);
+  finish(judged.has_value(), judged ? error{} : judged.error(), *status_);
 }
 
 void exec_streams::finish(bool succeeded, error why, int status) {

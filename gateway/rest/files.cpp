@@ -1,5 +1,5 @@
 #include "actors/instance.hpp"
-#include "actors/store_actor.hpp"
+#include "gateway/file_events.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 
@@ -123,12 +123,8 @@ std::string read_spool(const rest_request& from) {
   return out;
 }
 
-// Reading and writing files changes no record; that it was done is told all the same.
 void tell(const rest_request& from, std::string_view action, const std::string& path) {
-  batch what;
-  what.events.push_back(lifecycle_event(*from.head, "instance", from.parameter(0), action,
-                                        "/1.0/instances/" + from.parameter(0), {{"path", path}}));
-  caf::anon_send(from.with().find(role::store), propose{std::make_shared<const batch>(std::move(what))});
+  tell_file_event(from.with(), *from.head, from.parameter(0), action, path);
 }
 
 } // namespace

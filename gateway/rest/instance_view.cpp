@@ -1,7 +1,7 @@
 #include "gateway/rest/instance_view.hpp"
 
 #include "actors/instance_lifecycle.hpp"
-#include "gateway/rest/link_addresses.hpp"
+#include "gateway/link_addresses.hpp"
 #include "gateway/rest/lists.hpp"
 #include "messages/json.hpp"
 #include "messages/time.hpp"

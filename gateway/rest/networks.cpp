@@ -1,10 +1,8 @@
 #include "actors/networks.hpp"
-#include "gateway/rest/link_addresses.hpp"
+#include "gateway/network_view.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 #include "net/links.hpp"
-
-#include <algorithm>
 
 namespace troupe {
 namespace {
@@ -68,56 +66,6 @@ void update(const rest_request& from, bool patch) {
   ask_sync(from, role::networks, "", update_network{from.parameter(0), {*body, from.head}, from.etag(), patch});
 }
 
-message<schema::NetworkState> state_of(const link_facts& link, const std::vector<link_facts>& all) {
-  return message<schema::NetworkState>::make([&](schema::NetworkState::Builder out) {
-    out.setHwaddr(link.hwaddr);
-    out.setMtu(link.mtu);
-    out.setState(link.up ? "up" : "down");
-    out.setType(link.type);
-    fill_addresses(out, link);
-    auto counters = out.initCounters();
-    counters.setBytesReceived(link.counters.rx_bytes);
-    counters.setBytesSent(link.counters.tx_bytes);
-    counters.setPacketsReceived(link.counters.rx_packets);
-    counters.setPacketsSent(link.counters.tx_packets);
-    if (link.kind != "bridge") return;
-    std::vector<std::string> ports;
-    for (auto& other : all)
-      if (other.master == link.name) ports.push_back(other.name);
-    auto bridge = out.initBridge();
-    auto id = link.hwaddr;
-    std::erase(id, ':');
-    bridge.setId("8000." + id);
-    bridge.setForwardDelay(1500);
-    bridge.setVlanDefault(1);
-    fill(bridge.initUpperDevices(static_cast<unsigned>(ports.size())), ports);
-  });
-}
-
-outcome<std::string> leases_json(const rest_request& from, const network_record& network) {
-  auto& name = from.parameter(0);
-  auto leases = list_leases(from.with().dir.networks + "/" + name);
-  if (!leases) return tl::unexpected{leases.error()};
-  json_list list;
-  auto add = [&](const std::string& hostname, const std::string& hwaddr, const std::string& address,
-                 std::string_view type) {
-    auto lease = message<schema::NetworkLease>::make([&](schema::NetworkLease::Builder l) {
-      l.setHostname(hostname);
-      l.setHwaddr(hwaddr);
-      l.setAddress(address);
-      l.setType(std::string{type});
-      l.setLocation("none");
-    });
-    list.next() += to_json(lease);
-  };
-  auto config = network.read([](auto n) { return to_map(n.getConfig()); });
-  for (auto key : {"ipv4.address", "ipv6.address"})
-    if (auto cidr = get(config, key); cidr.find('/') != cidr.npos)
-      add(name + ".gw", "", std::string{cidr.substr(0, cidr.find('/'))}, "gateway");
-  for (auto& lease : *leases) add(lease.hostname, lease.hwaddr, lease.address, lease.is_static ? "static" : "dynamic");
-  return std::move(list).take();
-}
-
 } // namespace
 
 void get_networks(const rest_request& from) {
@@ -159,16 +107,20 @@ void delete_network_(const rest_request& from) {
 void get_leases(const rest_request& from) {
   auto network = load<schema::NetworkSpec>(from.with().db.read(), table::networks, key_of(from.parameter(0)));
   if (!network) return reply_error(from, {fault::not_found, "Network not found"});
-  reply_from_blocking_thread(from, [from, network = *network] { return leases_json(from, network); });
+  reply_from_blocking_thread(from, [from, network = *network]() -> outcome<std::string> {
+    auto leases = leases_of(from.with(), network);
+    if (!leases) return tl::unexpected{leases.error()};
+    json_list list;
+    for (auto& lease : *leases) list.next() += to_json(lease);
+    return std::move(list).take();
+  });
 }
 
 void get_network_state(const rest_request& from) {
   reply_from_blocking_thread(from, [from]() -> outcome<std::string> {
-    auto links = list_links();
-    if (!links) return tl::unexpected{links.error()};
-    auto at = std::find_if(links->begin(), links->end(), [&](auto& link) { return link.name == from.parameter(0); });
-    if (at == links->end()) return fail(fault::not_found, "Network interface not found");
-    return to_json(state_of(*at, *links));
+    auto state = measure_network(from.parameter(0));
+    if (!state) return tl::unexpected{state.error()};
+    return to_json(*state);
   });
 }
 

@@ -1,23 +1,14 @@
 #pragma once
 
 #include "actors/operations.hpp"
-#include "actors/services.hpp"
+#include "gateway/door.hpp"
 #include "gateway/http_server.hpp"
 #include "messages/json.hpp"
 #include "messages/json_read.hpp"
 
-#include <caf/event_based_actor.hpp>
-#include <caf/send.hpp>
-
 namespace troupe {
 
 class live_streams;
-
-/// The gateway's own actor: requests to other actors are made in its name. `self` is valid while the daemon runs.
-struct door {
-  caf::actor handle;
-  caf::event_based_actor* self = nullptr;
-};
 
 /// What all handlers share. Built by the REST door, outlives every request.
 struct rest_context {
@@ -59,20 +50,7 @@ http_response error_response(const error& why);
 /// Sends a request to the actor of that role; `then(outcome<Reply>)` runs in the door's actor.
 template <class Reply, class Then, class... Args>
 void ask(const rest_request& from, role whom, Then then, Args... args) {
-  auto* self = from.context.asks.self;
-  auto to = from.with().find(whom);
-  auto run = [self, to, then = std::move(then), ... args = std::move(args)]() mutable {
-    if (!to) return then(outcome<Reply>{fail(fault::busy, "This part of the server is being restarted; try again")});
-    auto shared = std::make_shared<Then>(std::move(then));
-    auto failed = [shared](const caf::error& why) { (*shared)(outcome<Reply>{tl::unexpected{from_caf(why)}}); };
-    if constexpr (std::is_void_v<Reply>)
-      self->request(to, caf::infinite, std::move(args)...).then([shared] { (*shared)(outcome<void>{}); }, failed);
-    else
-      self->request(to, caf::infinite, std::move(args)...)
-          .then([shared](const Reply& reply) { (*shared)(outcome<Reply>{reply}); }, failed);
-  };
-  caf::anon_send(from.context.asks.handle,
-                 resume{[run = std::make_shared<decltype(run)>(std::move(run))] { (*run)(); }});
+  ask_through<Reply>(from.context.asks, from.with(), whom, std::move(then), std::move(args)...);
 }
 
 /// Asks for an operation. The repeat of a request that has begun one (Idempotency-Key) gets that one again; a dry run

@@ -1,6 +1,7 @@
 #include "actors/pools.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
+#include "gateway/volume_view.hpp"
 
 namespace troupe {
 namespace {
@@ -37,39 +38,6 @@ void write_volume(std::string& out, schema::VolumeSpec::Reader volume, const std
   out += '}';
 }
 
-message<schema::VolumeSpec> root_volume(schema::InstanceSpec::Reader instance) {
-  return message<schema::VolumeSpec>::make([&](schema::VolumeSpec::Builder v) {
-    v.setName(instance.getName());
-    v.setType("container");
-    v.setContentType("filesystem");
-    v.setProject(instance.getProject());
-    v.setLocation("none");
-    v.setCreatedAt(instance.getCreatedAt());
-    v.setPool(instance.getPool());
-  });
-}
-
-using volume_visitor = std::function<void(const message<schema::VolumeSpec>&, const std::string& user)>;
-
-void each_volume(const rest_request& from, const snapshot& records, std::string_view type,
-                 const volume_visitor& visit) {
-  auto& pool = from.parameter(0);
-  if (type.empty() || type == "container")
-    records.scan(table::instances, from.head->project + "/", [&](std::string_view, std::string_view bytes) {
-      message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader instance) {
-        if (view(instance.getPool()) == pool)
-          visit(root_volume(instance), "/1.0/instances/" + text(instance.getName()));
-      });
-      return true;
-    });
-  if (type.empty() || type == "image")
-    records.scan(table::volumes, pool + "/image/", [&](std::string_view, std::string_view bytes) {
-      auto volume = message<schema::VolumeSpec>::from_bytes(bytes);
-      visit(volume, "/1.0/images/" + volume.read([](auto v) { return text(v.getName()); }));
-      return true;
-    });
-}
-
 void list_volumes(const rest_request& from, const std::string& type) {
   if (!find_pool(from)) return;
   reply_from_blocking_thread(from, [from, type]() -> outcome<std::string> {
@@ -77,18 +45,19 @@ void list_volumes(const rest_request& from, const std::string& type) {
     if (!filter) return tl::unexpected{filter.error()};
     auto records = from.with().db.read();
     json_list list;
-    each_volume(from, records, type, [&](const message<schema::VolumeSpec>& volume, const std::string& user) {
-      volume.read([&](schema::VolumeSpec::Reader v) {
-        std::string shown;
-        write_volume(shown, v, {user});
-        if (!filter->matches(shown)) return;
-        if (from.recursion() > 0)
-          list.next() += shown;
-        else
-          list.url("/1.0/storage-pools/" + from.parameter(0) + "/volumes/",
-                   text(v.getType()) + "/" + text(v.getName()));
-      });
-    });
+    each_volume(records, from.parameter(0), from.head->project, type,
+                [&](const message<schema::VolumeSpec>& volume, const std::string& user) {
+                  volume.read([&](schema::VolumeSpec::Reader v) {
+                    std::string shown;
+                    write_volume(shown, v, {user});
+                    if (!filter->matches(shown)) return;
+                    if (from.recursion() > 0)
+                      list.next() += shown;
+                    else
+                      list.url("/1.0/storage-pools/" + from.parameter(0) + "/volumes/",
+                               text(v.getType()) + "/" + text(v.getName()));
+                  });
+                });
     return std::move(list).take();
   });
 }
@@ -96,7 +65,7 @@ void list_volumes(const rest_request& from, const std::string& type) {
 std::optional<std::string> volume_json(const rest_request& from) {
   auto records = from.with().db.read();
   std::optional<std::string> found;
-  each_volume(from, records, from.parameter(1),
+  each_volume(records, from.parameter(0), from.head->project, from.parameter(1),
               [&](const message<schema::VolumeSpec>& volume, const std::string& user) {
                 volume.read([&](schema::VolumeSpec::Reader v) {
                   if (view(v.getName()) == from.parameter(2)) write_volume(found.emplace(), v, {user});
@@ -152,14 +121,9 @@ void delete_pool_(const rest_request& from) {
 
 void get_pool_resources(const rest_request& from) {
   with_driver(from, [](storage_driver& driver) -> outcome<std::string> {
-    auto space = driver.space();
+    auto space = measure_pool(driver);
     if (!space) return tl::unexpected{space.error()};
-    return to_json(message<schema::PoolResources>::make([&](schema::PoolResources::Builder out) {
-      out.getSpace().setUsed(space->used);
-      out.getSpace().setTotal(space->total);
-      out.getInodes().setUsed(space->inodes_used);
-      out.getInodes().setTotal(space->inodes_total);
-    }));
+    return to_json(*space);
   });
 }
 
@@ -178,14 +142,11 @@ void get_volume(const rest_request& from) {
 void get_volume_state(const rest_request& from) {
   if (!find_pool(from)) return;
   if (!volume_json(from)) return reply_error(from, {fault::not_found, "Storage volume not found"});
-  bool image = from.parameter(1) == "image";
-  volume_id id{image ? "images" : "containers",
-               image ? from.parameter(2) : instance_key(from.head->project, from.parameter(2))};
+  auto id = volume_of(from.head->project, from.parameter(1), from.parameter(2));
   with_driver(from, [id](storage_driver& driver) -> outcome<std::string> {
-    auto used = driver.usage(id);
+    auto used = measure_volume(driver, id);
     if (!used) return tl::unexpected{used.error()};
-    return to_json(
-        message<schema::VolumeState>::make([&](schema::VolumeState::Builder out) { out.getUsage().setUsed(*used); }));
+    return to_json(*used);
   });
 }
 

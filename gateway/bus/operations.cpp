@@ -1,0 +1,101 @@
+#include "actors/operation_record.hpp"
+#include "gateway/bus/methods.hpp"
+#include "gateway/bus/page.hpp"
+
+namespace troupe::on_bus {
+namespace {
+
+// What steps were told is the daemon's own business.
+void hide_arguments(schema::Operation::Builder operation) {
+  for (auto step : operation.getSteps()) step.disownArgs();
+}
+
+void reply_record(const call_ptr& c, const operation_record& record) {
+  reply(c, record);
+  hide_arguments(c->results<schema::Operation>());
+}
+
+kj::Promise<void> find(const call_ptr& c) {
+  if (auto record = load<schema::Operation>(c->with().db.read(), table::operations, c->at.name())) {
+    reply_record(c, *record);
+    return kj::READY_NOW;
+  }
+  return ask<operation_record>(c->at, role::operations, find_operation{c->at.name()})
+      .then([c](operation_record&& record) { reply_record(c, record); });
+}
+
+} // namespace
+
+void check_success(const operation_record& ended) {
+  ended.read([](schema::Operation::Reader op) {
+    if (op.getState() == schema::Operation::State::SUCCEEDED) return;
+    refuse(static_cast<fault>(op.getError().getCode()), text(op.getErr()));
+  });
+}
+
+void reply_operation(const call_ptr& c, const operation_record& record, const std::optional<place>& thing) {
+  auto id = id_of(record);
+  auto results = c->context.getResults();
+  for (auto field : results.getSchema().getFields()) {
+    if (!field.getType().isInterface()) continue;
+    auto type = field.getType().asInterface();
+    if (short_name(type) == "Operation") {
+      auto where = c->at;
+      where.names = {id};
+      results.set(field, make_handle(type, where));
+    } else if (thing) {
+      capnp::Capability::Client later{
+          ask<operation_record>(c->at, role::operations, await_operation{id})
+              .then([type, where = *thing](operation_record&& ended) -> capnp::Capability::Client {
+                check_success(ended);
+                return make_handle(type, where);
+              })};
+      results.set(field, later.castAs<capnp::DynamicCapability>(type));
+    }
+  }
+}
+
+kj::Promise<void> list_operations(const call_ptr& c) {
+  auto params = c->params<bus::Operations::ListParams>();
+  using results = bus::Operations::ListResults;
+  return reply_from_blocking_thread(
+      c,
+      [&db = c->with().db, project = c->at.head->project, after = text(params.getPage().getAfter()),
+       limit = params.getPage().getLimit(), running = params.getRunning()]() -> outcome<message<results>> {
+        auto records = db.read();
+        auto wanted = [&](std::string_view id, std::string_view bytes) {
+          if (running && !records.get(table::journal, id)) return false;
+          return operation_record::from_bytes(bytes).read([&](auto op) { return view(op.getProject()) == project; });
+        };
+        auto found = read_page(records, table::operations, "", after, limit, wanted);
+        return message<results>::make([&](results::Builder out) {
+          auto items = out.initItems(static_cast<unsigned>(found.rows.size()));
+          for (unsigned i = 0; i < found.rows.size(); ++i) {
+            operation_record::from_bytes(found.rows[i].second).read([&](auto op) { items.setWithCaveats(i, op); });
+            hide_arguments(items[i]);
+          }
+          out.setNext(found.next);
+        });
+      });
+}
+
+kj::Promise<void> view_operation(const call_ptr& c) { return find(c); }
+
+kj::Promise<void> wait_operation(const call_ptr& c) {
+  auto timeout = c->params<bus::Operation::WaitParams>().getTimeoutMs();
+  c->context.allowCancellation();
+  auto end = ask<operation_record>(c->at, role::operations, await_operation{c->at.name()})
+                 .then([c](operation_record&& record) { reply_record(c, record); });
+  if (timeout < 0) return end;
+  auto most = int64_t{7 * 86400} * 1000;
+  auto late = c->at.of->io.provider->getTimer().afterDelay(std::min(timeout, most) * kj::MILLISECONDS).then([] {
+    refuse(fault::timed_out, "The operation has not ended yet");
+  });
+  return end.exclusiveJoin(kj::mv(late));
+}
+
+kj::Promise<void> cancel_operation(const call_ptr& c) {
+  return ask<void>(c->at, role::operations, troupe::cancel_operation{c->at.name(), c->at.head});
+}
+
+} // namespace troupe::on_bus

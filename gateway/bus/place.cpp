@@ -1,0 +1,61 @@
+#include "gateway/bus/place.hpp"
+
+#include "actors/records.hpp"
+#include "gateway/bus/check.hpp"
+#include "gateway/bus/error.hpp"
+#include "gateway/bus/methods.hpp"
+
+namespace troupe::on_bus {
+namespace {
+
+constexpr size_t handles_max = 65536; // of one session
+
+// Every noun's handle: which code serves a call is the method table's business.
+class handle final : public capnp::DynamicCapability::Server {
+public:
+  handle(capnp::InterfaceSchema type, place where) : capnp::DynamicCapability::Server{type}, where_{std::move(where)} {
+    ++where_.of->handles;
+  }
+  ~handle() noexcept(false) { --where_.of->handles; }
+
+  kj::Promise<void> call(capnp::InterfaceSchema::Method method,
+                         capnp::CallContext<capnp::DynamicStruct, capnp::DynamicStruct> context) override {
+    auto* facts = find_method(method.getContainingInterface().getProto().getId(), method.getOrdinal());
+    if (!facts || !facts->run) refuse(fault::unsupported, "This method is not supported yet");
+    check_texts(context.getParams());
+    try {
+      return facts->run(std::make_shared<on_bus::call>(on_bus::call{where_, getSchema(), method, context}));
+    } catch (const kj::Exception&) { // refused
+      throw;
+    } catch (const std::exception& broken) { // malformed stored data; never the end of the daemon
+      log().error("{}: {}", facts->name, broken.what());
+      refuse(fault::internal, "The call could not be handled");
+    }
+  }
+
+private:
+  place where_;
+};
+
+} // namespace
+
+std::string place::key() const { return in_project(head->project, name()); }
+
+place place::below(std::string name) const {
+  auto out = *this;
+  out.names.push_back(std::move(name));
+  return out;
+}
+
+place place::beside(std::string name) const {
+  auto out = *this;
+  out.names.back() = std::move(name);
+  return out;
+}
+
+capnp::DynamicCapability::Client make_handle(capnp::InterfaceSchema type, const place& where) {
+  if (where.of->handles >= handles_max) refuse(fault::too_large, "This session has too many handles");
+  return capnp::DynamicCapability::Client{kj::heap<handle>(type, where)};
+}
+
+} // namespace troupe::on_bus

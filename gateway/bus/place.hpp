@@ -1,0 +1,71 @@
+#pragma once
+
+#include "gateway/door.hpp"
+#include "messages/config_map.hpp"
+
+#include <capnp/dynamic.h>
+#include <kj/async-io.h>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace troupe::on_bus {
+
+/// One connection. Lives as long as any handle it gave out; on the bus thread, as everything in this folder that does
+/// not say otherwise.
+struct session {
+  services& with;
+  const door& asks;
+  kj::AsyncIoContext& io;
+  kj::TaskSet& background; // work that outlives the call which began it
+  principal who;
+  size_t handles = 0; // alive
+};
+using session_ptr = std::shared_ptr<session>;
+
+/// The thing that a handle names: whose handle, in which project, under which names (a volume has three).
+struct place {
+  session_ptr of;
+  std::shared_ptr<const header> head;
+  std::vector<std::string> names;
+
+  const std::string& name(size_t i = 0) const { return names[i]; }
+  services& with() const { return of->with; }
+  std::string key() const; // project/name
+  place below(std::string name) const;
+  place beside(std::string name) const; // the same but for the last name
+};
+
+/// One call on its way; lives until it is answered.
+struct call {
+  place at;
+  capnp::InterfaceSchema type; // of the handle
+  capnp::InterfaceSchema::Method method;
+  capnp::CallContext<capnp::DynamicStruct, capnp::DynamicStruct> context;
+
+  template <class Params>
+  typename Params::Reader params() {
+    return context.getParams().as<Params>();
+  }
+  template <class Results>
+  typename Results::Builder results() {
+    return context.getResults().as<Results>();
+  }
+  services& with() const { return at.with(); }
+};
+using call_ptr = std::shared_ptr<call>;
+
+/// What a row of the method table runs. A throw is the call's error.
+using handler = kj::Promise<void> (*)(const call_ptr& c);
+
+/// A handle for the thing at `where`. Throws too_large when the session has too many.
+capnp::DynamicCapability::Client make_handle(capnp::InterfaceSchema type, const place& where);
+
+template <class Interface>
+typename Interface::Client handle_of(const place& where) {
+  return make_handle(capnp::Schema::from<Interface>(), where)
+      .template castAs<capnp::DynamicCapability>(capnp::Schema::from<Interface>())
+      .template as<Interface>();
+}
+
+} // namespace troupe::on_bus

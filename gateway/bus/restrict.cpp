@@ -1,0 +1,113 @@
+#include "gateway/bus/ask.hpp"
+#include "gateway/bus/methods.hpp"
+
+#include "actors/records.hpp"
+
+#include <algorithm>
+#include <capnp/membrane.h>
+#include <kj/debug.h>
+
+namespace troupe::on_bus {
+namespace {
+
+struct rules {
+  bool read_only = false;
+  std::vector<std::string> verbs;
+
+  bool allow(const method_facts& method) const {
+    if (method.implied) return true;
+    if (read_only && !method.reads) return false;
+    if (verbs.empty()) return true;
+    auto all_of_noun = method.name.substr(0, method.name.find('.')) + ".*";
+    for (auto& verb : verbs)
+      if (verb == method.name || verb == all_of_noun) return true;
+    return false;
+  }
+};
+
+// All that crosses it, in either direction, is wrapped in it again: that is why revoking one handle ends everything
+// that came from it.
+class fence final : public capnp::MembranePolicy, public kj::Refcounted {
+public:
+  fence(rules allowed, kj::Timer& timer, int64_t delay_ns) : rules_{std::move(allowed)} {
+    auto way = kj::newPromiseAndFulfiller<void>();
+    end_ = kj::mv(way.fulfiller);
+    auto over = kj::mv(way.promise);
+    if (delay_ns >= 0)
+      over = over.exclusiveJoin(timer.afterDelay(delay_ns * kj::NANOSECONDS).then([] {
+        refuse(fault::forbidden, "This handle has expired");
+      }));
+    revoked_ = over.fork();
+  }
+
+  void revoke() { end_->reject(to_exception({fault::forbidden, "This handle was revoked"})); }
+
+  kj::Maybe<capnp::Capability::Client> inboundCall(uint64_t interface_id, uint16_t method,
+                                                   capnp::Capability::Client) override {
+    auto* facts = find_method(interface_id, method);
+    if (!facts || !rules_.allow(*facts))
+      refuse(fault::forbidden, "This handle does not allow " + (facts ? facts->name : std::string{"that"}));
+    return nullptr;
+  }
+  // Calls to what the client passed in: its streams and sinks.
+  kj::Maybe<capnp::Capability::Client> outboundCall(uint64_t, uint16_t, capnp::Capability::Client) override {
+    return nullptr;
+  }
+  kj::Own<capnp::MembranePolicy> addRef() override { return kj::addRef(*this); }
+  kj::Maybe<kj::Promise<void>> onRevoked() override { return revoked_.addBranch(); }
+
+private:
+  rules rules_;
+  kj::Own<kj::PromiseFulfiller<void>> end_;
+  kj::ForkedPromise<void> revoked_ = nullptr;
+};
+
+class revoker final : public bus::Revoker::Server {
+public:
+  explicit revoker(kj::Own<fence> what) : what_{kj::mv(what)} {}
+  kj::Promise<void> revoke(RevokeContext) override {
+    what_->revoke();
+    return kj::READY_NOW;
+  }
+
+private:
+  kj::Own<fence> what_;
+};
+
+rules rules_from(bus::Rules::Reader from) {
+  rules out{from.getReadOnly(), {}};
+  for (auto verb : from.getVerbs()) {
+    out.verbs.push_back(text(verb));
+    auto known = [&](auto& type) {
+      if (out.verbs.back() == short_name(type) + ".*") return true;
+      for (auto method : type.getMethods())
+        if (out.verbs.back() == short_name(type) + "." + method.getProto().getName().cStr()) return true;
+      return false;
+    };
+    if (std::none_of(interfaces().begin(), interfaces().end(), known))
+      refuse(fault::invalid, "There is no verb \"" + out.verbs.back() + "\"");
+  }
+  return out;
+}
+
+} // namespace
+
+kj::Promise<void> restrict_handle(const call_ptr& c) {
+  auto params = c->params<bus::Rules>();
+  int64_t delay = -1;
+  if (params.getExpiresAt() != 0) {
+    delay = params.getExpiresAt() - now_ns();
+    if (delay <= 0) refuse(fault::invalid, "The expiry is in the past");
+  }
+  auto policy = kj::refcounted<fence>(rules_from(params), c->at.of->io.provider->getTimer(), delay);
+  auto results = c->context.getResults();
+  auto type = c->type;
+  auto inner = make_handle(type, c->at);
+  capnp::Capability::Client outer = capnp::membrane(capnp::Capability::Client{kj::mv(inner)}, kj::addRef(*policy));
+  results.set("handle", outer.castAs<capnp::DynamicCapability>(type));
+  bus::Revoker::Client key = kj::heap<revoker>(kj::mv(policy));
+  results.set("revoker", capnp::DynamicCapability::Client{kj::mv(key)});
+  return kj::READY_NOW;
+}
+
+} // namespace troupe::on_bus

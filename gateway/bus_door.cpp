@@ -1,0 +1,136 @@
+#include "gateway/bus_door.hpp"
+
+#include "gateway/bus/place.hpp"
+#include "gateway/http_listener.hpp"
+#include "messages/bus.capnp.h"
+
+#include <capnp/rpc-twoparty.h>
+#include <future>
+#include <sys/socket.h>
+#include <thread>
+
+namespace troupe {
+namespace {
+
+// What one session may cost; docs/bus.md tells the numbers.
+constexpr size_t sessions_max = 512;
+constexpr size_t words_in_flight_max = 128 << 10; // parameters of unanswered calls; then the session is not read from
+constexpr capnp::ReaderOptions frame_limits{1 << 20, 64}; // words of one message, depth of its pointers
+constexpr unsigned events_between_polls = 16; // so that a flood on one connection does not starve the others
+
+class task_errors final : public kj::TaskSet::ErrorHandler {
+public:
+  void taskFailed(kj::Exception&& why) override { log().info("Bus: {}", why.getDescription().cStr()); }
+};
+
+struct connection {
+  on_bus::session_ptr of;
+  kj::Own<kj::AsyncIoStream> stream;
+  capnp::TwoPartyVatNetwork network{*stream, capnp::rpc::twoparty::Side::SERVER, frame_limits};
+  capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc;
+
+  connection(on_bus::session_ptr session, kj::Own<kj::AsyncIoStream> from, capnp::Capability::Client bootstrap)
+      : of{std::move(session)}, stream{kj::mv(from)}, rpc{capnp::makeRpcServer(network, kj::mv(bootstrap))} {
+    rpc.setFlowLimit(words_in_flight_max);
+  }
+};
+
+principal peer_of(kj::AsyncIoStream& stream) {
+  ucred who{};
+  unsigned size = sizeof who;
+  stream.getsockopt(SOL_SOCKET, SO_PEERCRED, &who, &size);
+  return unix_principal(who.uid);
+}
+
+} // namespace
+
+struct bus_door::data {
+  services& with;
+  door asks;
+  std::unique_ptr<unix_listener> listener;
+  std::thread thread;
+  kj::Own<kj::CrossThreadPromiseFulfiller<void>> close, end; // of the socket, of the thread
+};
+
+namespace {
+
+// Everything that lives on the bus thread.
+class bus_loop {
+public:
+  bus_loop(services& with, const door& asks) : with_{with}, asks_{asks} {
+    io_.waitScope.setBusyPollInterval(events_between_polls);
+  }
+
+  kj::Promise<void> accept_all(kj::Own<kj::ConnectionReceiver> from) {
+    auto next = from->accept();
+    return next.then([this, from = kj::mv(from)](kj::Own<kj::AsyncIoStream>&& stream) mutable {
+      if (sessions_ < sessions_max) begin(kj::mv(stream));
+      return accept_all(kj::mv(from));
+    });
+  }
+
+  void run(unique_fd socket, kj::Promise<void> close, kj::Promise<void> end) {
+    auto flags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP | kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
+                 kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK;
+    auto receiver = io_.lowLevelProvider->wrapListenSocketFd(socket.release(), flags);
+    connections_.add(accept_all(kj::mv(receiver)).exclusiveJoin(kj::mv(close)));
+    end.wait(io_.waitScope);
+  }
+
+private:
+  void begin(kj::Own<kj::AsyncIoStream> stream) {
+    auto who = peer_of(*stream);
+    auto head = std::make_shared<header>();
+    head->who = who;
+    on_bus::session_ptr session{new on_bus::session{with_, asks_, io_, background_, std::move(who)}};
+    auto root = on_bus::handle_of<bus::Bus>({session, std::move(head), {}});
+    auto made = kj::heap<connection>(std::move(session), kj::mv(stream), kj::mv(root));
+    ++sessions_;
+    auto over = made->network.onDisconnect();
+    connections_.add(over.attach(kj::mv(made), kj::defer([this] { --sessions_; })));
+  }
+
+  services& with_;
+  const door& asks_;
+  task_errors errors_;
+  size_t sessions_ = 0;
+  kj::AsyncIoContext io_ = kj::setupAsyncIo();
+  kj::TaskSet background_{errors_};
+  kj::TaskSet connections_{errors_};
+};
+
+} // namespace
+
+bus_door::bus_door(services& with) : data_{new data{with, open_door(with.system), nullptr, {}, {}, {}}} {}
+
+bus_door::~bus_door() {
+  if (data_->thread.joinable()) {
+    data_->end->fulfill();
+    data_->thread.join();
+  }
+  caf::anon_send_exit(data_->asks.handle, caf::exit_reason::user_shutdown);
+}
+
+outcome<void> bus_door::listen(const std::string& unix_socket) {
+  auto listener = unix_listener::open(unix_socket, 0600);
+  if (!listener) return tl::unexpected{listener.error()};
+  data_->listener = std::make_unique<unix_listener>(std::move(*listener));
+  std::promise<void> ready;
+  data_->thread = std::thread{[this, &ready] {
+    bus_loop loop{data_->with, data_->asks};
+    auto close = kj::newPromiseAndCrossThreadFulfiller<void>();
+    auto end = kj::newPromiseAndCrossThreadFulfiller<void>();
+    data_->close = kj::mv(close.fulfiller);
+    data_->end = kj::mv(end.fulfiller);
+    ready.set_value();
+    loop.run(data_->listener->take_socket(), kj::mv(close.promise), kj::mv(end.promise));
+  }};
+  ready.get_future().wait();
+  return {};
+}
+
+void bus_door::stop_listening() {
+  if (data_->listener) data_->close->fulfill();
+}
+
+} // namespace troupe

@@ -1,0 +1,24 @@
+#pragma once
+
+#include "actors/services.hpp"
+
+#include <memory>
+#include <string>
+
+namespace troupe {
+
+/// The message bus: Cap'n Proto RPC on a unix socket, served by a thread of its own (messages/bus.capnp).
+/// A session that breaks the protocol loses its connection; the others do not notice.
+class bus_door {
+public:
+  explicit bus_door(services& with);
+  ~bus_door(); // closes all sessions
+  outcome<void> listen(const std::string& unix_socket);
+  void stop_listening();
+
+private:
+  struct data;
+  std::unique_ptr<data> data_;
+};
+
+} // namespace troupe

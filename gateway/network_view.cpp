@@ -1,0 +1,75 @@
+#include "gateway/network_view.hpp"
+#include "gateway/link_addresses.hpp"
+
+#include "net/dhcp.hpp"
+#include "net/links.hpp"
+
+#include <algorithm>
+
+namespace troupe {
+namespace {
+
+message<schema::NetworkState> state_of(const link_facts& link, const std::vector<link_facts>& all) {
+  return message<schema::NetworkState>::make([&](schema::NetworkState::Builder out) {
+    out.setHwaddr(link.hwaddr);
+    out.setMtu(link.mtu);
+    out.setState(link.up ? "up" : "down");
+    out.setType(link.type);
+    fill_addresses(out, link);
+    auto counters = out.initCounters();
+    counters.setBytesReceived(link.counters.rx_bytes);
+    counters.setBytesSent(link.counters.tx_bytes);
+    counters.setPacketsReceived(link.counters.rx_packets);
+    counters.setPacketsSent(link.counters.tx_packets);
+    if (link.kind != "bridge") return;
+    std::vector<std::string> ports;
+    for (auto& other : all)
+      if (other.master == link.name) ports.push_back(other.name);
+    auto bridge = out.initBridge();
+    auto id = link.hwaddr;
+    std::erase(id, ':');
+    bridge.setId("8000." + id);
+    bridge.setForwardDelay(1500);
+    bridge.setVlanDefault(1);
+    fill(bridge.initUpperDevices(static_cast<unsigned>(ports.size())), ports);
+  });
+}
+
+message<schema::NetworkLease> lease_of(const std::string& hostname, const std::string& hwaddr,
+                                       const std::string& address, const char* type) {
+  return message<schema::NetworkLease>::make([&](schema::NetworkLease::Builder l) {
+    l.setHostname(hostname);
+    l.setHwaddr(hwaddr);
+    l.setAddress(address);
+    l.setType(type);
+    l.setLocation("none");
+  });
+}
+
+} // namespace
+
+outcome<message<schema::NetworkState>> measure_network(const std::string& name) {
+  auto links = list_links();
+  if (!links) return tl::unexpected{links.error()};
+  auto at = std::find_if(links->begin(), links->end(), [&](auto& link) { return link.name == name; });
+  if (at == links->end()) return fail(fault::not_found, "Network interface not found");
+  return state_of(*at, *links);
+}
+
+outcome<std::vector<message<schema::NetworkLease>>> leases_of(const services& with,
+                                                              const message<schema::NetworkSpec>& network) {
+  auto [name, config] = network.read([](schema::NetworkSpec::Reader n) {
+    return std::pair{text(n.getName()), to_map(n.getConfig())};
+  });
+  auto leases = list_leases(with.dir.networks + "/" + name);
+  if (!leases) return tl::unexpected{leases.error()};
+  std::vector<message<schema::NetworkLease>> out;
+  for (auto key : {"ipv4.address", "ipv6.address"})
+    if (auto cidr = get(config, key); cidr.find('/') != cidr.npos)
+      out.push_back(lease_of(name + ".gw", "", std::string{cidr.substr(0, cidr.find('/'))}, "gateway"));
+  for (auto& lease : *leases)
+    out.push_back(lease_of(lease.hostname, lease.hwaddr, lease.address, lease.is_static ? "static" : "dynamic"));
+  return out;
+}
+
+} // namespace troupe

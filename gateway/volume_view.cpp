@@ -1,0 +1,60 @@
+#include "gateway/volume_view.hpp"
+
+namespace troupe {
+namespace {
+
+message<schema::VolumeSpec> root_volume(schema::InstanceSpec::Reader instance) {
+  return message<schema::VolumeSpec>::make([&](schema::VolumeSpec::Builder v) {
+    v.setName(instance.getName());
+    v.setType("container");
+    v.setContentType("filesystem");
+    v.setProject(instance.getProject());
+    v.setLocation("none");
+    v.setCreatedAt(instance.getCreatedAt());
+    v.setPool(instance.getPool());
+  });
+}
+
+} // namespace
+
+void each_volume(const snapshot& records, const std::string& pool, const std::string& project, std::string_view type,
+                 const volume_visitor& visit) {
+  if (type.empty() || type == "container")
+    records.scan(table::instances, project + "/", [&](std::string_view, std::string_view bytes) {
+      message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader instance) {
+        if (view(instance.getPool()) == pool)
+          visit(root_volume(instance), "/1.0/instances/" + text(instance.getName()));
+      });
+      return true;
+    });
+  if (type.empty() || type == "image")
+    records.scan(table::volumes, pool + "/image/", [&](std::string_view, std::string_view bytes) {
+      auto volume = message<schema::VolumeSpec>::from_bytes(bytes);
+      visit(volume, "/1.0/images/" + volume.read([](auto v) { return text(v.getName()); }));
+      return true;
+    });
+}
+
+volume_id volume_of(const std::string& project, const std::string& type, const std::string& name) {
+  bool image = type == "image";
+  return {image ? "images" : "containers", image ? name : instance_key(project, name)};
+}
+
+outcome<message<schema::PoolResources>> measure_pool(storage_driver& driver) {
+  auto space = driver.space();
+  if (!space) return tl::unexpected{space.error()};
+  return message<schema::PoolResources>::make([&](schema::PoolResources::Builder out) {
+    out.getSpace().setUsed(space->used);
+    out.getSpace().setTotal(space->total);
+    out.getInodes().setUsed(space->inodes_used);
+    out.getInodes().setTotal(space->inodes_total);
+  });
+}
+
+outcome<message<schema::VolumeState>> measure_volume(storage_driver& driver, const volume_id& id) {
+  auto used = driver.usage(id);
+  if (!used) return tl::unexpected{used.error()};
+  return message<schema::VolumeState>::make([&](schema::VolumeState::Builder out) { out.getUsage().setUsed(*used); });
+}
+
+} // namespace troupe
