@@ -112,6 +112,7 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
   if (auto recorded = load<schema::InstanceStatus>(with.db.read(), table::statuses, me->id())) restore(me, *recorded);
   self->attach_functor([me] { // the actor's state refers to itself: let go
     me->queue.clear();
+    me->when_clear.clear();
     me->monitor_watch.reset();
     me->leader_watch.reset();
   });

@@ -66,6 +66,9 @@ struct instance_data {
   bool halt_forced = false;
   bool boot_abandoned = false; // a forced stop came while it was starting
 
+  bool clearing = false; // what the last life left on the host is being removed
+  std::vector<std::function<void()>> when_clear;
+
   std::string id() const { return in_project(project, name); }
   std::string key() const { return instance_key(project, name); }
   std::string url() const { return "/1.0/instances/" + name; }

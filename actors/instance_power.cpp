@@ -166,13 +166,10 @@ void announce_nics(const instance_ptr& me, std::vector<nic_facts> nics, size_t a
             [then](const caf::error& why) { then(tl::unexpected{from_caf(why)}); });
 }
 
-caf::response_promise boot(const instance_ptr& me, const step_act& step) {
-  boot_request request{step.head, argument(step.step, "action"), me->self->make_response_promise()};
+void begin_boot(const instance_ptr& me, const boot_request& request) {
   auto spec = me->spec();
-  if (!spec || !move(me, trigger::start)) {
-    request.promise.deliver(to_caf({fault::wrong_state, std::string{words_of(me->now).refusal}}));
-    return request.promise;
-  }
+  if (!spec || !move(me, trigger::start))
+    return request.promise.deliver(to_caf({fault::wrong_state, std::string{words_of(me->now).refusal}}));
   auto pool = spec->read([](auto s) { return text(s.getPool()); });
   auto nics = spec->read([&](auto s) { return nics_of(expand(me->with.db.read(), s)); });
   announce_nics(me, std::move(nics), 0, [me, request, spec = *spec, pool](outcome<void> announced) {
@@ -181,6 +178,14 @@ caf::response_promise boot(const instance_ptr& me, const step_act& step) {
         .then([me, request, spec](const root_mount_ptr& root) { boot_with(me, request, spec, *root); },
               [me, request](const caf::error& why) { boot_failed(me, request, from_caf(why)); });
   });
+}
+
+caf::response_promise boot(const instance_ptr& me, const step_act& step) {
+  boot_request request{step.head, argument(step.step, "action"), me->self->make_response_promise()};
+  if (me->clearing)
+    me->when_clear.push_back([me, request] { begin_boot(me, request); });
+  else
+    begin_boot(me, request);
   return request.promise;
 }
 
@@ -265,16 +270,29 @@ caf::response_promise change_freezer(const instance_ptr& me, const step_act& ste
 
 // ---- the end, whoever brought it
 
+// What the last life left on the host goes before the next begins: they would bear the same names.
+void clear_host(const instance_ptr& me) {
+  me->clearing = true;
+  on_blocking_thread(
+      me->self, me->with,
+      [&with = me->with, key = me->key(), links = host_links_of(*me)]() -> outcome<void> {
+        for (auto& name : links) static_cast<void>(remove_link(name));
+        with.containers.sweep(key);
+        return {};
+      },
+      [me](const outcome<void>&) {
+        me->clearing = false;
+        for (auto& go_on : std::exchange(me->when_clear, {})) go_on();
+      });
+}
+
 void settle_down(const instance_ptr& me) {
   me->monitor_watch.reset();
   me->leader_watch.reset();
   ++me->life;
   move(me, trigger::exited);
   me->status = status_now(me);
-  static_cast<void>(me->with.blocking.submit([&with = me->with, key = me->key(), links = host_links_of(*me)] {
-    for (auto& name : links) static_cast<void>(remove_link(name));
-    with.containers.sweep(key);
-  }));
+  clear_host(me);
 }
 
 void remove_if_ephemeral(const instance_ptr& me) {
@@ -417,7 +435,7 @@ void restore(const instance_ptr& me, const status_record& recorded) {
   enter(me, instance_state::STOPPED);
   me->status = status_now(me);
   if (state != instance_state::STARTING) record_unasked(me, "instance-shutdown"); // else it never ran
-  static_cast<void>(me->with.blocking.submit([&with = me->with, key = me->key()] { with.containers.sweep(key); }));
+  clear_host(me);
 }
 
 } // namespace troupe

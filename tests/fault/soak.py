@@ -55,13 +55,14 @@ def client(daemon, number, until, rounds, problems):
 
 
 def reports(home):
-    """What sanitizers wrote: to the daemon's output, or to files (log_path) where a helper has no stderr."""
-    found = []
+    """What sanitizers wrote, each kind once: to the daemon's output, or to files where a helper has no stderr."""
+    kinds = {}
     for file in [home / "trouped.out", *home.glob("sanitizer.*")]:
         text = file.read_text(errors="replace") if file.exists() else ""
-        if REPORT.search(text):
-            found.append(f"--- {file.name}\n{text[-20000:]}")
-    return found
+        for report in re.split(r"^={18,}$", text, flags=re.M) if REPORT.search(text) else []:
+            if summary := re.search(r"^SUMMARY: .*$", report, re.M):
+                kinds.setdefault(summary[0], []).append(report)
+    return [f"--- {len(found)} times: {summary}\n{found[0][:8000]}" for summary, found in kinds.items()]
 
 
 def soak(seconds, clients):
