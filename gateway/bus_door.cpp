@@ -1,6 +1,7 @@
 #include "gateway/bus_door.hpp"
 
 #include "gateway/bus/place.hpp"
+#include "gateway/bus/throttled_stream.hpp"
 #include "gateway/http_listener.hpp"
 #include "messages/bus.capnp.h"
 
@@ -15,6 +16,7 @@ namespace {
 // What one session may cost; docs/bus.md tells the numbers.
 constexpr size_t sessions_max = 512;
 constexpr size_t words_in_flight_max = 128 << 10; // parameters of unanswered calls; then the session is not read from
+constexpr size_t unsent_bytes_max = 4 << 20;      // of answers; then, too
 constexpr capnp::ReaderOptions frame_limits{1 << 20, 64}; // words of one message, depth of its pointers
 constexpr unsigned events_between_polls = 16; // so that a flood on one connection does not starve the others
 
@@ -25,12 +27,14 @@ public:
 
 struct connection {
   on_bus::session_ptr of;
-  kj::Own<kj::AsyncIoStream> stream;
-  capnp::TwoPartyVatNetwork network{*stream, capnp::rpc::twoparty::Side::SERVER, frame_limits};
+  on_bus::throttled_stream stream;
+  capnp::TwoPartyVatNetwork network{stream, capnp::rpc::twoparty::Side::SERVER, frame_limits};
   capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc;
 
   connection(on_bus::session_ptr session, kj::Own<kj::AsyncIoStream> from, capnp::Capability::Client bootstrap)
-      : of{std::move(session)}, stream{kj::mv(from)}, rpc{capnp::makeRpcServer(network, kj::mv(bootstrap))} {
+      : of{std::move(session)}, stream{kj::mv(from), [this] { return network.getCurrentQueueSize(); },
+                                       unsent_bytes_max},
+        rpc{capnp::makeRpcServer(network, kj::mv(bootstrap))} {
     rpc.setFlowLimit(words_in_flight_max);
   }
 };
@@ -61,19 +65,27 @@ public:
     io_.waitScope.setBusyPollInterval(events_between_polls);
   }
 
-  kj::Promise<void> accept_all(kj::Own<kj::ConnectionReceiver> from) {
-    auto next = from->accept();
-    return next.then([this, from = kj::mv(from)](kj::Own<kj::AsyncIoStream>&& stream) mutable {
-      if (sessions_ < sessions_max) begin(kj::mv(stream));
-      return accept_all(kj::mv(from));
-    });
+  // No descriptor left (or the like): pauses instead of asking again at once.
+  kj::Promise<void> accept_all(kj::ConnectionReceiver& from) {
+    return from.accept()
+        .then(
+            [this](kj::Own<kj::AsyncIoStream>&& stream) -> kj::Promise<void> {
+              if (sessions_ < sessions_max) begin(kj::mv(stream));
+              return kj::READY_NOW;
+            },
+            [this](kj::Exception&& why) -> kj::Promise<void> {
+              log().warn("Bus: {}", why.getDescription().cStr());
+              return io_.provider->getTimer().afterDelay(100 * kj::MILLISECONDS);
+            })
+        .then([this, &from] { return accept_all(from); });
   }
 
   void run(unique_fd socket, kj::Promise<void> close, kj::Promise<void> end) {
     auto flags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP | kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
                  kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK;
     auto receiver = io_.lowLevelProvider->wrapListenSocketFd(socket.release(), flags);
-    connections_.add(accept_all(kj::mv(receiver)).exclusiveJoin(kj::mv(close)));
+    auto& from = *receiver;
+    connections_.add(accept_all(from).exclusiveJoin(kj::mv(close)).attach(kj::mv(receiver)));
     end.wait(io_.waitScope);
   }
 
