@@ -12,8 +12,9 @@ namespace {
 struct images_data {
   services& with;
   caf::event_based_actor* self;
-  std::map<std::string, import_image> uploads; // upload number -> what came in
-  std::set<std::string> storing;               // fingerprints on their way to the record
+  std::map<std::string, import_image> uploads;                  // upload number -> what came in
+  std::map<std::string, std::shared_ptr<cancel_token>> reading; // operation -> ends the reading of its upload
+  std::set<std::string> storing;                                // fingerprints on their way to the record
   uint64_t next_upload = 1;
 };
 using data_ptr = std::shared_ptr<images_data>;
@@ -49,6 +50,7 @@ outcome<std::shared_ptr<saga>> plan_import(const data_ptr& me, const import_imag
     if (auto good = check_text("properties." + key, value); !good) return tl::unexpected{good.error()};
   auto number = std::to_string(me->next_upload++);
   auto plan = new_saga(request.head, "image.import", "Downloading image", "upload");
+  plan->may_cancel = true;
   plan->before.push_back({"image.store", {{"upload", number}}});
   if (!request.head->plan) me->uploads.emplace(number, request);
   return plan;
@@ -109,6 +111,15 @@ outcome<void> check_facts(const data_ptr& me, const import_image& request, const
   return {};
 }
 
+progress_sink report_to(const services& with, const std::string& operation) {
+  return [operations = with.find(role::operations), operation, last = uint64_t{101}](uint64_t done,
+                                                                                     uint64_t total) mutable {
+    auto percent = total ? done * 100 / total : 0;
+    if (percent == std::exchange(last, percent)) return;
+    caf::anon_send(operations, operation_progress{operation, "", "", "bytes", done, total});
+  };
+}
+
 caf::response_promise store_upload(const data_ptr& me, const step_act& act) {
   auto promise = me->self->make_response_promise();
   auto number = std::string{get(act.step.args, "upload")};
@@ -118,10 +129,14 @@ caf::response_promise store_upload(const data_ptr& me, const step_act& act) {
     return promise;
   }
   auto request = at->second;
+  auto stop = me->reading[act.operation] = std::make_shared<cancel_token>();
   on_blocking_thread(
       me->self, me->with,
-      [&files = me->with.image_files, upload = request.upload] { return files.inspect(*upload, {}); },
-      [me, promise, request, number](outcome<image_facts> facts) mutable {
+      [&files = me->with.image_files, upload = request.upload, sink = report_to(me->with, act.operation), stop] {
+        return files.inspect(*upload, sink, stop.get());
+      },
+      [me, promise, request, number, operation = act.operation](outcome<image_facts> facts) mutable {
+        me->reading.erase(operation);
         if (!facts) {
           promise.deliver(to_caf(facts.error()));
           return;
@@ -281,6 +296,11 @@ outcome<std::shared_ptr<saga>> plan_alias(const data_ptr& me, const change_alias
 
 caf::response_promise forget_files(const data_ptr& me, const step_act& act) {
   auto promise = me->self->make_response_promise();
+  // Completed late, it may meet the same image imported anew.
+  if (me->with.db.read().get(table::images, get(act.step.args, "image"))) {
+    promise.deliver(step_result_ptr{std::make_shared<step_result>()});
+    return promise;
+  }
   on_blocking_thread(
       me->self, me->with,
       [&files = me->with.image_files, fingerprint = std::string{get(act.step.args, "image")}] {
@@ -310,7 +330,7 @@ outcome<std::string> full_fingerprint(const snapshot& records, std::string_view 
 }
 
 caf::behavior images(caf::event_based_actor* self, services& with) {
-  auto me = std::make_shared<images_data>(images_data{with, self, {}, {}});
+  auto me = std::make_shared<images_data>(images_data{with, self, {}, {}, {}});
   return {
       [me](const import_image& request) { return begin(me, plan_import(me, request)); },
       [me](const delete_image& request) { return begin(me, plan_delete(me, request)); },
@@ -324,6 +344,9 @@ caf::behavior images(caf::event_based_actor* self, services& with) {
         auto promise = me->self->make_response_promise<caf::unit_t>();
         sweep_files(me, [promise](outcome<void> done) mutable { answer(promise, done); });
         return promise;
+      },
+      [me](const step_interrupt& stop) {
+        if (auto at = me->reading.find(stop.operation); at != me->reading.end()) at->second->cancel();
       },
       [](resume& back) { back.run(); },
   };

@@ -20,7 +20,8 @@ enum class trigger : uint8_t {
   thaw,
   thawed,
   failed,
-  still_running
+  still_running,
+  undo_failed
 };
 
 struct instance_transition {
@@ -55,6 +56,15 @@ inline constexpr instance_transition instance_transitions[] = {
     {instance_state::STOPPING, trigger::exited, instance_state::STOPPED},
     {instance_state::STOPPING, trigger::still_running, instance_state::RUNNING}, // it did not stop in time
     {instance_state::STOPPING, trigger::started, instance_state::RUNNING},       // it rebooted instead
+    // What a step did could not be undone: nobody knows what runs.
+    {instance_state::STOPPED, trigger::undo_failed, instance_state::ERROR},
+    {instance_state::STARTING, trigger::undo_failed, instance_state::ERROR},
+    {instance_state::RUNNING, trigger::undo_failed, instance_state::ERROR},
+    {instance_state::STOPPING, trigger::undo_failed, instance_state::ERROR},
+    {instance_state::FREEZING, trigger::undo_failed, instance_state::ERROR},
+    {instance_state::FROZEN, trigger::undo_failed, instance_state::ERROR},
+    {instance_state::THAWING, trigger::undo_failed, instance_state::ERROR},
+    {instance_state::ERROR, trigger::exited, instance_state::STOPPED}, // a later try could undo it
 };
 
 constexpr std::optional<instance_state> next(instance_state from, trigger on) {

@@ -310,18 +310,38 @@ void record_unasked(const instance_ptr& me, std::string_view action) {
   propose_quietly(me->self, me->with, std::move(change));
 }
 
-// Undoes a boot that a crash or a failed commit left: the record does not know these processes, the driver does.
-outcome<void> end_whatever_runs(instance_driver& driver, const std::string& key) {
+// Undoes a boot that a crash or a failed commit left: the record does not know these processes, the driver does. What
+// the record knows was started by somebody else, and stays. True: nothing runs any more.
+outcome<bool> end_what_is_not_recorded(instance_driver& driver, const std::string& key, const status_record& recorded) {
   auto found = driver.find(key);
   if (!found) return tl::unexpected{found.error()};
   if (*found) {
+    bool known = recorded.read([&](schema::InstanceStatus::Reader status) {
+      return status.getMonitor() == (*found)->monitor && status.getMonitorStart() == (*found)->monitor_start;
+    });
+    if (known) return false;
     unique_fd monitor{static_cast<int>(syscall(SYS_pidfd_open, (*found)->monitor, 0))};
-    if (auto killed = driver.kill(key, (*found)->leader); !killed) return killed;
+    if (auto killed = driver.kill(key, (*found)->leader); !killed) return tl::unexpected{killed.error()};
     pollfd end{monitor.get(), POLLIN, 0};
     if (monitor && poll(&end, 1, 30'000) != 1) return fail(fault::timed_out, "The instance could not be ended");
   }
   driver.sweep(key);
-  return {};
+  return true;
+}
+
+void record_state(const instance_ptr& me, const std::string& reason) {
+  me->status = changed(me->status, [&](schema::InstanceStatus::Builder status) {
+    status.setState(me->now);
+    status.setReason(reason);
+  });
+  batch change;
+  add_status(me, change);
+  propose_quietly(me->self, me->with, std::move(change));
+}
+
+// An undoing failed: the host may have more of this instance than its record tells.
+void enter_error(const instance_ptr& me, const error& why) {
+  if (move(me, trigger::undo_failed)) record_state(me, why.message);
 }
 
 } // namespace
@@ -395,19 +415,37 @@ caf::result<step_result_ptr> perform(const instance_ptr& me, const step_act& ste
 
 caf::result<caf::unit_t> take_back(const instance_ptr& me, const step_undo& step) {
   auto& kind = step.step.kind;
-  if (kind == "instance.halt") return caf::unit; // what is down stays down: the instance shows it
+  if (kind == "instance.halt") { // what is down stays down, and the record shows it
+    auto recorded = load<schema::InstanceStatus>(me->with.db.read(), table::statuses, me->id());
+    bool known = recorded && recorded->read([](auto s) { return s.getState() == instance_state::STOPPED; });
+    if (me->now == instance_state::STOPPED && !known) record_unasked(me, "instance-stopped");
+    return caf::unit;
+  }
   auto promise = me->self->make_response_promise<caf::unit_t>();
   on_blocking_thread(
       me->self, me->with,
-      [&with = me->with, key = me->key(), kind]() -> outcome<void> {
-        if (kind == "instance.boot") return end_whatever_runs(with.containers, key);
-        return kind == "instance.freeze" ? with.containers.unfreeze(key) : with.containers.freeze(key);
+      [&with = me->with, id = me->id(), key = me->key(), kind]() -> outcome<bool> {
+        if (kind == "instance.boot") {
+          auto recorded = load<schema::InstanceStatus>(with.db.read(), table::statuses, id);
+          return end_what_is_not_recorded(with.containers, key, recorded.value_or(status_record{}));
+        }
+        auto done = kind == "instance.freeze" ? with.containers.unfreeze(key) : with.containers.freeze(key);
+        if (!done) return tl::unexpected{done.error()};
+        return false;
       },
-      [me, promise, kind](outcome<void> done) mutable {
-        if (kind == "instance.boot" && me->now != instance_state::STOPPED) settle_down(me);
-        if (kind == "instance.freeze") enter(me, instance_state::RUNNING);
-        if (kind == "instance.thaw") enter(me, instance_state::FROZEN);
-        answer(promise, done);
+      [me, promise, kind](outcome<bool> ended) mutable {
+        if (!ended) {
+          enter_error(me, ended.error());
+          promise.deliver(to_caf(ended.error()));
+          return;
+        }
+        bool was_error = me->now == instance_state::ERROR;
+        if (*ended && me->now != instance_state::STOPPED) settle_down(me);
+        bool up = me->now != instance_state::STOPPED; // it may have ended meanwhile
+        if (up && kind == "instance.freeze") enter(me, instance_state::RUNNING);
+        if (up && kind == "instance.thaw") enter(me, instance_state::FROZEN);
+        if (was_error) record_state(me, "");
+        promise.deliver(caf::unit);
       });
   return promise;
 }
@@ -417,6 +455,10 @@ void restore(const instance_ptr& me, const status_record& recorded) {
   auto [state, leader, monitor, started] = recorded.read([](schema::InstanceStatus::Reader s) {
     return std::tuple{s.getState(), s.getLeader(), s.getMonitor(), s.getMonitorStart()};
   });
+  if (state == instance_state::ERROR && monitor == 0) { // until the undoing that failed is tried again
+    me->now = instance_state::ERROR;
+    return;
+  }
   boot_result alive;
   alive.leader = leader;
   alive.monitor = monitor;

@@ -203,7 +203,7 @@ caf::result<step_result_ptr> perform(const data_ptr& me, const saga_step& step) 
   auto name = std::string{get(step.args, make ? "@network" : "network")};
   auto promise = me->self->make_response_promise<step_result_ptr>();
   auto done = [me, promise, name, make, remove]() mutable {
-    if (remove) forget_actor(me, name);
+    if (remove && !me->with.db.read().get(table::networks, key_of(name))) forget_actor(me, name);
     if (make) {
       promise.deliver(step_result_ptr{std::make_shared<step_result>()});
       return;
@@ -221,8 +221,9 @@ caf::result<step_result_ptr> perform(const data_ptr& me, const saga_step& step) 
     apply.config = step.args;
     apply.config->erase("@network");
   }
-  // A network that was deleted before its application came through has nothing to apply.
-  if (!make && !remove && !me->with.db.read().get(table::networks, key_of(name)))
+  // A network that was deleted before its application came through has nothing to apply; one that was made anew before
+  // its removal came through stays.
+  if (!make && remove == me->with.db.read().get(table::networks, key_of(name)).has_value())
     done();
   else if (remove)
     me->self->request(actor_of(me, name), caf::infinite, take_down_network{}).then(done, failed);

@@ -206,7 +206,8 @@ void begin_undo(data_ptr op, size_t steps, error why, state how) {
 
 void take_progress(const data_ptr& op, const operation_progress& progress) {
   if (op->now != phase::before && op->now != phase::after) return;
-  op->record = with_metadata(op->record, {{progress.key, nlohmann::json(progress.text).dump()}});
+  if (!progress.key.empty())
+    op->record = with_metadata(op->record, {{progress.key, nlohmann::json(progress.text).dump()}});
   op->record = with_progress(op->record, op->now == phase::before ? op->at : op->before.size() + op->at, progress);
   show_now_and_then(op);
 }

@@ -92,18 +92,19 @@ caf::result<operation_record> forecast(const data_ptr& all, const saga& what) {
 }
 
 // Something of this entity could be neither completed nor undone. It is tried again now: nothing new is built upon it.
-caf::result<operation_record> begin_behind(const data_ptr& all, const std::string& before, const begin_saga& request) {
+// The request was judged by what was before that, so it has to be made anew.
+caf::result<operation_record> refuse_until_settled(const data_ptr& all, const std::string& before) {
   auto promise = all->self->make_response_promise<operation_record>();
   if (!all->running.count(before)) recover(all, before);
-  all->waiting[before].push_back([all, promise, request, before](const operation_record& last) mutable {
-    if (!is_settled(last)) {
-      auto why = "An earlier operation left something behind that cannot be removed now; see operation " + before;
-      promise.deliver(to_caf({fault::wrong_state, why, "/1.0/operations/" + before}));
-      return;
-    }
-    all->self->request(begin(all, request), caf::infinite, request)
-        .then([promise](const operation_record& record) mutable { promise.deliver(record); },
-              [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
+  all->waiting[before].push_back([promise, before](const operation_record& last) mutable {
+    auto url = "/1.0/operations/" + before;
+    if (is_settled(last))
+      promise.deliver(
+          to_caf({fault::busy, "What an earlier operation had left behind was cleaned up; try again", url}));
+    else
+      promise.deliver(
+          to_caf({fault::wrong_state,
+                  "An earlier operation left something behind that cannot be removed now; see " + url, url}));
   });
   return promise;
 }
@@ -114,7 +115,7 @@ caf::result<operation_record> begin_or_refuse(const data_ptr& all, const begin_s
   if (all->running.size() >= running_max)
     return to_caf({fault::busy, "Too many operations are running; try again later"});
   if (auto at = all->unfinished.find(what.entity); at != all->unfinished.end())
-    return begin_behind(all, at->second, request);
+    return refuse_until_settled(all, at->second);
   return hand_over<operation_record>(all->self, begin(all, request), request);
 }
 

@@ -26,7 +26,7 @@ struct finish_live {
   std::vector<std::pair<std::string, std::string>> metadata; // key -> JSON value
 };
 
-/// Progress of the step that runs, and the same as text under a metadata key that ends in `_progress`.
+/// Progress of the step that runs; with a `key` (it ends in `_progress`), also as text in the metadata.
 struct operation_progress {
   std::string id, key, text;
   std::string unit = {}; // "bytes"

@@ -1,17 +1,31 @@
 #include "actors/pools.hpp"
 #include "actors/store_actor.hpp"
 
+#include <algorithm>
 #include <caf/event_based_actor.hpp>
+#include <set>
 
 namespace troupe {
 namespace {
+
+// One unpacking of an image, and the operations that wait for it.
+struct image_load {
+  struct waiter {
+    std::string operation;
+    std::function<void(outcome<void>)> then;
+  };
+  std::vector<waiter> waiters;
+  std::shared_ptr<cancel_token> stop = std::make_shared<cancel_token>();
+};
 
 struct pool_data {
   services& with;
   caf::event_based_actor* self;
   std::string name;
   driver_ptr driver;
-  std::map<std::string, std::vector<std::function<void(outcome<void>)>>> loading; // image -> who waits for it
+  std::map<std::string, image_load> loading;           // by image
+  std::map<std::string, std::function<void()>> acting; // operation -> what to do when its act has ended: its undoing
+  std::set<std::string> trash_grows;                   // operations whose act destroys a volume
   bool emptying = false, empty_again = false;
   caf::behavior serve; // once it is up
 };
@@ -47,12 +61,19 @@ message<schema::VolumeSpec> image_volume(const std::string& pool, const std::str
   });
 }
 
+void load_image(const pool_ptr& me, const std::string& fingerprint);
+
 void answer_waiters(const pool_ptr& me, const std::string& fingerprint, const outcome<void>& result) {
-  auto waiters = me->loading.extract(fingerprint);
-  for (auto& waiter : waiters.mapped()) waiter(result);
+  auto load = me->loading.extract(fingerprint);
+  for (auto& waiter : load.mapped().waiters) waiter.then(result);
 }
 
 void loaded(const pool_ptr& me, const std::string& fingerprint, const outcome<void>& result) {
+  auto& load = me->loading[fingerprint];
+  if (!result && load.stop->cancelled() && !load.waiters.empty()) { // somebody came after all had gone
+    load.stop = std::make_shared<cancel_token>();
+    return load_image(me, fingerprint);
+  }
   auto key = me->name + "/image/" + fingerprint;
   if (!result || me->with.db.read().get(table::volumes, key)) return answer_waiters(me, fingerprint, result);
   auto change = std::make_shared<batch>();
@@ -63,33 +84,37 @@ void loaded(const pool_ptr& me, const std::string& fingerprint, const outcome<vo
           [me, fingerprint](const caf::error& why) { answer_waiters(me, fingerprint, tl::unexpected{from_caf(why)}); });
 }
 
-progress_sink report_to(services& with, const std::string& operation) {
-  return [operations = with.find(role::operations), operation, last = uint64_t{101}](uint64_t done,
-                                                                                     uint64_t total) mutable {
+// Every operation that waits sees how far it is.
+progress_sink report_to(const pool_ptr& me, const std::string& fingerprint) {
+  auto tell = [me, fingerprint](uint64_t done, uint64_t total, uint64_t percent) {
+    auto load = me->loading.find(fingerprint);
+    if (load == me->loading.end()) return;
+    for (auto& waiter : load->second.waiters)
+      me->self->send(me->with.find(role::operations),
+                     operation_progress{waiter.operation, "create_instance_from_image_unpack_progress",
+                                        "Unpack: " + std::to_string(percent) + "%", "bytes", done, total});
+  };
+  return [tell, pool = caf::actor_cast<caf::actor>(me->self), last = uint64_t{101}](uint64_t done,
+                                                                                    uint64_t total) mutable {
     auto percent = total ? done * 100 / total : 0;
     if (percent == std::exchange(last, percent)) return;
-    caf::anon_send(operations, operation_progress{operation, "create_instance_from_image_unpack_progress",
-                                                  "Unpack: " + std::to_string(percent) + "%"});
+    caf::anon_send(pool, resume{[tell, done, total, percent] { tell(done, total, percent); }});
   };
 }
 
-// Many launches may ask at once; one of them unpacks, the others wait for it.
-void with_image(const pool_ptr& me, const std::string& fingerprint, const std::string& operation,
-                std::function<void(outcome<void>)> then) {
-  if (auto at = me->loading.find(fingerprint); at != me->loading.end()) return at->second.push_back(std::move(then));
+void load_image(const pool_ptr& me, const std::string& fingerprint) {
   auto image = load<schema::ImageSpec>(me->with.db.read(), table::images, fingerprint);
-  if (!image) return then(fail(fault::not_found, "Image not found"));
+  if (!image) return answer_waiters(me, fingerprint, fail(fault::not_found, "Image not found"));
   bool split = image->read([](auto i) { return i.getSplit(); });
-  me->loading[fingerprint].push_back(std::move(then));
   on_blocking_thread(
       me->self, me->with,
-      [driver = me->driver, &files = me->with.image_files, fingerprint, split,
-       sink = report_to(me->with, operation)]() -> outcome<void> {
+      [driver = me->driver, &files = me->with.image_files, fingerprint, split, stop = me->loading[fingerprint].stop,
+       sink = report_to(me, fingerprint)]() -> outcome<void> {
         volume_id id{"images", fingerprint};
         if (driver->is_sealed(id)) return {};
         if (auto done = driver->destroy_volume(id); !done) return done; // the half of an interrupted one
         if (auto done = driver->create_volume(id); !done) return done;
-        if (auto done = files.unpack(fingerprint, split, driver->path(id), sink); !done) {
+        if (auto done = files.unpack(fingerprint, split, driver->path(id), sink, stop.get()); !done) {
           static_cast<void>(driver->destroy_volume(id));
           return done;
         }
@@ -105,11 +130,40 @@ void answer_step(caf::response_promise promise, const outcome<void>& done) {
     promise.deliver(to_caf(done.error()));
 }
 
+// Many launches may ask at once; one of them unpacks, the others wait for it.
+void with_image(const pool_ptr& me, const std::string& fingerprint, const std::string& operation,
+                std::function<void(outcome<void>)> then) {
+  bool first = !me->loading.count(fingerprint);
+  me->loading[fingerprint].waiters.push_back({operation, std::move(then)});
+  if (first) load_image(me, fingerprint);
+}
+
+// Who waits for an image is let go at once; with the last of them the unpacking ends.
+void interrupt(const pool_ptr& me, const std::string& operation) {
+  for (auto& [fingerprint, load] : me->loading) {
+    auto mine = [&](const image_load::waiter& waiter) { return waiter.operation == operation; };
+    auto at = std::find_if(load.waiters.begin(), load.waiters.end(), mine);
+    if (at == load.waiters.end()) continue;
+    auto then = std::move(at->then);
+    load.waiters.erase(at);
+    if (load.waiters.empty()) load.stop->cancel();
+    return then(fail(fault::cancelled, "The operation was cancelled"));
+  }
+}
+
+// The end of an act. An undoing that came meanwhile (the operations actor was restarted) follows.
+void finish(const pool_ptr& me, caf::response_promise promise, const std::string& operation, outcome<void> done) {
+  answer_step(promise, done);
+  if (me->trash_grows.erase(operation)) empty_trash(me);
+  auto next = me->acting.extract(operation);
+  if (!next.empty() && next.mapped()) next.mapped()();
+}
+
 template <class Work>
-void run(const pool_ptr& me, caf::response_promise promise, Work work) {
+void run(const pool_ptr& me, caf::response_promise promise, const std::string& operation, Work work) {
   on_blocking_thread(
       me->self, me->with, [driver = me->driver, work] { return work(*driver); },
-      [promise](outcome<void> done) mutable { answer_step(promise, done); });
+      [me, promise, operation](outcome<void> done) { finish(me, promise, operation, std::move(done)); });
 }
 
 // Image volumes that no record knows: an overlay stood on them when their image was deleted, or an unpacking was cut
@@ -134,38 +188,37 @@ void sweep_images(const pool_ptr& me) {
       });
 }
 
-caf::response_promise perform(const pool_ptr& me, const step_act& act) {
-  auto promise = me->self->make_response_promise();
-  auto& step = act.step;
+void perform(const pool_ptr& me, const saga_step& step, const std::string& operation, caf::response_promise promise) {
   auto volume = container(step);
   if (step.kind == "volume.clone") {
     volume_id image{"images", std::string{get(step.args, "image")}};
-    with_image(me, image.name, act.operation, [me, promise, image, volume](outcome<void> there) mutable {
-      if (!there) return promise.deliver(to_caf(there.error()));
-      run(me, promise, [image, volume](storage_driver& driver) { return driver.clone_volume(image, volume); });
+    with_image(me, image.name, operation, [me, promise, operation, image, volume](outcome<void> there) {
+      if (!there) return finish(me, promise, operation, there);
+      run(me, promise, operation,
+          [image, volume](storage_driver& driver) { return driver.clone_volume(image, volume); });
     });
   } else if (step.kind == "volume.create") {
-    run(me, promise, [volume](storage_driver& driver) { return driver.create_volume(volume); });
+    run(me, promise, operation, [volume](storage_driver& driver) { return driver.create_volume(volume); });
   } else if (step.kind == "volume.destroy") {
-    on_blocking_thread(
-        me->self, me->with, [driver = me->driver, volume] { return driver->destroy_volume(volume); },
-        [me, promise](outcome<void> done) mutable {
-          answer_step(promise, done);
-          empty_trash(me);
-        });
+    me->trash_grows.insert(operation);
+    run(me, promise, operation, [volume](storage_driver& driver) { return driver.destroy_volume(volume); });
   } else if (step.kind == "volume.rename") {
-    run(me, promise, [from = container(step, "from"), to = container(step, "to")](storage_driver& driver) {
+    run(me, promise, operation, [from = container(step, "from"), to = container(step, "to")](storage_driver& driver) {
       return driver.rename_volume(from, to);
     });
   } else {
-    promise.deliver(to_caf({fault::internal, "No pool performs " + step.kind}));
+    finish(me, promise, operation, fail(fault::internal, "No pool performs " + step.kind));
   }
+}
+
+caf::response_promise perform(const pool_ptr& me, const step_act& act) {
+  auto promise = me->self->make_response_promise();
+  me->acting.emplace(act.operation, nullptr);
+  perform(me, act.step, act.operation, promise);
   return promise;
 }
 
-caf::response_promise take_back(const pool_ptr& me, const step_undo& undo) {
-  auto promise = me->self->make_response_promise();
-  auto& step = undo.step;
+void take_back(const pool_ptr& me, const saga_step& step, caf::response_promise promise) {
   on_blocking_thread(
       me->self, me->with,
       [driver = me->driver, step]() -> outcome<void> {
@@ -177,6 +230,15 @@ caf::response_promise take_back(const pool_ptr& me, const step_undo& undo) {
         answer(promise, done);
         empty_trash(me);
       });
+}
+
+caf::response_promise take_back(const pool_ptr& me, const step_undo& undo) {
+  auto promise = me->self->make_response_promise();
+  auto go = [me, step = undo.step, promise] { take_back(me, step, promise); };
+  if (auto act = me->acting.find(undo.operation); act != me->acting.end())
+    act->second = go;
+  else
+    go();
   return promise;
 }
 
@@ -217,9 +279,14 @@ caf::behavior pool(caf::event_based_actor* self, services& with, std::string nam
         return perform(me, act);
       },
       [me](const step_undo& undo) { return take_back(me, undo); },
+      [me](const step_interrupt& stop) { interrupt(me, stop.operation); },
       [](resume& back) { back.run(); },
   };
-  self->attach_functor([me] { me->serve = {}; }); // it refers to us
+  self->attach_functor([me] { // they refer to us
+    me->serve = {};
+    me->acting.clear();
+    for (auto& [fingerprint, load] : me->loading) load.waiters.clear();
+  });
   // What comes before the pool is up waits in the mailbox.
   self->set_default_handler(caf::skip);
   return {

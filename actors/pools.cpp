@@ -227,6 +227,10 @@ caf::behavior pools(caf::event_based_actor* self, services& with) {
         if (undo.step.kind == "pool.create") return change_pool<caf::unit_t>(me, undo.step, false);
         return to_pool<caf::unit_t>(me, std::string{get(undo.step.args, "pool")}, undo);
       },
+      [me](const step_interrupt& stop) {
+        if (auto at = me->all.find(std::string{get(stop.step.args, "pool")}); at != me->all.end())
+          me->self->send(at->second, stop);
+      },
       [](resume& back) { back.run(); },
   };
 }

@@ -46,13 +46,14 @@ private:
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_{EVP_MD_CTX_new(), EVP_MD_CTX_free};
 };
 
-outcome<void> add_file(sha256& sum, const unique_fd& file, uint64_t base, uint64_t total,
-                       const progress_sink& progress) {
+outcome<void> add_file(sha256& sum, const unique_fd& file, uint64_t base, uint64_t total, const progress_sink& progress,
+                       const cancel_token* stop) {
   std::vector<char> block(hash_block);
   for (uint64_t offset = 0;;) {
     auto n = read_at(file, offset, block.data(), block.size());
     if (!n) return tl::unexpected{n.error()};
     if (*n == 0) return {};
+    if (stop && stop->cancelled()) return fail(fault::cancelled, "Reading the image was cancelled");
     sum.add(block.data(), *n);
     offset += *n;
     if (progress) progress(std::min(base + offset, total), total);
@@ -133,7 +134,8 @@ tl::unexpected<error> bad_fingerprint() {
 image_store::image_store(std::string directory, std::string unpack_program)
     : directory_{std::move(directory)}, unpack_program_{std::move(unpack_program)} {}
 
-outcome<image_facts> image_store::inspect(const image_upload& upload, const progress_sink& progress) {
+outcome<image_facts> image_store::inspect(const image_upload& upload, const progress_sink& progress,
+                                          const cancel_token* stop) {
   image_facts out;
   out.split = static_cast<bool>(upload.rootfs);
   if (auto ok = check_formats(upload); !ok) return tl::unexpected{ok.error()};
@@ -154,11 +156,11 @@ outcome<image_facts> image_store::inspect(const image_upload& upload, const prog
     };
   };
   sha256 sum;
-  if (auto ok = add_file(sum, upload.metadata, 0, out.size, half(0)); !ok) return tl::unexpected{ok.error()};
+  if (auto ok = add_file(sum, upload.metadata, 0, out.size, half(0), stop); !ok) return tl::unexpected{ok.error()};
   if (out.split)
-    if (auto ok = add_file(sum, upload.rootfs, *first, out.size, half(0)); !ok) return tl::unexpected{ok.error()};
+    if (auto ok = add_file(sum, upload.rootfs, *first, out.size, half(0), stop); !ok) return tl::unexpected{ok.error()};
   out.fingerprint = sum.hex();
-  auto found = check->wait(half(out.size / 2));
+  auto found = check->wait(half(out.size / 2), stop);
   if (!found) return tl::unexpected{found.error()};
   out.virtual_machine = found->virtual_machine;
   auto metadata = parse_metadata(found->metadata);
@@ -219,7 +221,7 @@ outcome<std::string> image_store::extension(const unique_fd& file) {
 }
 
 outcome<void> image_store::unpack(const std::string& fingerprint, bool split, const std::string& volume_dir,
-                                  const progress_sink& progress) {
+                                  const progress_sink& progress, const cancel_token* stop) {
   auto files = open(fingerprint, split);
   if (!files) return tl::unexpected{files.error()};
   unique_fd target{::open(volume_dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
@@ -228,7 +230,7 @@ outcome<void> image_store::unpack(const std::string& fingerprint, bool split, co
   for (const auto& file : *files) archives.push_back(file.get());
   auto call = unpack_call::start(unpack_program_, archives, target.get());
   if (!call) return tl::unexpected{call.error()};
-  auto done = call->wait(progress);
+  auto done = call->wait(progress, stop);
   if (!done) return tl::unexpected{done.error()};
   return {};
 }

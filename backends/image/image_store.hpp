@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backends/cancel_token.hpp"
 #include "messages/config_map.hpp"
 #include "messages/error.hpp"
 #include "messages/image.capnp.h"
@@ -42,7 +43,8 @@ class image_store {
 public:
   image_store(std::string directory, std::string unpack_program);
   /// Hashes, reads metadata.yaml (confined), refuses what is no image. Stores nothing.
-  outcome<image_facts> inspect(const image_upload& upload, const progress_sink& progress);
+  outcome<image_facts> inspect(const image_upload& upload, const progress_sink& progress,
+                               const cancel_token* stop = nullptr);
   /// Links the files under their fingerprint, synced. Idempotent.
   outcome<void> keep(const image_upload& upload, const image_facts& facts);
   outcome<void> forget(const std::string& fingerprint);
@@ -52,7 +54,7 @@ public:
   outcome<std::string> extension(const unique_fd& file);
   /// Unpacks into an empty volume directory: metadata.yaml, templates/, rootfs/. Hostile content cannot leave it.
   outcome<void> unpack(const std::string& fingerprint, bool split, const std::string& volume_dir,
-                       const progress_sink& progress);
+                       const progress_sink& progress, const cancel_token* stop = nullptr);
   /// Fingerprints of whole images on disk, sorted, to reconcile with; sweeps halves that a crash left.
   outcome<std::vector<std::string>> list();
 

@@ -142,8 +142,8 @@ int unpack_call::reap() noexcept {
   return got < 0 ? -1 : status;
 }
 
-outcome<unpack_call::findings> unpack_call::wait(const progress_sink& progress) {
-  auto heard = listen(progress);
+outcome<unpack_call::findings> unpack_call::wait(const progress_sink& progress, const cancel_token* stop) {
+  auto heard = listen(progress, stop);
   if (!heard) kill(pid_, SIGKILL);
   const int status = reap();
   if (!heard) return tl::unexpected{heard.error()};
@@ -157,13 +157,15 @@ outcome<unpack_call::findings> unpack_call::wait(const progress_sink& progress) 
   return fail(fault::backend_failed, "The image unpacker ended early" + (why.empty() ? "" : ": " + why));
 }
 
-outcome<void> unpack_call::listen(const progress_sink& progress) {
+outcome<void> unpack_call::listen(const progress_sink& progress, const cancel_token* stop) {
   bool reporting = true, complaining = true;
   while (reporting || complaining) {
-    std::array<pollfd, 2> fds{pollfd{reporting ? report_.get() : -1, POLLIN, 0},
-                              pollfd{complaining ? complaints_.get() : -1, POLLIN, 0}};
+    std::array<pollfd, 3> fds{pollfd{reporting ? report_.get() : -1, POLLIN, 0},
+                              pollfd{complaining ? complaints_.get() : -1, POLLIN, 0},
+                              pollfd{stop ? stop->fd() : -1, POLLIN, 0}};
     if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR)
       return fail_errno(errno, "Cannot hear the image unpacker");
+    if (stop && stop->cancelled()) return fail(fault::cancelled, "Reading the image was cancelled");
     if (fds[0].revents != 0) {
       auto more = take_report(progress);
       if (!more) return tl::unexpected{more.error()};

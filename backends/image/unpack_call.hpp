@@ -24,12 +24,13 @@ public:
   unpack_call& operator=(unpack_call&&) = delete;
   ~unpack_call(); // ends and reaps a helper that was not waited for
 
-  /// Until the helper ends. Progress is in bytes of the archives.
-  outcome<findings> wait(const progress_sink& progress);
+  /// Until the helper ends, or `stop` is cancelled: then it is killed. Progress is in bytes of the
+  /// archives.
+  outcome<findings> wait(const progress_sink& progress, const cancel_token* stop = nullptr);
 
 private:
   unpack_call() = default;
-  outcome<void> listen(const progress_sink& progress);
+  outcome<void> listen(const progress_sink& progress, const cancel_token* stop);
   outcome<bool> take_report(const progress_sink& progress); // false: the helper closed it
   outcome<void> obey(std::string_view line, const progress_sink& progress);
   int reap() noexcept; // wait status, -1 when somebody else took it

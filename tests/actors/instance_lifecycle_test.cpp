@@ -11,8 +11,8 @@ namespace {
 
 using enum trigger;
 using S = instance_state;
-constexpr trigger triggers[] = {start,  started, stop,   force_stop, exited,       freeze,
-                                frozen, thaw,    thawed, failed,     still_running};
+constexpr trigger triggers[] = {start,  started, stop,   force_stop, exited,        freeze,
+                                frozen, thaw,    thawed, failed,     still_running, undo_failed};
 
 std::vector<S> all_states() {
   std::vector<S> out;
@@ -32,20 +32,30 @@ std::set<S> reachable_from(S first) {
 
 // Written down a second time, as what each state answers to; whatever is not here is refused.
 const std::map<S, std::map<trigger, S>> expected{
-    {S::STOPPED, {{start, S::STARTING}}},
-    {S::ERROR, {{start, S::STARTING}}},
-    {S::STARTING, {{started, S::RUNNING}, {failed, S::STOPPED}, {exited, S::STOPPED}}},
+    {S::STOPPED, {{start, S::STARTING}, {undo_failed, S::ERROR}}},
+    {S::ERROR, {{start, S::STARTING}, {exited, S::STOPPED}}},
+    {S::STARTING, {{started, S::RUNNING}, {failed, S::STOPPED}, {exited, S::STOPPED}, {undo_failed, S::ERROR}}},
     {S::RUNNING,
      {{stop, S::STOPPING},
       {force_stop, S::STOPPING},
       {freeze, S::FREEZING},
       {exited, S::STOPPED},
-      {started, S::RUNNING}}},
+      {started, S::RUNNING},
+      {undo_failed, S::ERROR}}},
     {S::STOPPING,
-     {{force_stop, S::STOPPING}, {exited, S::STOPPED}, {still_running, S::RUNNING}, {started, S::RUNNING}}},
-    {S::FREEZING, {{frozen, S::FROZEN}, {failed, S::RUNNING}, {exited, S::STOPPED}}},
-    {S::FROZEN, {{thaw, S::THAWING}, {stop, S::STOPPING}, {force_stop, S::STOPPING}, {exited, S::STOPPED}}},
-    {S::THAWING, {{thawed, S::RUNNING}, {failed, S::FROZEN}, {exited, S::STOPPED}}},
+     {{force_stop, S::STOPPING},
+      {exited, S::STOPPED},
+      {still_running, S::RUNNING},
+      {started, S::RUNNING},
+      {undo_failed, S::ERROR}}},
+    {S::FREEZING, {{frozen, S::FROZEN}, {failed, S::RUNNING}, {exited, S::STOPPED}, {undo_failed, S::ERROR}}},
+    {S::FROZEN,
+     {{thaw, S::THAWING},
+      {stop, S::STOPPING},
+      {force_stop, S::STOPPING},
+      {exited, S::STOPPED},
+      {undo_failed, S::ERROR}}},
+    {S::THAWING, {{thawed, S::RUNNING}, {failed, S::FROZEN}, {exited, S::STOPPED}, {undo_failed, S::ERROR}}},
 };
 
 } // namespace

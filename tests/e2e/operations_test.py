@@ -1,7 +1,8 @@
 """Operations as a client sees them: idempotent submit, dry run, history, cancel, retention. See docs/operations.md."""
 
-import json
+import io
 import signal
+import tarfile
 import threading
 import unittest
 
@@ -152,6 +153,47 @@ class OperationsTest(DaemonTest):
         done = self.ended(envelope["operation"])
         self.assertEqual((done["may_cancel"], done["cancel_effect"]), (False, "no"))
         self.assertEqual(self.daemon.request("DELETE", envelope["operation"])[0], 400)
+
+    def test_an_image_that_is_being_unpacked_is_interrupted(self):
+        alias, fingerprint = self.big_image()
+        name = self.daemon.name("big")
+        _, envelope = self.daemon.request("POST", "/1.0/instances", {"name": name, "source": {"type": "image", "alias": alias}})
+        url = envelope["operation"]
+        seen = eventually(lambda: self.progress_of(url), "progress of the unpacking")
+        self.assertEqual((seen["cancel_effect"], seen["may_cancel"]), ("now", True))
+        self.assertEqual(seen["steps"][0]["unit"], "bytes")
+        self.assertLessEqual(seen["steps"][0]["done"], seen["steps"][0]["total"])
+        self.assertEqual(self.daemon.request("DELETE", url)[0], 200)
+        done = self.ended(url)
+        self.assertEqual((done["state"], done["status_code"]), ("cancelled", 401))
+        self.assertLess(done["steps"][0]["done"], done["steps"][0]["total"])  # not unpacked to its end
+        self.assertNotIn(f"/1.0/instances/{name}", self.daemon.get("/1.0/instances"))
+        pool = self.daemon.dir / "storage-pools/default"
+        eventually(lambda: not (pool / "images" / fingerprint).exists(), "the end of the half of an image")
+        self.assertFalse((pool / "containers" / name).exists())
+
+    def progress_of(self, url):
+        seen = self.operation(url)
+        self.assertLess(seen["status_code"], 200, "it was unpacked before it could be cancelled")
+        return seen if seen["steps"][0].get("done") else None
+
+    def big_image(self):
+        """A busybox image with so many files that unpacking takes a while."""
+        folder = self.daemon.home / "big"
+        image = self.daemon.get("/1.0/images?recursion=1")[0]
+        self.daemon.lxc("image", "export", image["fingerprint"], folder, check=False)
+        source = next(path for path in self.daemon.home.glob("big*"))
+        target = self.daemon.home / "many.tar"
+        with tarfile.open(source) as old, tarfile.open(target, "w") as new:
+            for entry in old:
+                new.addfile(entry, old.extractfile(entry) if entry.isreg() else None)
+            for number in range(150_000):
+                entry = tarfile.TarInfo(f"rootfs/srv/{number // 1000}/{number}")
+                entry.size = 8
+                new.addfile(entry, io.BytesIO(b"content\n"))
+        self.daemon.lxc("image", "import", target, "--alias", "many")
+        self.addCleanup(self.daemon.lxc, "image", "delete", "many", check=False)
+        return "many", next(i for i in self.daemon.get("/1.0/images?recursion=1") if i["aliases"] and i["aliases"][0]["name"] == "many")["fingerprint"]
 
     # --- retention
 
