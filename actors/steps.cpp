@@ -27,6 +27,7 @@ constexpr step_row rows[] = {
     {"network.make", role::networks},     // bridge, dnsmasq         undo: take down
     {"network.apply", role::networks},    // bridge, firewall, dnsmasq (after the commit)
     {"network.remove", role::networks},   // (after the commit)
+    {"sink.apply", role::sinks},          // start, stop or start anew as the record says (after the commit)
 };
 
 } // namespace
