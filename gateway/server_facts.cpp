@@ -64,6 +64,7 @@ constexpr std::string_view extensions[] = {
     "instance_file_head",
     "network_state_bond_bridge",
     "troupe_sinks",
+    "troupe_event_cursor",
 };
 
 std::string os_release(std::string_view key) {

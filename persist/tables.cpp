@@ -24,10 +24,10 @@ constexpr table_row rows[] = {
     {table::journal, "journal", scope::local, true},
     {table::history, "history", scope::local, false},
     {table::events, "events", scope::local, false},
-
     {table::members, "members", scope::local, true},
     {table::sink_statuses, "sink_statuses", scope::local, true},
     {table::dead_letters, "dead_letters", scope::local, true},
+    {table::subscriptions, "subscriptions", scope::local, true},
     {table::meta, "meta", scope::local, true},
 };
 
