@@ -6,7 +6,8 @@
 
 namespace troupe {
 
-/// INTERNAL, sinks -> sink: end in order. Answered when nothing is being written any more and the cursor is kept. -> unit
+/// INTERNAL, sinks -> sink: end in order. Answered when nothing is being written any more and the cursor is kept. ->
+/// unit
 struct stop_sink {};
 
 /// The SINK actor: carries events from the log to one receiver, in order, from the cursor it keeps. At most

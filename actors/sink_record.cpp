@@ -1,4 +1,5 @@
 #include "actors/lifecycle_event.hpp"
+#include "actors/records.hpp"
 #include "actors/sink.hpp"
 #include "messages/json.hpp"
 #include "messages/time.hpp"

@@ -34,8 +34,8 @@ bool is_recorded(const data_ptr& me, const std::string& name) {
 }
 
 void start(const data_ptr& me, const std::string& name) {
-  me->all[name] = me->self->spawn<caf::monitored>(
-      [&with = me->with, &threads = me->threads, name](caf::event_based_actor* child) {
+  me->all[name] =
+      me->self->spawn<caf::monitored>([&with = me->with, &threads = me->threads, name](caf::event_based_actor* child) {
         return sink(child, with, threads, name);
       });
 }

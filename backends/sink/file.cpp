@@ -31,7 +31,8 @@ private:
   std::string path() const { return directory_ + "/" + name_; }
 
   outcome<void> follow_rotation() {
-    struct stat named {}, held {};
+    struct stat named {
+    }, held{};
     if (file_ && ::fstatat(folder_.get(), name_.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
         ::fstat(file_.get(), &held) == 0 && named.st_ino == held.st_ino && named.st_dev == held.st_dev)
       return {};

@@ -26,7 +26,8 @@ constexpr sink_key keys[] = {
     {"nats", "password", text, false, true, "", "Password of the user"},
     {"nats", "token", text, false, true, "", "Token, instead of user and password"},
     {"nats", "ca", certificates, false, false, "", "Certificates (PEM) to trust instead of the system's"},
-    {"nats", "jetstream", boolean, false, false, "false", "Wait for the acknowledgement of a stream, not of the server"},
+    {"nats", "jetstream", boolean, false, false, "false",
+     "Wait for the acknowledgement of a stream, not of the server"},
     {"nats", "timeout", seconds, false, false, "5", "Seconds for connecting and for each acknowledgement, 1 to 300"},
 };
 
@@ -142,7 +143,8 @@ outcome<void> check_sink_config(std::string_view type, const config_map& config)
   for (auto& [key, value] : config) {
     auto row = find_sink_key(type, key);
     if (!row)
-      return fail(fault::invalid, "Unknown configuration key of a " + std::string{type} + " sink: " + key.substr(0, 100));
+      return fail(fault::invalid,
+                  "Unknown configuration key of a " + std::string{type} + " sink: " + key.substr(0, 100));
     if (row->form == header)
       if (auto good = check_header(std::string_view{key}.substr(row->key.size() - 1)); !good) return good;
     if (value.size() > value_bytes_max || !is_well_formed(row->form, value)) // the value may be a secret

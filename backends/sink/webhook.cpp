@@ -17,7 +17,8 @@ constexpr size_t answer_bytes_max = 1 << 20; // who sends more is cut off
 constexpr long passing[] = {401, 403, 404, 405, 407, 408, 410, 421, 425, 426, 429, 451};
 
 bool refuses_event(long status) {
-  return status >= 400 && status < 500 && std::find(std::begin(passing), std::end(passing), status) == std::end(passing);
+  return status >= 400 && status < 500 &&
+         std::find(std::begin(passing), std::end(passing), status) == std::end(passing);
 }
 
 void write_member(std::string& out, std::string_view name, std::string_view value) {
