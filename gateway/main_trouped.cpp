@@ -134,7 +134,6 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   auto containers = make_lxc_driver({programs + "/troupe-lxc", dir->lxc, "troupe-" + dir->id});
   image_store image_files{dir->images, programs + "/troupe-unpack"};
   blocking_pool blocking{blocking_threads_max};
-  blocking_pool sink_threads{sinks_max};
   loop io{"io"};
 
   caf::actor_system_config actor_config;
@@ -143,6 +142,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   caf::actor_system system{actor_config};
   services with{system, io, blocking, **db, *containers, image_files, std::move(*dir), host_name(), subordinate_ids()};
 
+  blocking_pool sink_threads{sinks_max}; // ends before the actors' system does: its work answers to actors
   auto root = spawn_supervisor(system, tree(with, sink_threads));
   outcome<void> listening;
   {

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,6 +49,8 @@ private:
     struct stat found {};
     if (!file_ || ::fstat(file_.get(), &found) != 0) return fail_errno(errno, "Cannot open " + path());
     if (!S_ISREG(found.st_mode)) return fail(fault::invalid, path() + " is not a file");
+    // A writer that was given up may still be at it; cutting below must not meet its lines.
+    if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) return fail_errno(errno, "Cannot lock " + path());
     if (::fsync(folder_.get()) != 0) return fail_errno(errno, "Cannot sync " + directory_);
     return cut_torn_line(found.st_size);
   }

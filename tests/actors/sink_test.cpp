@@ -237,6 +237,25 @@ TEST_CASE("an event that the receiver refuses every time becomes a dead letter, 
   });
 }
 
+TEST_CASE("a sink with too many dead letters waits instead of losing an event", "[sink]") {
+  sink_stage s{3};
+  batch full;
+  for (int i = 0; i < 1000; ++i)
+    full.writes.push_back({table::dead_letters, dead_letters_of("one") + std::to_string(i), "x"});
+  s.commit(std::move(full));
+  s.begin_sink([](std::span<const sink_record>) -> sink_progress {
+    return {0, error{fault::backend_failed, "Not this one"}, true};
+  });
+  auto said = [&] { return s.status().read([](auto status) { return text(status.getLastError()); }); };
+  auto until = std::chrono::steady_clock::now() + std::chrono::seconds{30};
+  while (said().find("there are 1000 dead letters already") == std::string::npos) {
+    REQUIRE(std::chrono::steady_clock::now() < until);
+    s.commit(1); // waits for a commit
+  }
+  s.stop_sink_in_order();
+  CHECK(s.kept_seq() == 0);
+}
+
 TEST_CASE("a receiver is told of events that were gone before it could have them", "[sink]") {
   sink_stage s{100};
   REQUIRE(s.db->trim_events(0, 40));

@@ -96,3 +96,14 @@ TEST_CASE("a file sink that cannot write says so and recovers", "[sink]") {
   CHECK(write(*sink, {"{2}"}).failure->code == fault::cancelled);
   CHECK(folder.text() == "{1}\n");
 }
+
+TEST_CASE("two writers of one file do not cut each other's lines", "[sink]") {
+  scratch folder;
+  auto first = make_file_sink(folder.path, "out");
+  write(*first, {"{1}"});
+  auto second = make_file_sink(folder.path, "out");
+  CHECK(write(*second, {"{2}"}).failure);
+  first.reset();
+  CHECK(write(*second, {"{2}"}).accepted == 1);
+  CHECK(folder.text() == "{1}\n{2}\n");
+}

@@ -334,7 +334,7 @@ class SinksTest(unittest.TestCase):
         self.call("PUT", "/1.0/sinks/quiet", {"config": {"url": "http://127.0.0.1:1/x"}, "description": "", "filter": [], "types": []})
         self.assertEqual(self.daemon.get("/1.0/sinks/quiet")["secrets"], ["header.X-Key"])
         for path in ("/1.0/sinks?recursion=2", "/1.0/sinks/quiet", "/1.0/sinks/quiet/state", "/1.0/operations?recursion=1",
-                     "/1.0/events/history?entity=sink/quiet"):
+                     "/1.0/events/history?entity=sink//quiet"):
             status, envelope = self.daemon.request("GET", path)
             self.assertNotIn(SECRET, json.dumps(envelope), path)
         self.assertNotIn(SECRET, self.daemon.troupe("sink", "show", "quiet").stdout)
@@ -380,7 +380,7 @@ class SinksTest(unittest.TestCase):
         self.assertIn("cli2.jsonl", troupe("sink", "show", "cli").stdout)
         troupe("sink", "delete", "cli")
         self.assertEqual(self.daemon.request("GET", "/1.0/sinks/cli")[0], 404)
-        actions = [e["metadata"]["action"] for e in self.daemon.get("/1.0/events/history?entity=sink/cli")]
+        actions = [e["metadata"]["action"] for e in self.daemon.get("/1.0/events/history?entity=sink//cli")]
         self.assertEqual([a for a in actions if a.startswith("sink-")], ["sink-created", "sink-updated", "sink-deleted"])
 
 
