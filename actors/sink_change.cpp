@@ -10,7 +10,7 @@ namespace troupe {
 namespace {
 
 using verb = change_sink::verb;
-using sink_record_ = message<schema::SinkSpec>;
+using spec_record = message<schema::SinkSpec>;
 
 std::string url_of(const std::string& name) { return "/1.0/sinks/" + name; }
 
@@ -27,7 +27,7 @@ outcome<void> check_file(const snapshot& records, const std::string& name, const
   auto file = sink_file_name(name, config);
   outcome<void> good;
   records.scan(table::sinks, "", [&](std::string_view other, std::string_view bytes) {
-    sink_record_::from_bytes(bytes).read([&](schema::SinkSpec::Reader spec) {
+    spec_record::from_bytes(bytes).read([&](schema::SinkSpec::Reader spec) {
       if (other != name && view(spec.getType()) == "file" &&
           sink_file_name(std::string{other}, to_map(spec.getConfig())) == file)
         good = fail(fault::in_use, "The sink \"" + std::string{other} + "\" writes to \"" + file + "\" already");
@@ -37,7 +37,7 @@ outcome<void> check_file(const snapshot& records, const std::string& name, const
   return good;
 }
 
-outcome<void> check(const snapshot& records, const sink_record_& wanted) {
+outcome<void> check(const snapshot& records, const spec_record& wanted) {
   return wanted.read([&](schema::SinkSpec::Reader spec) -> outcome<void> {
     if (auto good = check_text("description", view(spec.getDescription())); !good) return good;
     if (auto good = check_filter({to_vector(spec.getFilter()), to_vector(spec.getTypes())}); !good) return good;
@@ -50,7 +50,7 @@ outcome<void> check(const snapshot& records, const sink_record_& wanted) {
 }
 
 // A secret is kept apart from the moment it comes in. One that the request does not name stays.
-sink_record_ merged(const sink_record_& before, const change_sink& request) {
+spec_record merged(const spec_record& before, const change_sink& request) {
   bool patch = request.what == verb::patch;
   return request.body.read([&](schema::SinkPut::Reader put) {
     auto given = to_map(put.getConfig());
@@ -117,7 +117,7 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const snapshot&
   if (known == sinks_max) return fail(fault::too_large, "There are " + std::to_string(sinks_max) + " sinks already");
   auto at = first_cursor(with, request.start);
   if (!at) return tl::unexpected{at.error()};
-  auto spec = merged(sink_record_::make([&](schema::SinkSpec::Builder s) {
+  auto spec = merged(spec_record::make([&](schema::SinkSpec::Builder s) {
                        s.setName(request.name);
                        s.setType(request.type);
                        s.setCreatedAt(now_ns());

@@ -31,7 +31,7 @@ class Hook(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, port=0):
-        self.events, self.attempts, self.headers = [], [], []
+        self.events, self.attempts, self.headers, self.closed = [], [], [], False
         self.verdict = lambda event: 200
         super().__init__(("127.0.0.1", port), self.Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -41,6 +41,7 @@ class Hook(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/hook"
 
     def close(self):
+        self.closed = True  # for connections that are open
         self.shutdown()
         self.server_close()
 
@@ -49,6 +50,9 @@ class Hook(http.server.ThreadingHTTPServer):
 
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.server.closed:
+                self.close_connection = True
+                return
             events = body if isinstance(body, list) else [body]
             self.server.attempts += [e["id"] for e in events]
             self.server.headers.append(dict(self.headers))
