@@ -1,5 +1,7 @@
+#include "actors/lifecycle_event.hpp"
 #include "actors/records.hpp"
 #include "messages/subscription.capnp.h"
+#include "runtime/supervisor.hpp"
 #include "tests/support/event_stage.hpp"
 
 #include <catch2/catch.hpp>
@@ -36,8 +38,7 @@ public:
   /// What was told, once it is so much.
   std::vector<delivery> wait(size_t count) {
     std::unique_lock guard{inner_->lock};
-    bool came =
-        inner_->changed.wait_for(guard, std::chrono::seconds{30}, [&] { return inner_->told.size() >= count; });
+    bool came = inner_->changed.wait_for(guard, std::chrono::seconds{30}, [&] { return inner_->told.size() >= count; });
     INFO("told " << inner_->told.size() << " of " << count);
     REQUIRE(came);
     return inner_->told;
@@ -368,6 +369,46 @@ TEST_CASE("when the event log is restarted its subscribers are told") {
   require_dense(again.wait(2), 1, 1, 1);
 }
 
+TEST_CASE("a part of the daemon that fails is started again, and the log tells it") {
+  stage on;
+  on.stop();
+  auto part = [&](std::string id, role who, auto behavior) {
+    return actor_spec{std::move(id), [&on, who, behavior](caf::event_based_actor* parent) {
+                        auto made = parent->spawn(
+                            [&on, behavior](caf::event_based_actor* self) { return behavior(self, *on.with); });
+                        on.with->enter(who, made);
+                        return made;
+                      }};
+  };
+  supervisor_spec tree;
+  tree.name = "root";
+  tree.children = {part("store", role::store, store_actor), part("events", role::events, event_log)};
+  tree.on_restart = [&on](const std::string& child, const std::string& why) {
+    auto told = std::make_shared<batch>();
+    told->events.push_back(restart_event(child, why));
+    caf::anon_send(on.with->find(role::store), propose{told});
+  };
+  auto root = spawn_supervisor(on.system, std::move(tree));
+  caf::scoped_actor self{on.system};
+  for (auto who : {role::events, role::store}) {
+    auto last = on.db->last_seq();
+    caf::actor victim;
+    eventually([&] { return (victim = on.with->find(who)) != nullptr; });
+    caf::anon_send_exit(victim, caf::exit_reason::kill);
+    eventually([&] { return on.db->last_seq() > last; });
+  }
+  listener witness;
+  auto events =
+      on.ask<subscription_ptr>(on.with->find(role::events), from_beginning(witness, {{"_.actor.*.restarted"}}));
+  events->grant(10);
+  auto told = witness.wait(2);
+  REQUIRE(told[0].event.read(facts_of).name == "events");
+  REQUIRE(told[1].event.read(facts_of).name == "store");
+  caf::anon_send_exit(root, caf::exit_reason::user_shutdown);
+  self->wait_for(root);
+  on.start();
+}
+
 TEST_CASE("a closed subscription hears nothing more, and neither does a dropped one") {
   stage on;
   listener closed, dropped, open;
@@ -395,5 +436,6 @@ TEST_CASE("log lines go to those who keep up and move no cursor") {
   auto told = who.wait(2);
   REQUIRE(seq_of(told[1]) == 0);
   REQUIRE(told[1].at.seq == 2);
-  told[1].event.read([](schema::Event::Reader e) { REQUIRE(view(e.getMetadata()).find("warned") != e.getMetadata().size()); });
+  told[1].event.read(
+      [](schema::Event::Reader e) { REQUIRE(view(e.getMetadata()).find("warned") != e.getMetadata().size()); });
 }

@@ -111,7 +111,7 @@ class EventKillTest(DaemonTest):
         self.daemon.lxc("init", "busybox", name)
         paths = {f"/1.0/instances/{name}": ("instance", name)}
         for number in range(3):
-            self.assertEqual(self.daemon.outcome("POST", "/1.0/profiles", {"name": f"k{number}"})[0], 200)
+            self.assertEqual(self.daemon.outcome("POST", "/1.0/profiles", {"name": f"k{number}"})[0], 201)
             paths[f"/1.0/profiles/k{number}"] = ("profile", f"k{number}")
         reader = Reader(self.daemon, random.Random(SEED + 1))
         writers = [Writer(self.daemon, path) for path in paths]
@@ -128,7 +128,7 @@ class EventKillTest(DaemonTest):
             writer.join(60)
             self.assertFalse(writer.is_alive())
         eventually(lambda: set(self.daemon.get("/1.0/operations")) <= {"success", "failure", "cancelled"}, "the end of all operations")
-        self.assertEqual(self.daemon.outcome("POST", "/1.0/profiles", {"name": "last"})[0], 200)
+        self.assertEqual(self.daemon.outcome("POST", "/1.0/profiles", {"name": "last"})[0], 201)
         eventually(lambda: any(self.is_of(e, "profile", "last", "profile-created") for e in list(reader.events.values())), "the last event")
         reader.ending.set()
 
@@ -158,7 +158,7 @@ class EventKillTest(DaemonTest):
                     self.assertEqual(frame, reader.events[seq_of(frame)])
 
     def test_a_reader_that_does_not_read_costs_nothing_and_gets_one_gap(self):
-        self.assertEqual(self.daemon.outcome("POST", "/1.0/profiles", {"name": "busy"})[0], 200)
+        self.assertEqual(self.daemon.outcome("POST", "/1.0/profiles", {"name": "busy"})[0], 201)
         self.work(200)
         alone, before = self.work(UPDATES), self.memory()
         with EventStream(str(self.daemon.dir), timeout=60, since="beginning", filter=">") as stream:
