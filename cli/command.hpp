@@ -6,12 +6,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace troupe {
 
 /// One option or positional of a command, as data.
 struct argument {
-  enum class kind { flag, text, required_text, positional, required_positional };
+  enum class kind { flag, text, required_text, positional, required_positional, words }; // words: all that follow
 
   const char* name; // "--timeout", "-X,--request"; a positional: "PATH". Looked up by its last part
   kind what;
@@ -23,6 +24,7 @@ struct argument {
 struct invocation {
   std::string dir; // the daemon's state folder
   std::map<std::string, std::string, std::less<>> values;
+  std::vector<std::string> words; // of the argument of that kind
 
   const std::string& text(std::string_view name) const;
   bool flag(std::string_view name) const { return !text(name).empty(); }

@@ -19,6 +19,10 @@ std::string key_of(const argument& arg) {
 }
 
 void add_argument(CLI::App& app, const argument& arg, invocation& call) {
+  if (arg.what == argument::kind::words) {
+    app.add_option(arg.name, call.words, arg.help);
+    return;
+  }
   auto& value = call.values[key_of(arg)] = arg.fallback;
   if (arg.what == argument::kind::flag) {
     app.add_flag_callback(

@@ -69,6 +69,31 @@ constexpr argument bus_call_arguments[] = {
 
 constexpr argument bus_describe_arguments[] = {{"INTERFACE", positional, "only this one"}};
 
+constexpr argument sink_arguments[] = {{"NAME", required_positional, "the sink's name"}};
+
+constexpr argument sink_create_arguments[] = {
+    {"NAME", required_positional, "the sink's name"},
+    {"TYPE", required_positional, "file, webhook or nats"},
+    {"KEY=VALUE", words, "configuration; KEY=@FILE reads the value from a file"},
+    {"--filter", text, "only these subjects PROJECT.KIND.NAME.VERB, with * and > (comma-separated)"},
+    {"--type", text, "only these: lifecycle, operation (comma-separated)"},
+    {"--start", text, "now, beginning, or behind this cursor", "now"},
+    {"--description", text, "what it is for"},
+};
+
+constexpr argument sink_set_arguments[] = {
+    {"NAME", required_positional, "the sink's name"},
+    {"KEY=VALUE", words, "configuration; KEY=@FILE reads the value from a file, KEY= removes the key"},
+    {"--filter", text, "only these subjects (comma-separated; \">\": all)"},
+    {"--type", text, "only these: lifecycle, operation (comma-separated)"},
+    {"--description", text, "what it is for"},
+};
+
+constexpr argument dead_letters_arguments[] = {
+    {"NAME", required_positional, "the sink's name"},
+    {"--delete", flag, "delete them"},
+};
+
 constexpr command table[] = {
     {"waitready", "Wait until the daemon answers", waitready_arguments, run_waitready},
     {"init", "Set up storage, network and the default profile", init_arguments, run_init},
@@ -89,6 +114,16 @@ constexpr command table[] = {
      run_subscription_delete},
     {"bus call", "Call any method of the message bus", bus_call_arguments, run_bus_call},
     {"bus describe", "Show the interfaces of the message bus", bus_describe_arguments, run_bus_describe},
+    {"sink list",
+     "List where the server sends its events, how far it is behind, and what went wrong last",
+     {},
+     run_sink_list},
+    {"sink show", "Show a sink and its state", sink_arguments, run_sink_show},
+    {"sink create", "Send events to a file, a webhook or NATS from now on", sink_create_arguments, run_sink_create},
+    {"sink set", "Change a sink; what is not named stays", sink_set_arguments, run_sink_set},
+    {"sink delete", "Delete a sink", sink_arguments, run_sink_delete},
+    {"sink dead-letters", "Show the events that a receiver refused, one JSON object per line", dead_letters_arguments,
+     run_sink_dead_letters},
 };
 
 } // namespace

@@ -23,4 +23,11 @@ outcome<void> run_subscription_show(const invocation& call);
 outcome<void> run_subscription_delete(const invocation& call);
 outcome<void> run_bus_call(const invocation& call);
 outcome<void> run_bus_describe(const invocation& call);
+outcome<void> run_sink_list(const invocation& call);
+outcome<void> run_sink_show(const invocation& call);
+outcome<void> run_sink_create(const invocation& call);
+outcome<void> run_sink_set(const invocation& call);
+outcome<void> run_sink_delete(const invocation& call);
+outcome<void> run_sink_dead_letters(const invocation& call);
+
 } // namespace troupe

@@ -13,6 +13,7 @@ pkg_check_modules(lxc REQUIRED IMPORTED_TARGET lxc)
 pkg_check_modules(archive REQUIRED IMPORTED_TARGET libarchive)
 pkg_check_modules(nl REQUIRED IMPORTED_TARGET libnl-route-3.0)
 pkg_check_modules(nftables REQUIRED IMPORTED_TARGET libnftables)
+pkg_check_modules(curl REQUIRED IMPORTED_TARGET libcurl)
 
 # Packages without a CMake or pkg-config file.
 function(troupe_plain_package name header)
@@ -30,3 +31,4 @@ troupe_plain_package(lmdb lmdb.h lmdb)
 troupe_plain_package(wslay wslay/wslay.h wslay)
 troupe_plain_package(btrfsutil btrfsutil.h btrfsutil)
 troupe_plain_package(cap sys/capability.h cap)
+troupe_plain_package(nats nats/nats.h nats)

@@ -5,6 +5,7 @@
 #include "actors/operations.hpp"
 #include "actors/pools.hpp"
 #include "actors/profiles.hpp"
+#include "actors/sinks.hpp"
 #include "actors/store_actor.hpp"
 #include "backends/instance/lxc/lxc_driver.hpp"
 #include "gateway/bus_door.hpp"
@@ -63,7 +64,7 @@ actor_spec part(std::string id, role who, services& with, Behavior behavior) {
           }};
 }
 
-supervisor_spec tree(services& with) {
+supervisor_spec tree(services& with, blocking_pool& sink_threads) {
   supervisor_spec root;
   root.name = "root";
   root.on_failure = strategy::one_for_one;
@@ -82,6 +83,8 @@ supervisor_spec tree(services& with) {
       part("server", role::server, with, server),
       part("instances", role::instances, with, instances),
       part("operations", role::operations, with, operations),
+      part("sinks", role::sinks, with,
+           [&sink_threads](auto* self, services& all) { return sinks(self, all, sink_threads); }),
   };
   return root;
 }
@@ -140,7 +143,8 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   caf::actor_system system{actor_config};
   services with{system, io, blocking, **db, *containers, image_files, std::move(*dir), host_name(), subordinate_ids()};
 
-  auto root = spawn_supervisor(system, tree(with));
+  blocking_pool sink_threads{sinks_max}; // ends before the actors' system does: its work answers to actors
+  auto root = spawn_supervisor(system, tree(with, sink_threads));
   outcome<void> listening;
   {
     rest_door door{with};

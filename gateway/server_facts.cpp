@@ -65,6 +65,7 @@ constexpr std::string_view extensions[] = {
     "network_state_bond_bridge",
     "troupe_event_cursor",      // ours: see docs/events.md
     "troupe_operation_history", // ours: see docs/operations.md
+    "troupe_sinks",             // ours: see docs/sinks.md
 };
 
 std::string os_release(std::string_view key) {

@@ -29,6 +29,7 @@ enum class table : uint8_t {
   projects,
   config,
   counters,
+  sinks,
   outbox,
   // local.mdb
   statuses,
@@ -39,6 +40,8 @@ enum class table : uint8_t {
   history,
   events,
   members,
+  sink_statuses,
+  dead_letters,
   subscriptions,
   meta,
 };

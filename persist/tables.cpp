@@ -17,6 +17,7 @@ constexpr table_row rows[] = {
     {table::projects, "projects", scope::cluster, true},
     {table::config, "config", scope::cluster, true},
     {table::counters, "counters", scope::cluster, true},
+    {table::sinks, "sinks", scope::cluster, true},
     {table::outbox, "outbox", scope::cluster, false},
     {table::statuses, "statuses", scope::local, true},
     {table::operations, "operations", scope::local, true},
@@ -26,6 +27,8 @@ constexpr table_row rows[] = {
     {table::history, "history", scope::local, false},
     {table::events, "events", scope::local, false},
     {table::members, "members", scope::local, true},
+    {table::sink_statuses, "sink_statuses", scope::local, true},
+    {table::dead_letters, "dead_letters", scope::local, true},
     {table::subscriptions, "subscriptions", scope::local, true},
     {table::meta, "meta", scope::local, true},
 };

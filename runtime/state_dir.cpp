@@ -36,6 +36,7 @@ constexpr row rows[] = {
     {&state_dir::networks, "networks", walkable},
     {&state_dir::lxc, "lxc", walkable},
     {&state_dir::logs, "logs", ours_only},
+    {&state_dir::sinks, "sinks", ours_only},
 };
 
 std::string id_of(const std::string& path) {

@@ -22,6 +22,7 @@ struct state_dir {
   std::string networks;
   std::string lxc;
   std::string logs;
+  std::string sinks; // what file sinks write
   std::string lock;
 
   unique_fd held; // the lock; the kernel frees it when the daemon ends, however it ends

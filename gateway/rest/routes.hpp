@@ -115,5 +115,15 @@ void get_volumes(const rest_request&);
 void get_volumes_of_type(const rest_request&);
 void get_volume(const rest_request&);
 void get_volume_state(const rest_request&);
+// sinks.cpp
+void get_sinks(const rest_request&);
+void post_sinks(const rest_request&);
+void get_sink(const rest_request&);
+void put_sink(const rest_request&);
+void patch_sink(const rest_request&);
+void delete_sink(const rest_request&);
+void get_sink_state(const rest_request&);
+void get_dead_letters(const rest_request&);
+void delete_dead_letters_(const rest_request&);
 
 } // namespace troupe
