@@ -64,14 +64,17 @@ void leave(data_ptr op, bool succeeded, error why) {
 }
 
 void end(data_ptr op, state how, std::string_view journal, error why) {
-  op->record = in_state(op->record, how, how == state::SUCCEEDED ? nullptr : &why);
+  auto ended = in_state(op->record, how, how == state::SUCCEEDED ? nullptr : &why);
   batch last;
-  add_writes(last, op->record, journal);
-  last.events.push_back(operation_event(op->record));
-  auto done = [op, how, why] { leave(op, how == state::SUCCEEDED, why); };
-  put_on_disk(op, std::move(last), done, [op, how, why](const error& disk) {
-    log().error("The end of operation {} could not be recorded: {}", id_of(op->record), disk.message);
+  add_writes(last, ended, journal);
+  last.events.push_back(operation_event(ended));
+  auto done = [op, how, why, ended] {
+    op->record = ended;
     leave(op, how == state::SUCCEEDED, why);
+  };
+  put_on_disk(op, std::move(last), done, [op, done](const error& disk) {
+    log().error("The end of operation {} could not be recorded: {}", id_of(op->record), disk.message);
+    done();
   });
 }
 
@@ -96,19 +99,20 @@ effect cancel_effect(const operation_data& op) {
 // From here on there is no way back by a cancel; who else may undo this operation is decided by the journal.
 void commit_now(data_ptr op) {
   op->now = phase::committing;
-  auto running = with_cancel(op->record, effect::NO);
+  op->record = with_cancel(op->record, effect::NO);
   bool over = op->after.empty();
-  op->record = over ? in_state(running, state::SUCCEEDED) : running;
+  auto next = over ? in_state(op->record, state::SUCCEEDED) : op->record;
   batch change = op->commit;
   change.conditions.push_back(journal_says(op, journal_running));
-  add_writes(change, op->record, over ? std::string_view{} : journal_committed);
-  if (over) change.events.push_back(operation_event(op->record));
+  add_writes(change, next, over ? std::string_view{} : journal_committed);
+  if (over) change.events.push_back(operation_event(next));
   put_on_disk(
-      op, std::move(change), [op, over] { over ? leave(op, true, {}) : run_after(op, 0); },
-      [op, running](error why) {
-        op->record = running;
-        begin_undo(op, op->before.size(), std::move(why), state::ROLLED_BACK);
-      });
+      op, std::move(change),
+      [op, over, next] { // not earlier: who looks meanwhile must not be told of a success that is not on disk
+        op->record = next;
+        over ? leave(op, true, {}) : run_after(op, 0);
+      },
+      [op](error why) { begin_undo(op, op->before.size(), std::move(why), state::ROLLED_BACK); });
 }
 
 void take_result(const data_ptr& op, const step_result& result) {
@@ -251,18 +255,18 @@ void refused(const data_ptr& op, error why) {
 
 // Nothing to do before the commit: being accepted and being committed are one transaction.
 void accept_and_commit(data_ptr op) {
-  auto shown = op->record;
   bool over = op->after.empty();
   batch change = std::move(op->commit);
-  change.events.insert(change.events.begin(), operation_event(shown));
-  if (over) op->record = in_state(op->record, state::SUCCEEDED);
-  add_writes(change, op->record, over ? std::string_view{} : journal_committed);
-  add_index(change, op->record, op->head->request_digest);
-  if (over) change.events.push_back(operation_event(op->record));
+  change.events.insert(change.events.begin(), operation_event(op->record));
+  auto next = over ? in_state(op->record, state::SUCCEEDED) : op->record;
+  add_writes(change, next, over ? std::string_view{} : journal_committed);
+  add_index(change, next, op->head->request_digest);
+  if (over) change.events.push_back(operation_event(next));
   put_on_disk(
       op, std::move(change),
-      [op, over, shown] {
-        op->accepted.deliver(shown);
+      [op, over, next] {
+        op->accepted.deliver(op->record);
+        op->record = next;
         over ? leave(op, true, {}) : run_after(op, 0);
       },
       [op](error why) { refused(op, std::move(why)); });
