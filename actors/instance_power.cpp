@@ -265,7 +265,7 @@ outcome<bool> end_what_is_not_recorded(instance_driver& driver, const std::strin
     });
     if (known) return false;
     unique_fd monitor{static_cast<int>(syscall(SYS_pidfd_open, (*found)->monitor, 0))};
-    if (auto killed = driver.kill(key, (*found)->leader); !killed) return killed;
+    if (auto killed = driver.kill(key, (*found)->leader); !killed) return tl::unexpected{killed.error()};
     pollfd end{monitor.get(), POLLIN, 0};
     if (monitor && poll(&end, 1, 30'000) != 1) return fail(fault::timed_out, "The instance could not be ended");
   }

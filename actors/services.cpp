@@ -18,6 +18,7 @@ caf::actor services::find(role who) const {
 }
 
 void services::enter(role who, const caf::actor& self) const {
+  system.registry().erase(names[static_cast<size_t>(who)]); // put leaves what is there: the actor that has died
   system.registry().put(names[static_cast<size_t>(who)], caf::actor_cast<caf::strong_actor_ptr>(self));
 }
 
