@@ -381,7 +381,7 @@ class OnBtrfs(Core, DaemonTest):
         self.assertIn("Executing command", self.daemon.lxc_out("operation", "show", row[0]))
         self.assertIn(row[0], self.daemon.troupe("operation", "list").stdout)
         self.daemon.exec(self.shared, "sh", "-c", "kill $(pidof sleep)", check=False)
-        self.assertIn("Success", self.daemon.troupe("operation", "wait", row[0]).stdout)
+        self.assertIn("SUCCEEDED", self.daemon.troupe("operation", "wait", row[0]).stdout)
         sleeper.wait(30)
 
     def test_monitors_see_what_happens(self):
