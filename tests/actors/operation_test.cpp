@@ -161,8 +161,7 @@ TEST_CASE("A request id that has begun an operation is answered with it, also af
   REQUIRE(accepted);
   for (int round = 0; round < 2; ++round) {
     auto again = s.ask<claim_answer>(claim_request{what.head});
-    INFO(again.error().message);
-    REQUIRE(again);
+    if (!again) FAIL(round << ": " << again.error().message);
     REQUIRE(again->same);
     CHECK(id_of(*again->same) == id_of(*accepted));
     CHECK(s.ask<claim_answer>(claim_request{keyed(s, "one", "other").head}).error().code == fault::already_exists);
@@ -401,11 +400,12 @@ void check_the_end(stage& s, const world& w, const scenario& from) {
   auto all = std::set<std::string>(from.before.begin(), from.before.end());
   all.insert(from.after.begin(), from.after.end());
   CHECK(s.committed_now() == (how == state::SUCCEEDED || (how == state::UNKNOWN && !from.after.empty())));
-  if (how == state::UNKNOWN) { // the inventory is what is there, beside what was committed
+  if (how == state::UNKNOWN) { // the inventory holds all that is there beside what was committed
     std::set<std::string> left;
     for (auto& each : s.left_behind(record)) left.insert(each.substr(0, each.find(':')));
     CHECK_FALSE(left.empty());
-    if (!s.committed_now()) CHECK(left == w.made);
+    // What was never begun may stand there too: nobody could tell that it is not there.
+    if (!s.committed_now()) CHECK(std::includes(left.begin(), left.end(), w.made.begin(), w.made.end()));
     CHECK(s.rows(table::journal).size() == 1);
   } else {
     CHECK(w.made == (how == state::SUCCEEDED ? all : std::set<std::string>{}));
