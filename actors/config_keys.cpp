@@ -1,6 +1,7 @@
 #include "actors/config_keys.hpp"
 
 #include "actors/names.hpp"
+#include "actors/server_keys.hpp"
 #include "backends/storage/size.hpp"
 #include "net/names.hpp"
 
@@ -229,6 +230,10 @@ outcome<void> check_server_config(const config_map& config) {
   for (auto& [key, value] : config) {
     if (auto good = check_text(key, value); !good) return good;
     if (key.starts_with("user.") && key.size() > 5) continue;
+    if (auto* row = find_server_key(key)) {
+      if (auto good = check_server_value(*row, value); !good) return good;
+      continue;
+    }
     static constexpr std::string_view known[] = {"acme.",   "backups.",   "candid.", "cluster.", "core.",
                                                  "images.", "instances.", "loki.",   "maas.",    "network.",
                                                  "oidc.",   "rbac.",      "storage."};

@@ -60,6 +60,8 @@ struct instance_data {
   bool busy = false;     // from a request's acceptance to its operation's end
   std::deque<std::function<void()>> queue;
 
+  std::vector<message<schema::Event>> untold; // transitions; they go with the next commit of the status
+
   caf::response_promise halting; // a halt step that waits for the end
   bool halt_forced = false;
   bool boot_abandoned = false; // a forced stop came while it was starting

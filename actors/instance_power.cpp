@@ -24,12 +24,38 @@ const header& internal_head(const std::string& project) {
   return head;
 }
 
+// The status as it is now and the transitions that led to it, in the order they happened.
+void add_status(const instance_ptr& me, batch& to) {
+  to.writes.push_back(put(table::statuses, me->id(), me->status));
+  for (auto& event : std::exchange(me->untold, {})) to.events.push_back(std::move(event));
+}
+
+// Transitions that no commit has taken along by the end of this message are committed by themselves; nobody waits.
+void tell_soon(const instance_ptr& me) {
+  me->self->send(caf::actor_cast<caf::actor>(me->self), resume{[me] {
+                   if (me->untold.empty()) return;
+                   me->status =
+                       changed(me->status, [&](schema::InstanceStatus::Builder status) { status.setState(me->now); });
+                   batch change;
+                   add_status(me, change);
+                   propose_quietly(me->self, me->with, std::move(change));
+                 }});
+}
+
+void enter(const instance_ptr& me, instance_state to) {
+  if (to == me->now) return;
+  auto from = words_of(me->now).word, word = words_of(to).word;
+  log().info("Instance {}: {} -> {}", me->id(), from, word);
+  me->now = to;
+  me->untold.push_back(lifecycle_event(internal_head(me->project), "instance", me->name, "instance-state-changed",
+                                       me->url(), {{"from", std::string{from}}, {"to", std::string{word}}}));
+  tell_soon(me);
+}
+
 bool move(const instance_ptr& me, trigger on) {
   auto to = next(me->now, on);
-  if (!to) return false;
-  if (*to != me->now) log().info("Instance {}: {} -> {}", me->id(), words_of(me->now).word, words_of(*to).word);
-  me->now = *to;
-  return true;
+  if (to) enter(me, *to);
+  return to.has_value();
 }
 
 status_record status_now(const instance_ptr& me, const boot_result* alive = nullptr) {
@@ -63,7 +89,7 @@ void watch(const instance_ptr& me, boot_result& alive) {
 
 std::shared_ptr<step_result> result_with(const instance_ptr& me, std::string_view action) {
   auto result = std::make_shared<step_result>();
-  result->more.writes.push_back(put(table::statuses, me->id(), me->status));
+  add_status(me, result->more);
   if (!action.empty())
     result->more.events.push_back(lifecycle_event(internal_head(me->project), "instance", me->name, action, me->url()));
   return result;
@@ -72,7 +98,7 @@ std::shared_ptr<step_result> result_with(const instance_ptr& me, std::string_vie
 // The requestor of the operation stands in the event of what it brought about.
 std::shared_ptr<step_result> result_with(const instance_ptr& me, const header& head, std::string_view action) {
   auto result = std::make_shared<step_result>();
-  result->more.writes.push_back(put(table::statuses, me->id(), me->status));
+  add_status(me, result->more);
   result->more.events.push_back(lifecycle_event(head, "instance", me->name, action, me->url()));
   return result;
 }
@@ -249,7 +275,7 @@ void remove_if_ephemeral(const instance_ptr& me) {
 
 void record_unasked(const instance_ptr& me, std::string_view action) {
   batch change;
-  change.writes.push_back(put(table::statuses, me->id(), me->status));
+  add_status(me, change);
   change.events.push_back(lifecycle_event(internal_head(me->project), "instance", me->name, action, me->url()));
   propose_quietly(me->self, me->with, std::move(change));
 }
@@ -349,8 +375,8 @@ caf::result<caf::unit_t> take_back(const instance_ptr& me, const step_undo& step
       },
       [me, promise, kind](outcome<void> done) mutable {
         if (kind == "instance.boot" && me->now != instance_state::STOPPED) settle_down(me);
-        if (kind == "instance.freeze") me->now = instance_state::RUNNING;
-        if (kind == "instance.thaw") me->now = instance_state::FROZEN;
+        if (kind == "instance.freeze") enter(me, instance_state::RUNNING);
+        if (kind == "instance.thaw") enter(me, instance_state::FROZEN);
         answer(promise, done);
       });
   return promise;
@@ -369,15 +395,16 @@ void restore(const instance_ptr& me, const status_record& recorded) {
     alive.monitor_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, monitor, 0)));
     alive.leader_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, leader, 0)));
   }
+  me->now = state;
   if (monitor > 0 && alive.monitor_pidfd && process_start_time(monitor) == started) {
-    me->now = state == instance_state::FROZEN ? instance_state::FROZEN : instance_state::RUNNING;
+    enter(me, state == instance_state::FROZEN ? instance_state::FROZEN : instance_state::RUNNING);
     watch(me, alive);
     return;
   }
-  me->now = instance_state::STOPPED;
   if (state == instance_state::STOPPED) return;
+  enter(me, instance_state::STOPPED);
   me->status = status_now(me);
-  record_unasked(me, "instance-shutdown");
+  if (state != instance_state::STARTING) record_unasked(me, "instance-shutdown"); // else it never ran
   static_cast<void>(me->with.blocking.submit([&with = me->with, key = me->key()] { with.containers.sweep(key); }));
 }
 

@@ -78,10 +78,17 @@ message<schema::Event> lifecycle_event(const header& head, std::string_view kind
     event.setKind(std::string{kind});
     event.setEntity(std::string{entity});
     event.setAction(std::string{action});
-    event.setSource(std::string{source} + (head.project == "default" ? "" : "?project=" + head.project));
+    bool plain = head.project.empty() || head.project == "default";
+    event.setSource(std::string{source} + (plain ? "" : "?project=" + head.project));
     fill(event.initContext(static_cast<unsigned>(context.size())), context);
     if (head.who.protocol != "internal") fill(event.initRequestor(), head.who);
   });
+}
+
+message<schema::Event> restart_event(const std::string& actor, const std::string& why) {
+  header nobody;
+  nobody.project.clear();
+  return lifecycle_event(nobody, "actor", actor, "actor-restarted", "/1.0", {{"reason", why}});
 }
 
 message<schema::Event> operation_event(const message<schema::Operation>& record) {
@@ -119,10 +126,12 @@ status_word status_of(schema::Operation::State state) {
   return {"Failure", 400};
 }
 
-std::string event_json(schema::Event::Reader event) {
+std::string_view type_name(schema::Event::Type type) { return type_names[static_cast<size_t>(type)]; }
+
+std::string event_json(schema::Event::Reader event, std::string_view cursor) {
   std::string out = "{";
   write_json_name(out, "type");
-  write_json_string(out, type_names[static_cast<size_t>(event.getType())]);
+  write_json_string(out, type_name(event.getType()));
   write_json_name(out, "timestamp");
   write_json_string(out, to_rfc3339(event.getTime()));
   write_json_name(out, "metadata");
@@ -135,6 +144,10 @@ std::string event_json(schema::Event::Reader event) {
   if (event.getProject().size() > 0) {
     write_json_name(out, "project");
     write_json_string(out, view(event.getProject()));
+  }
+  if (!cursor.empty()) {
+    write_json_name(out, "cursor");
+    write_json_string(out, cursor);
   }
   out += '}';
   return out;

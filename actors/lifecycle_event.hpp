@@ -15,6 +15,9 @@ message<schema::Event> lifecycle_event(const header& head, std::string_view kind
                                        std::string_view action, std::string_view source,
                                        const config_map& context = {});
 
+/// A part of the daemon failed and was started again.
+message<schema::Event> restart_event(const std::string& actor, const std::string& why);
+
 /// The event of an operation's transition; its metadata is what REST shows of the operation.
 message<schema::Event> operation_event(const message<schema::Operation>& record);
 
@@ -28,8 +31,11 @@ struct status_word {
 };
 status_word status_of(schema::Operation::State state);
 
-/// An event as LXD's websocket shows it.
-std::string event_json(schema::Event::Reader event);
+/// An event as LXD's websocket shows it; with a cursor, that too.
+std::string event_json(schema::Event::Reader event, std::string_view cursor = {});
+
+/// The name of an event's type: lifecycle, operation, logging.
+std::string_view type_name(schema::Event::Type type);
 
 void fill(schema::Principal::Builder into, const principal& from);
 

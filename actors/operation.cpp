@@ -1,3 +1,4 @@
+#include "actors/event_cause.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/operations.hpp"
 #include "actors/records.hpp"
@@ -32,6 +33,7 @@ void undo(caf::event_based_actor* self, data_ptr op, size_t steps, error why, st
 
 template <class Then, class Else>
 void put_on_disk(caf::event_based_actor* self, data_ptr op, batch what, Then then, Else otherwise) {
+  mark_cause(what, id_of(op->record));
   self->request(op->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(what))})
       .then([then](const committed_ptr&) mutable { then(); },
             [otherwise](const caf::error& why) mutable { otherwise(from_caf(why)); });

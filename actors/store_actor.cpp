@@ -1,5 +1,8 @@
 #include "actors/store_actor.hpp"
 
+#include "actors/server_keys.hpp"
+
+#include <algorithm>
 #include <caf/event_based_actor.hpp>
 
 namespace troupe {
@@ -11,16 +14,48 @@ struct pending {
 };
 
 struct flush {}; // INTERNAL: behind everything that was in the mailbox when the first batch arrived
+struct trim {    // INTERNAL
+  bool by_clock = false;
+};
 
-constexpr int64_t retention_ns = 7LL * 24 * 3600 * 1'000'000'000;
-constexpr uint64_t events_max = 2'000'000;
-constexpr uint64_t trim_every = 50'000; // commits
+constexpr int64_t day_ns = 24LL * 3600 * 1'000'000'000;
+constexpr uint64_t trim_step_events = 1; // at least; then those who wait for a commit get their turn
+constexpr std::chrono::hours trim_period{1};
+
+struct retention {
+  int64_t days = 0;
+  uint64_t count = 0;
+  uint64_t slack() const { return std::clamp<uint64_t>(count / 64, 16, 4096); } // removed together, not one by one
+};
 
 struct store_state {
   services& with;
   std::vector<pending> waiting;
-  uint64_t commits = 0;
+  retention keep;
+  bool trimming = false;
 };
+
+retention read_retention(const services& with) {
+  auto records = with.db.read();
+  return {server_number(records, "events.retention.days"),
+          static_cast<uint64_t>(server_number(records, "events.retention.count"))};
+}
+
+bool changes_config(const batch& what) {
+  return std::any_of(what.writes.begin(), what.writes.end(), [](auto& w) { return w.where == table::config; });
+}
+
+void begin_trim(caf::event_based_actor* self, store_state& state) {
+  if (!std::exchange(state.trimming, true)) self->send(self, trim{});
+}
+
+void trim_events(caf::event_based_actor* self, store_state& state) {
+  state.trimming = false;
+  auto before = now_ns() - state.keep.days * day_ns;
+  auto more = state.with.db.trim_events(before, state.keep.count, trim_step_events);
+  if (!more) return log().warn("Old events could not be removed: {}", more.error().message);
+  if (*more) begin_trim(self, state);
+}
 
 void commit_all(caf::event_based_actor* self, store_state& state) {
   auto waiting = std::exchange(state.waiting, {});
@@ -38,22 +73,24 @@ void commit_all(caf::event_based_actor* self, store_state& state) {
     if (!done->events.empty()) self->send(events, done);
     waiting[i].promise.deliver(committed_ptr{done});
   }
-  if (++state.commits % trim_every == 1) {
-    auto now = std::chrono::system_clock::now().time_since_epoch();
-    auto trimmed = state.with.db.trim_events(std::chrono::nanoseconds{now}.count() - retention_ns, events_max);
-    if (!trimmed) log().warn("Old events could not be removed: {}", trimmed.error().message);
-  }
+  auto& db = state.with.db;
+  bool configured = std::any_of(waiting.begin(), waiting.end(), [](auto& one) { return changes_config(*one.what); });
+  if (configured) state.keep = read_retention(state.with);
+  if (configured || db.last_seq() + 1 - db.first_seq() > state.keep.count + state.keep.slack())
+    begin_trim(self, state);
 }
 
 } // namespace
 } // namespace troupe
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::flush)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::trim)
 
 namespace troupe {
 
 caf::behavior store_actor(caf::event_based_actor* self, services& with) {
-  auto state = std::make_shared<store_state>(store_state{with, {}, 0});
+  auto state = std::make_shared<store_state>(store_state{with, {}, read_retention(with)});
+  self->send(self, trim{true});
   return {
       [self, state](const propose& request) {
         auto promise = self->make_response_promise();
@@ -62,6 +99,10 @@ caf::behavior store_actor(caf::event_based_actor* self, services& with) {
         return promise;
       },
       [self, state](flush) { commit_all(self, *state); },
+      [self, state](trim which) {
+        trim_events(self, *state);
+        if (which.by_clock) self->delayed_send(self, trim_period, trim{true});
+      },
   };
 }
 

@@ -42,7 +42,19 @@ constexpr argument operation_arguments[] = {{"ID", required_positional, "the ope
 
 constexpr argument monitor_arguments[] = {
     {"--type", text, "only these: operation, lifecycle, logging (comma-separated)"},
+    {"--filter", text, "only these subjects PROJECT.KIND.NAME.VERB, with * and > (comma-separated)"},
+    {"--since", text, "first what came behind this cursor, or \"beginning\""},
+    {"--snapshot", flag, "first the things there are"},
+    {"--format", text, "json (one object per line) or pretty", "json"},
 };
+
+constexpr argument history_arguments[] = {
+    {"ENTITY", required_positional, "an instance's name, or KIND/PROJECT/NAME"},
+    {"--limit", text, "show this many of the newest events", "100"},
+    {"--format", text, "table or json", "table"},
+};
+
+constexpr argument subscription_arguments[] = {{"NAME", required_positional, "the subscription's name"}};
 
 constexpr command table[] = {
     {"waitready", "Wait until the daemon answers", waitready_arguments, run_waitready},
@@ -54,7 +66,12 @@ constexpr command table[] = {
     {"operation list", "List operations", {}, run_operation_list},
     {"operation show", "Show an operation", operation_arguments, run_operation_show},
     {"operation wait", "Wait for the end of an operation", operation_arguments, run_operation_wait},
-    {"monitor", "Print events as they happen, one JSON object per line", monitor_arguments, run_monitor},
+    {"monitor", "Print events as they happen", monitor_arguments, run_monitor},
+    {"history", "Show what happened to one thing", history_arguments, run_history},
+    {"subscription list", "List the durable subscriptions of the event log", {}, run_subscription_list},
+    {"subscription show", "Show a durable subscription", subscription_arguments, run_subscription_show},
+    {"subscription delete", "Delete a durable subscription; its reader is ended", subscription_arguments,
+     run_subscription_delete},
 };
 
 } // namespace

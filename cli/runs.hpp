@@ -15,5 +15,9 @@ outcome<void> run_operation_list(const invocation& call);
 outcome<void> run_operation_show(const invocation& call);
 outcome<void> run_operation_wait(const invocation& call);
 outcome<void> run_monitor(const invocation& call);
+outcome<void> run_history(const invocation& call);
+outcome<void> run_subscription_list(const invocation& call);
+outcome<void> run_subscription_show(const invocation& call);
+outcome<void> run_subscription_delete(const invocation& call);
 
 } // namespace troupe

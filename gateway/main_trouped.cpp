@@ -62,6 +62,11 @@ supervisor_spec tree(services& with) {
   supervisor_spec root;
   root.name = "root";
   root.on_failure = strategy::one_for_one;
+  root.on_restart = [&with](const std::string& child, const std::string& why) {
+    auto told = std::make_shared<batch>();
+    told->events.push_back(restart_event(child, why));
+    caf::anon_send(with.find(role::store), propose{told});
+  };
   root.children = {
       part<caf::detached>("store", role::store, with, store_actor), // commits block: a thread of its own
       part("events", role::events, with, event_log),

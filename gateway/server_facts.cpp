@@ -63,6 +63,7 @@ constexpr std::string_view extensions[] = {
     "instance_get_full",
     "instance_file_head",
     "network_state_bond_bridge",
+    "troupe_event_cursor",
 };
 
 std::string os_release(std::string_view key) {

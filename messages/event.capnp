@@ -23,4 +23,5 @@ struct Event {
   context  @11 :List(Json.KeyValue);
   requestor @12 :Principal;
   metadata @13 :Text;            # operation: the Operation object as JSON; logging: the object
+  operation @14 :Text;           # id of the operation that brought it about, or whose own event it is
 }

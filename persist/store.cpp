@@ -2,6 +2,7 @@
 
 #include "persist/event_log.hpp"
 #include "persist/group.hpp"
+#include "persist/keys.hpp"
 #include "persist/open.hpp"
 
 #include <stdexcept>
@@ -50,6 +51,11 @@ void snapshot::scan_from(table where, std::string_view from, const visitor& visi
   reading([&] { data_->of(where).scan(where, from, visit); });
 }
 
+uint64_t snapshot::last_seq() const {
+  auto position = get(table::meta, position_key);
+  return position ? decode_number(position->substr(8)) : 0;
+}
+
 store::store(std::unique_ptr<data> d) : data_{std::move(d)} {}
 
 store::~store() {
@@ -79,11 +85,15 @@ uint32_t store::epoch() const { return data_->epoch; }
 uint64_t store::last_seq() const { return data_->last_seq; }
 uint64_t store::first_seq() const { return data_->first_seq; }
 
-outcome<void> store::trim_events(int64_t before, uint64_t keep_max) {
+outcome<bool> store::trim_events(int64_t before, uint64_t keep_max, uint64_t count_max) {
   uint64_t end = data_->last_seq + 1;
   uint64_t first_kept = end > keep_max ? end - keep_max : 0;
-  return guarded([&] {
-    for (uint64_t first = data_->first_seq; first < end;) {
+  uint64_t begin = data_->first_seq;
+  bool more = false;
+  auto done = guarded([&] {
+    for (uint64_t first = begin; first < end;) {
+      more = first - begin >= count_max;
+      if (more) return;
       uint64_t left = first;
       with_recovery([&] {
         write_txn txn{*data_->local};
@@ -94,6 +104,8 @@ outcome<void> store::trim_events(int64_t before, uint64_t keep_max) {
       data_->first_seq = first = left;
     }
   });
+  if (!done) return tl::unexpected{done.error()};
+  return more;
 }
 
 } // namespace troupe

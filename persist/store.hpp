@@ -37,6 +37,7 @@ enum class table : uint8_t {
   history,
   events,
   members,
+  subscriptions,
   meta,
 };
 
@@ -85,6 +86,9 @@ public:
   void scan_from(table where, std::string_view from,
                  const std::function<bool(std::string_view, std::string_view)>& visit) const;
 
+  /// Number of the last event of this view; 0: none yet.
+  uint64_t last_seq() const;
+
   snapshot(snapshot&&) noexcept;
   ~snapshot();
 
@@ -126,8 +130,9 @@ public:
   uint64_t last_seq() const;
   /// First sequence number still kept; events before it were removed by retention.
   uint64_t first_seq() const;
-  /// Removes events older than `before` (ns) or beyond `keep_max` entries; called by the writer now and then.
-  outcome<void> trim_events(int64_t before, uint64_t keep_max);
+  /// Removes events older than `before` (ns) or beyond `keep_max` entries, about `count_max` at most so that the writer
+  /// is not kept from its work for long. True: there is more to remove.
+  outcome<bool> trim_events(int64_t before, uint64_t keep_max, uint64_t count_max = UINT64_MAX);
 
 private:
   struct data;

@@ -15,7 +15,8 @@ constexpr table_row rows[] = {
     {table::outbox, "outbox", scope::cluster, false},      {table::statuses, "statuses", scope::local, true},
     {table::operations, "operations", scope::local, true}, {table::journal, "journal", scope::local, true},
     {table::history, "history", scope::local, false},      {table::events, "events", scope::local, false},
-    {table::members, "members", scope::local, true},       {table::meta, "meta", scope::local, true},
+    {table::members, "members", scope::local, true},       {table::subscriptions, "subscriptions", scope::local, true},
+    {table::meta, "meta", scope::local, true},
 };
 
 constexpr bool in_enum_order() {

@@ -29,6 +29,7 @@ struct job {
   enum class kind : uint8_t { restart, add, remove, leave };
   kind what = kind::leave;
   std::string id;                    // restart: who failed; remove: whom
+  std::string why;                   // restart
   actor_spec spec;                   // add
   caf::error reason;                 // leave
   caf::response_promise answer;      // add, remove
@@ -174,6 +175,7 @@ void supervisor_data::ended(member_list::iterator who, const caf::error& reason)
     job next;
     next.what = job::kind::restart;
     next.id = who->spec.id;
+    next.why = self_->system().render(reason);
     waiting_.push_back(std::move(next));
     run_jobs();
   } else if (rule == restart::temporary || who->added) {
@@ -299,8 +301,11 @@ void supervisor_data::finish_restart() {
       job again; // counts as a failure of its own, so this ends
       again.what = job::kind::restart;
       again.id = id;
+      again.why = current_->why;
       waiting_.push_front(std::move(again));
       return;
+    } else if (spec_.on_restart) {
+      spec_.on_restart(id, current_->why);
     }
   }
 }

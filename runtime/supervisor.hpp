@@ -29,6 +29,9 @@ struct supervisor_spec { // children start top to bottom and stop bottom to top
   size_t restarts_max = 3; // more than this within the period: stop everything, fail towards the parent
   std::chrono::milliseconds restart_period{10000};
   std::vector<actor_spec> children;
+  /// Told of every child that failed and was started again (also of its neighbours', if the strategy took them along),
+  /// inside the supervisor; `why` is the failed one's reason.
+  std::function<void(const std::string& child, const std::string& why)> on_restart = {};
 };
 
 /// Starts one more child below the others -> caf::actor. already_exists: a child of this id is known.

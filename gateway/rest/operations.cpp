@@ -1,4 +1,3 @@
-#include "actors/event_log.hpp"
 #include "actors/lifecycle_event.hpp"
 #include "actors/records.hpp"
 #include "gateway/rest/lists.hpp"
@@ -6,7 +5,6 @@
 #include "gateway/rest/routes.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cctype>
 #include <map>
 
@@ -66,37 +64,6 @@ outcome<std::string> list_operations(const rest_request& from) {
   return out + "}";
 }
 
-std::atomic<uint64_t> next_subscription{1};
-
-struct event_filter {
-  std::vector<std::string> types;
-  std::string project; // empty: all
-
-  bool wants(const event_frame& frame) const {
-    bool type = std::find(types.begin(), types.end(), frame.type) != types.end();
-    return type && (project.empty() || frame.project.empty() || frame.project == project);
-  }
-};
-
-outcome<event_filter> filter_of(const rest_request& from) {
-  event_filter out;
-  auto all = is_true(from.http->parameter("all-projects"));
-  if (all && !from.http->parameter("project").empty())
-    return fail(fault::invalid, "\"all-projects\" excludes \"project\"");
-  if (!all) out.project = from.head->project;
-  auto types = std::string{from.http->parameter("type")};
-  if (types.empty()) types = "lifecycle,operation,logging";
-  for (size_t at = 0; at <= types.size();) {
-    auto comma = std::min(types.find(',', at), types.size());
-    auto type = types.substr(at, comma - at);
-    if (type != "lifecycle" && type != "operation" && type != "logging")
-      return fail(fault::invalid, "\"" + type + "\" isn't a supported event type");
-    out.types.push_back(type);
-    at = comma + 1;
-  }
-  return out;
-}
-
 } // namespace
 
 void get_operations(const rest_request& from) {
@@ -151,21 +118,6 @@ void wait_operation(const rest_request& from) {
 
 void operation_websocket(const rest_request& from) {
   from.context.streams.connect(from, from.parameter(0), std::string{from.http->parameter("secret")});
-}
-
-void events_websocket(const rest_request& from) {
-  auto filter = filter_of(from);
-  if (!filter) return reply_error(from, filter.error());
-  if (!from.http->wants_websocket) return reply_error(from, {fault::invalid, "The events are a websocket"});
-  from.answer.accept_websocket(
-      [events = from.with().find(role::events), filter = *filter](std::shared_ptr<websocket> socket) {
-        auto id = next_subscription++;
-        socket->on_message([](std::string, bool) {});
-        socket->on_close([events, id] { caf::anon_send(events, unsubscribe{id}); });
-        caf::anon_send(events, subscribe{id, [socket, filter](const event_frame& frame) {
-                                           if (filter.wants(frame)) socket->send_text(frame.json);
-                                         }});
-      });
 }
 
 } // namespace troupe

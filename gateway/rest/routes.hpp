@@ -42,7 +42,12 @@ void get_operation(const rest_request&);
 void delete_operation(const rest_request&);
 void wait_operation(const rest_request&);
 void operation_websocket(const rest_request&);
+// events.cpp
 void events_websocket(const rest_request&);
+void get_event_history(const rest_request&);
+void get_event_subscriptions(const rest_request&);
+void get_event_subscription(const rest_request&);
+void delete_event_subscription(const rest_request&);
 // instances.cpp
 void get_instances(const rest_request&);
 void post_instances(const rest_request&);

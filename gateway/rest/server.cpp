@@ -1,4 +1,5 @@
 #include "actors/profiles.hpp"
+#include "actors/server_keys.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 #include "gateway/server_facts.hpp"
@@ -50,7 +51,7 @@ void change_config(const rest_request& from, bool patch) {
     return reply_error(from, {fault::invalid, "Field \"config\" must be an object"});
   change_server_config request{from.head, {}, patch, from.etag()};
   if (auto etag = from.etag();
-      !etag.empty() && etag != etag_of(nlohmann::json(server_config(from.with().db.read())).dump()))
+      !etag.empty() && etag != etag_of(nlohmann::json(shown_server_config(from.with().db.read())).dump()))
     return reply_error(from,
                        {fault::precondition, "The configuration was changed in the meantime (ETag does not match)"});
   for (auto& [key, value] : (*json)["config"].items()) {
@@ -67,7 +68,7 @@ void get_root(const rest_request& from) { reply_sync(from, R"(["/1.0"])"); }
 
 void get_server(const rest_request& from) {
   static thread_local cached_server cache;
-  auto config = server_config(from.with().db.read());
+  auto config = shown_server_config(from.with().db.read());
   if (!cache.whole || cache.config != config) cache = make_server(from.with(), std::move(config));
   http_response out;
   out.headers = {{"Content-Type", "application/json"}, {"ETag", '"' + cache.etag + '"'}};

@@ -38,7 +38,7 @@ unsigned mode_of(const std::string& path) {
   return st.st_mode & 07777;
 }
 
-// The formats of a daemon of the day after tomorrow: cluster 3, local 2.
+// The formats of a daemon of the day after tomorrow: cluster 3, local 3.
 void rename_keys(write_txn& txn) {
   std::map<std::string, std::string> old;
   txn.scan(table::config, {}, [&](std::string_view key, std::string_view value) {
@@ -55,8 +55,8 @@ void swell(write_txn& txn) {
   for (int i = 0; i < 300; ++i) txn.put(table::journal, record_name(i), std::string(10'000, 'j'));
 }
 const migration cluster_steps[] = {{1, rename_keys}, {2, add_record}};
-const migration local_steps[] = {{1, swell}};
-const format_history later{3, 2, cluster_steps, local_steps};
+const migration local_steps[] = {{2, swell}};
+const format_history later{3, 3, cluster_steps, local_steps};
 
 } // namespace
 
@@ -92,6 +92,17 @@ TEST_CASE("an older format is migrated step by step, once") {
   REQUIRE(refusal(folder) == fault::newer_format);
 }
 
+TEST_CASE("a database without durable subscriptions is taken over") {
+  scratch_folder folder{medium::memory};
+  const format_history first{.cluster = 1, .local = 1};
+  REQUIRE(commit_one(*open_store(folder.path, {.formats = &first}), {{}, {{table::config, "k", "v"}}, {}}));
+  auto s = open_store(folder.path);
+  REQUIRE(contents(*s, table::config) == std::map<std::string, std::string>{{"k", "v"}});
+  REQUIRE(commit_one(*s, {{}, {{table::subscriptions, "s", "v"}}, {}}));
+  s.reset();
+  REQUIRE(refusal(folder, {.formats = &first}) == fault::newer_format);
+}
+
 TEST_CASE("a newer format is refused and nothing is touched") {
   scratch_folder folder{medium::memory};
   bool only_local = GENERATE(false, true);
@@ -107,7 +118,7 @@ TEST_CASE("a format without a way to migrate it is refused and nothing is touche
   scratch_folder folder{medium::memory};
   open_store(folder.path);
   auto before = folder_image(folder);
-  format_history gap{3, 1, std::span{cluster_steps}.subspan(1), {}};
+  format_history gap{3, 2, std::span{cluster_steps}.subspan(1), {}};
   REQUIRE(refusal(folder, {.formats = &gap}) == fault::corrupt);
   REQUIRE(folder_image(folder) == before);
 }

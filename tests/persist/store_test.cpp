@@ -182,7 +182,10 @@ TEST_CASE("retention removes from the front by age and by count, with the histor
   REQUIRE(s->first_seq() == 1);
   REQUIRE(s->trim_events(11, 10000));
   REQUIRE(s->first_seq() == 11);
-  REQUIRE(s->trim_events(0, 100));
+  REQUIRE(s->trim_events(0, 100, 1) == true); // in steps, so that the writer gets its turn
+  REQUIRE(s->first_seq() == 2011);
+  REQUIRE(s->read().last_seq() == 5000);
+  REQUIRE(s->trim_events(0, 100) == false);
   REQUIRE(s->first_seq() == 4901);
   REQUIRE(contents(*s, table::events).size() == 100);
   REQUIRE(contents(*s, table::history).size() == 100);
