@@ -40,6 +40,9 @@ kj::Promise<void> list_operations(const call_ptr& c);
 kj::Promise<void> view_operation(const call_ptr& c);
 kj::Promise<void> wait_operation(const call_ptr& c);
 kj::Promise<void> cancel_operation(const call_ptr& c);
+// events.cpp
+kj::Promise<void> subscribe_to_events(const call_ptr& c);
+kj::Promise<void> follow_operation(const call_ptr& c);
 // instances.cpp
 kj::Promise<void> list_instances(const call_ptr& c);
 kj::Promise<void> create_instance(const call_ptr& c);

@@ -1,0 +1,192 @@
+#include "actors/subscription.hpp"
+#include "gateway/bus/ask.hpp"
+#include "gateway/bus/methods.hpp"
+
+#include <deque>
+#include <mutex>
+
+namespace troupe::on_bus {
+namespace {
+
+constexpr uint32_t credits_max = 1 << 16; // of one grant
+
+// What the events actor has delivered and the bus thread has not yet fetched; never more than the client's credits.
+class inbox {
+public:
+  void put(const delivery& one) {
+    change([&] { waiting_.push_back(one); });
+  }
+  void end(const error& why) {
+    change([&] { end_ = why; });
+  }
+
+  struct content {
+    std::deque<delivery> deliveries;
+    std::optional<error> end;
+  };
+  content take() {
+    std::lock_guard lock{guard_};
+    return {std::exchange(waiting_, {}), end_};
+  }
+
+  /// Ends when there is something to take. On the bus thread.
+  kj::Promise<void> filled() {
+    auto way = kj::newPromiseAndCrossThreadFulfiller<void>();
+    std::lock_guard lock{guard_};
+    if (!waiting_.empty() || end_) return kj::READY_NOW;
+    bell_ = std::make_shared<decltype(way.fulfiller)>(kj::mv(way.fulfiller));
+    return kj::mv(way.promise);
+  }
+
+private:
+  template <class Change>
+  void change(Change what) {
+    std::shared_ptr<kj::Own<kj::CrossThreadPromiseFulfiller<void>>> bell;
+    {
+      std::lock_guard lock{guard_};
+      what();
+      bell = std::move(bell_);
+    }
+    if (bell) (*bell)->fulfill();
+  }
+
+  std::mutex guard_;
+  std::deque<delivery> waiting_;
+  std::optional<error> end_;
+  std::shared_ptr<kj::Own<kj::CrossThreadPromiseFulfiller<void>>> bell_;
+};
+
+void fill_delivery(bus::Delivery::Builder out, const delivery& from) {
+  using kind = delivery::kind;
+  auto at = out.initAt();
+  at.setEpoch(from.at.epoch);
+  at.setMember(from.at.member);
+  at.setSeq(from.at.seq);
+  switch (from.what) {
+    case kind::snapshot:
+      return from.event.read([&](auto event) { out.setSnapshot(event); });
+    case kind::marker:
+      return out.setMarker();
+    case kind::event:
+      return from.event.read([&](auto event) { out.setEvent(event); });
+    case kind::bookmark:
+      return out.setBookmark();
+    case kind::gap:
+      out.initGap().setFrom(from.gap_from);
+      return out.getGap().setTo(from.gap_to);
+  }
+}
+
+// The client's end; with it the subscription goes.
+class subscriber final : public bus::Subscription::Server {
+public:
+  subscriber(subscription_ptr from, std::shared_ptr<inbox> in, bus::EventSink::Client to)
+      : from_{std::move(from)}, in_{std::move(in)}, to_{kj::mv(to)}, task_{run().eagerlyEvaluate(
+                                                                         [this](kj::Exception&&) { from_->close(); })} {
+  } // nobody listens any more
+
+  kj::Promise<void> grant(GrantContext context) override {
+    auto credits = context.getParams().getCredits();
+    if (credits > credits_max) refuse(fault::too_large, "More than 65,536 credits at once");
+    from_->grant(credits);
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> acknowledge(AcknowledgeContext context) override {
+    from_->acknowledge(context.getParams().getSeq());
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> close(CloseContext) override {
+    from_->close();
+    return kj::READY_NOW;
+  }
+
+private:
+  kj::Promise<void> run() {
+    return in_->filled().then([this]() -> kj::Promise<void> {
+      auto got = in_->take();
+      auto sent = send(got.deliveries);
+      if (!got.end) return sent.then([this] { return run(); });
+      return sent.then([this, why = *got.end] {
+        auto request = to_.endedRequest();
+        request.setReason(std::string{to_string(why.code)} + ": " + why.message);
+        return request.send().ignoreResult();
+      });
+    });
+  }
+
+  kj::Promise<void> send(const std::deque<delivery>& deliveries) {
+    if (deliveries.empty()) return kj::READY_NOW;
+    auto request = to_.deliverRequest();
+    auto list = request.initDeliveries(static_cast<unsigned>(deliveries.size()));
+    for (unsigned i = 0; i < deliveries.size(); ++i) fill_delivery(list[i], deliveries[i]);
+    return request.send().ignoreResult();
+  }
+
+  subscription_ptr from_;
+  std::shared_ptr<inbox> in_;
+  bus::EventSink::Client to_;
+  kj::Promise<void> task_;
+};
+
+kj::Promise<bus::Subscription::Client> open(const call_ptr& c, open_subscription request, bus::EventSink::Client to,
+                                            uint32_t credits) {
+  if (credits > credits_max) refuse(fault::too_large, "More than 65,536 credits at once");
+  auto in = std::make_shared<inbox>();
+  request.head = c->at.head;
+  request.deliver = [in](const delivery& one) { in->put(one); };
+  request.ended = [in](const error& why) { in->end(why); };
+  return ask<subscription_ptr>(c->at, role::events, std::move(request))
+      .then([in, credits, to](subscription_ptr&& made) mutable -> bus::Subscription::Client {
+        made->grant(credits);
+        return kj::heap<subscriber>(std::move(made), in, kj::mv(to));
+      });
+}
+
+// A project's stream tells of that project and of what concerns the whole server ("_").
+std::vector<std::string> subjects_of(const std::string& project, capnp::List<capnp::Text>::Reader wanted) {
+  auto subjects = to_vector(wanted);
+  if (subjects.empty()) return {project + ".>", "_.>"};
+  for (auto& subject : subjects)
+    if (!subject.starts_with(project + ".") && !subject.starts_with("_."))
+      refuse(fault::forbidden, "This stream tells of the subjects \"" + project + ".>\" and \"_.>\" only");
+  return subjects;
+}
+
+open_subscription request_of(const call_ptr& c, bus::EventStream::SubscribeParams::Reader params) {
+  open_subscription out;
+  auto filter = params.getFilter();
+  out.filter = {subjects_of(c->at.head->project, filter.getSubjects()), to_vector(filter.getTypes()),
+                filter.getLeastLevel(), text(filter.getOperation()), text(filter.getPrincipal())};
+  auto start = params.getStart();
+  using which = bus::EventStream::Start::Which;
+  if (start.which() == which::BEGINNING) out.start = start_at::beginning;
+  if (start.which() == which::CURSOR) {
+    auto cursor = start.getCursor();
+    out.start = start_at::cursor;
+    out.from = {cursor.getEpoch(), text(cursor.getMember()), cursor.getSeq()};
+  }
+  out.snapshot = start.getSnapshot();
+  out.durable = text(params.getDurable());
+  return out;
+}
+
+} // namespace
+
+kj::Promise<void> subscribe_to_events(const call_ptr& c) {
+  auto params = c->params<bus::EventStream::SubscribeParams>();
+  return open(c, request_of(c, params), params.getTo(), params.getCredits())
+      .then([c](bus::Subscription::Client&& made) {
+        c->results<bus::EventStream::SubscribeResults>().setSubscription(kj::mv(made));
+      });
+}
+
+kj::Promise<void> follow_operation(const call_ptr& c) {
+  auto params = c->params<bus::Operation::FollowParams>();
+  open_subscription request;
+  request.filter.operation = c->at.name();
+  return open(c, std::move(request), params.getTo(), params.getCredits()).then([c](bus::Subscription::Client&& made) {
+    c->results<bus::Operation::FollowResults>().setSubscription(kj::mv(made));
+  });
+}
+
+} // namespace troupe::on_bus
