@@ -56,6 +56,14 @@ constexpr argument history_arguments[] = {
 
 constexpr argument subscription_arguments[] = {{"NAME", required_positional, "the subscription's name"}};
 
+constexpr argument bus_call_arguments[] = {
+    {"METHOD", required_positional, "the way to a method: 'instances.get(c1).start'"},
+    {"ARGUMENTS", positional, "its parameters, as JSON"},
+    {"--wait", flag, "wait for the operation or command that it begins and print how it ended"},
+};
+
+constexpr argument bus_describe_arguments[] = {{"INTERFACE", positional, "only this one"}};
+
 constexpr command table[] = {
     {"waitready", "Wait until the daemon answers", waitready_arguments, run_waitready},
     {"init", "Set up storage, network and the default profile", init_arguments, run_init},
@@ -72,6 +80,8 @@ constexpr command table[] = {
     {"subscription show", "Show a durable subscription", subscription_arguments, run_subscription_show},
     {"subscription delete", "Delete a durable subscription; its reader is ended", subscription_arguments,
      run_subscription_delete},
+    {"bus call", "Call any method of the message bus", bus_call_arguments, run_bus_call},
+    {"bus describe", "Show the interfaces of the message bus", bus_describe_arguments, run_bus_describe},
 };
 
 } // namespace

@@ -19,5 +19,6 @@ outcome<void> run_history(const invocation& call);
 outcome<void> run_subscription_list(const invocation& call);
 outcome<void> run_subscription_show(const invocation& call);
 outcome<void> run_subscription_delete(const invocation& call);
-
+outcome<void> run_bus_call(const invocation& call);
+outcome<void> run_bus_describe(const invocation& call);
 } // namespace troupe

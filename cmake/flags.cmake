@@ -15,7 +15,7 @@ function(troupe_library folder)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
   list(FILTER sources EXCLUDE REGEX "/helper/|/libtroupe/|/main_[a-z_]+\\.cpp$")
   add_library(troupe_${folder} STATIC ${sources})
-  target_link_libraries(troupe_${folder} PUBLIC troupe_flags ${arg_USES})
+  target_link_libraries(troupe_${folder} PUBLIC $<BUILD_INTERFACE:troupe_flags> ${arg_USES})
 endfunction()
 
 # CAF's templates at -O2 take twice as long to compile as at -O1 and run no faster: no hot loop lives in such a folder.

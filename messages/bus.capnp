@@ -70,7 +70,7 @@ struct InterfaceView {
   name    @0 :Text;
   id      @1 :UInt64;
   methods @2 :List(Method);
-  struct Method { name @0 :Text; ordinal @1 :UInt16; reads @2 :Bool; params @3 :Text; results @4 :Text; }
+  struct Method { name @0 :Text; ordinal @1 :UInt16; reads @2 :Bool; params @3 :Text; results @4 :Text; served @5 :Bool; } 
 }
 
 struct ProjectView { spec @0 :Prof.ProjectSpec; etag @1 :Text; }

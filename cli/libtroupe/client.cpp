@@ -1,4 +1,4 @@
-#include "cli/libtroupe/client.hpp"
+#include <troupe/client.hpp>
 
 #include <kj/debug.h>
 #include <string_view>

@@ -12,6 +12,9 @@ namespace {
 
 std::string etag_of_config(const config_map& config) { return etag_of(nlohmann::json(config).dump()); }
 
+// Of a thing; the others (Process, ByteStream, ...) are classes of their own and serve all they have.
+bool is_handle(capnp::InterfaceSchema type) { return type.getSuperclasses().size() > 0; }
+
 } // namespace
 
 kj::Promise<void> view_server(const call_ptr& c) {
@@ -81,7 +84,9 @@ kj::Promise<void> describe(const call_ptr& c) {
     for (unsigned m = 0; m < methods.size(); ++m) {
       list[m].setName(methods[m].getProto().getName());
       list[m].setOrdinal(methods[m].getOrdinal());
-      list[m].setReads(find_method(types[i].getProto().getId(), methods[m].getOrdinal())->reads);
+      auto& facts = *find_method(types[i].getProto().getId(), methods[m].getOrdinal());
+      list[m].setReads(facts.reads);
+      list[m].setServed(facts.run || !is_handle(types[i]));
       list[m].setParams(short_name(methods[m].getParamType()));
       list[m].setResults(short_name(methods[m].getResultType()));
     }

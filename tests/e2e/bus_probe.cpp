@@ -1,7 +1,7 @@
 // What bus_test.py cannot do itself: typed calls on the message bus. Prints one JSON object; exit code 1 with the
 // error.
 //   bus_probe SOCKET COMMAND [ARGUMENT...]
-#include "cli/libtroupe/client.hpp"
+#include <troupe/client.hpp>
 
 #include <chrono>
 #include <functional>
@@ -154,10 +154,203 @@ json errors(bus_client& client, const arguments&) {
           {"utf8", error_from(client, utf8.send())}};
 }
 
+template <class Results>
+arguments names_in(Results list) {
+  arguments out;
+  for (auto item : list.getItems()) out.emplace_back(item.getSpec().getName().cStr());
+  return out;
+}
+
+// Methods of handles that nobody serves; the schema and the table must agree.
+arguments missing_methods(bus_client& client) {
+  arguments out;
+  auto described = client.bus().describeRequest().send().wait(client.scope());
+  for (auto type : described.getInterfaces()) {
+    if (type.getName() == "Handle") continue;
+    for (auto method : type.getMethods())
+      if (!method.getServed()) out.push_back(std::string{type.getName().cStr()} + "." + method.getName().cStr());
+  }
+  return out;
+}
+
+json nouns(bus_client& client, const arguments& args) {
+  auto& scope = client.scope();
+  auto project = client.project();
+  auto instances = project.instancesRequest().send().getInstances().listRequest().send().wait(scope);
+  auto profiles = project.profilesRequest().send().getProfiles();
+  auto networks = project.networksRequest().send().getNetworks().listRequest().send().wait(scope);
+  auto pools = project.poolsRequest().send().getPools();
+  auto images = project.imagesRequest().send().getImages().listRequest().send().wait(scope);
+  auto operations = project.operationsRequest().send().getOperations().listRequest().send().wait(scope);
+  auto get_pool = pools.getRequest();
+  get_pool.setName("default");
+  auto space = get_pool.send().getPool().resourcesRequest().send().wait(scope);
+
+  auto create = profiles.createRequest();
+  create.setName("busp");
+  auto profile = create.send().getProfile();
+  auto etag = profile.viewRequest().send().wait(scope).getEtag();
+  auto update = profile.updateRequest();
+  update.initBody().setDescription("changed");
+  update.initGuard().setEtag(etag);
+  update.send().getOperation().waitRequest().send().wait(scope);
+  auto stale = profile.updateRequest();
+  stale.initBody().setDescription("lost");
+  stale.initGuard().setEtag(etag);
+  auto refused = error_from(client, stale.send());
+  auto changed = profile.viewRequest().send().wait(scope);
+  profile.deleteRequest().send().getOperation().waitRequest().send().wait(scope);
+  return {{"instances", names_in(instances.asReader())},
+          {"profiles", names_in(profiles.listRequest().send().wait(scope).asReader())},
+          {"pools", names_in(pools.listRequest().send().wait(scope).asReader())},
+          {"networks", names_in(networks.asReader())},
+          {"images", images.getItems().size()},
+          {"operations", operations.getItems().size()},
+          {"pool_bytes", space.getSpace().getTotal()},
+          {"profile", changed.getSpec().getDescription().cStr()},
+          {"stale", refused.substr(0, refused.find(':'))},
+          {"missing_methods", missing_methods(client)}};
+}
+
+json files(bus_client& client, const arguments& args) {
+  auto& scope = client.scope();
+  auto files = instance_of(client.project(), args.at(0)).filesRequest().send().getFiles();
+  auto make = files.makeDirectoryRequest();
+  make.setPath("/root/d");
+  make.send().wait(scope);
+  std::string big(5'000'000, '\0');
+  for (size_t i = 0; i < big.size(); ++i) big[i] = static_cast<char>(i * 31 >> 4);
+  auto write = files.writeRequest();
+  write.setPath("/root/d/big");
+  auto to = write.send().getTo();
+  for (size_t at = 0; at < big.size(); at += 50'000) {
+    auto chunk = to.writeRequest();
+    chunk.setBytes(kj::StringPtr{big.c_str() + at, std::min<size_t>(50'000, big.size() - at)}.asBytes());
+    chunk.send().wait(scope);
+  }
+  to.endRequest().send().wait(scope);
+  auto link = files.makeLinkRequest();
+  link.setPath("/root/d/link");
+  link.setTarget("/root/d/big");
+  link.send().wait(scope);
+  std::string back;
+  auto read = files.readRequest();
+  read.setPath("/root/d/big");
+  read.setTo(sink_into(back));
+  read.send().wait(scope);
+  auto look = files.viewRequest();
+  look.setPath("/root/d");
+  auto folder = look.send().wait(scope);
+  arguments entries;
+  for (auto entry : folder.getEntries()) entries.emplace_back(entry.cStr());
+  look = files.viewRequest();
+  look.setPath("/root/d/link");
+  auto target = look.send().wait(scope);
+  auto remove = files.removeRequest();
+  remove.setPath("/root/d/big");
+  remove.send().wait(scope);
+  auto again = files.viewRequest();
+  again.setPath("/root/d/big");
+  auto gone = error_from(client, again.send());
+  return {{"bytes", back.size()},
+          {"same", back == big},
+          {"type", static_cast<int>(folder.getType())},
+          {"entries", entries},
+          {"target", target.getTarget().cStr()},
+          {"gone", gone.substr(0, gone.find(':'))}};
+}
+
+class recorder final : public bus::EventSink::Server {
+public:
+  recorder(json& into, std::function<bool()> enough, kj::Own<kj::PromiseFulfiller<void>> full)
+      : into_{into}, enough_{std::move(enough)}, full_{kj::mv(full)} {}
+  kj::Promise<void> deliver(DeliverContext context) override {
+    for (auto one : context.getParams().getDeliveries()) {
+      if (!one.isEvent()) continue;
+      into_["seqs"].push_back(one.getAt().getSeq());
+      into_["actions"].push_back(one.getEvent().getAction().cStr());
+    }
+    if (enough_()) full_->fulfill();
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> ended(EndedContext) override { return kj::READY_NOW; }
+
+private:
+  json& into_;
+  std::function<bool()> enough_;
+  kj::Own<kj::PromiseFulfiller<void>> full_;
+};
+
+json events(bus_client& client, const arguments& args) {
+  auto& scope = client.scope();
+  json seen{{"seqs", json::array()}, {"actions", json::array()}};
+  auto weak = client.project().restrictRequest().send().wait(scope);
+  auto stream = weak.getHandle().eventsRequest().send().getEvents();
+  auto full = kj::newPromiseAndFulfiller<void>();
+  auto both = [&seen] { return seen["actions"].dump().find("instance-resumed") != std::string::npos; };
+  auto request = stream.subscribeRequest();
+  request.initFilter().initTypes(1).set(0, "lifecycle");
+  request.setTo(kj::heap<recorder>(seen, both, kj::mv(full.fulfiller)));
+  request.setCredits(100);
+  auto subscription = request.send().wait(scope).getSubscription();
+  auto instance = instance_of(client.project(), args.at(0));
+  auto thawed = instance.freezeRequest().send().getInstance().unfreezeRequest().send();
+  thawed.getOperation().waitRequest().send().wait(scope);
+  full.promise.wait(scope);
+  auto foreign = stream.subscribeRequest();
+  foreign.initFilter().initSubjects(1).set(0, "other.>");
+  foreign.setTo(kj::heap<recorder>(
+      seen, [] { return false; }, kj::newPromiseAndFulfiller<void>().fulfiller));
+  seen["foreign"] = error_from(client, foreign.send());
+  weak.getRevoker().revokeRequest().send().wait(scope);
+  auto count = seen["seqs"].size();
+  instance.freezeRequest().send().getInstance().unfreezeRequest().send().getOperation().waitRequest().send().wait(
+      scope);
+  seen["revoked"] = seen["seqs"].size() == count && !error_from(client, subscription.grantRequest().send()).empty();
+  return seen;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point begun) {
+  return std::chrono::duration<double>{std::chrono::steady_clock::now() - begun}.count();
+}
+
+// One call after the other for so many seconds.
+json calls(bus_client& client, const arguments& args) {
+  auto begun = std::chrono::steady_clock::now();
+  auto project = client.project();
+  size_t done = 0, failed = 0;
+  for (; seconds_since(begun) < std::stod(args.at(0)); ++done)
+    failed += error_from(client, project.viewRequest().send()).empty() ? 0 : 1;
+  return {{"calls", done}, {"failed", failed}};
+}
+
+// As many calls at once as the server lets in.
+json flood(bus_client& client, const arguments& args) {
+  auto begun = std::chrono::steady_clock::now();
+  auto project = client.project();
+  size_t done = 0;
+  while (seconds_since(begun) < std::stod(args.at(0))) {
+    kj::Vector<kj::Promise<void>> batch;
+    for (int i = 0; i < 2000; ++i) batch.add(project.viewRequest().send().ignoreResult());
+    kj::joinPromises(batch.releaseAsArray()).wait(client.scope());
+    done += 2000;
+  }
+  return {{"calls", done}};
+}
+
 const std::map<std::string, json (*)(bus_client&, const arguments&)> commands = {
-    {"pipelined", pipelined}, {"broken_pipeline", broken_pipeline}, {"exec", exec},
-    {"revoke", revoke},       {"restricted", restricted},           {"expiry", expiry},
+    {"pipelined", pipelined},
+    {"broken_pipeline", broken_pipeline},
+    {"exec", exec},
+    {"revoke", revoke},
+    {"restricted", restricted},
+    {"expiry", expiry},
     {"errors", errors},
+    {"nouns", nouns},
+    {"files", files},
+    {"events", events},
+    {"calls", calls},
+    {"flood", flood},
 };
 
 } // namespace

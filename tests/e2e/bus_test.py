@@ -1,0 +1,227 @@
+"""The message bus against a real daemon: pipelines, streams, restricted and revoked handles, hostile frames."""
+
+import json
+import os
+import pathlib
+import random
+import socket
+import struct
+import subprocess
+import threading
+import unittest
+
+from troupe_e2e import BIN, DaemonTest, eventually, run
+
+PROBE = BIN / "bus_probe"
+
+
+def processes(*words):
+    """Pids of processes with exactly this command line, whichever instance they are in."""
+    wanted = b"\0".join(w.encode() for w in words) + b"\0"
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if entry.read_bytes() == wanted:
+                found.append(int(entry.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+class BusTest(DaemonTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.socket = cls.daemon.dir / "bus.socket"
+        cls.name = cls.daemon.launch("bus")
+
+    def probe(self, command, *args, **more):
+        done = run(PROBE, self.socket, command, *args, **more)
+        return json.loads(done.stdout)
+
+    def test_socket_is_private(self):
+        self.assertEqual(self.socket.stat().st_mode & 0o777, 0o600)
+
+    def test_create_start_exec_in_one_round_trip(self):
+        name = self.daemon.name("pipe")
+        got = self.probe("pipelined", name, "busybox")
+        self.daemon.note_cards()
+        self.assertEqual(got, {"exit_code": 7, "stdout": "to out\nfrom in\n", "stderr": "to err\n", "create": "Creating instance"})
+        self.assertEqual(self.daemon.status(name), "Running")
+
+    def test_a_failed_create_fails_what_hangs_on_it(self):
+        got = self.probe("broken_pipeline", self.daemon.name("none"))
+        self.assertIn("not_found", got["error"])
+
+    def test_exec_streams_much_output(self):
+        got = self.probe("exec", self.name, "sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x; exit 3")
+        self.assertEqual((got["exit_code"], got["bytes"]), (3, 20_000_000))
+
+    def test_exec_of_what_is_not_there(self):
+        self.assertEqual(self.probe("exec", self.name, "/no/such/program")["exit_code"], 127)
+
+    def test_revoking_cuts_a_running_command(self):
+        got = self.probe("revoke", self.name)
+        for key in ("wait", "view", "signal"):
+            self.assertEqual(got[key], "forbidden: This handle was revoked", key)
+        self.assertEqual(got["unrestricted"], "Running")
+        eventually(lambda: not processes("sleep", "1234"), "the end of the command", 10)
+
+    def test_an_expired_handle_is_dead(self):
+        self.assertEqual(self.probe("expiry", self.name)["wait"], "forbidden: This handle has expired")
+        eventually(lambda: not processes("sleep", "1235"), "the end of the command", 10)
+
+    def test_restricted_handles(self):
+        got = self.probe("restricted", self.name)
+        self.assertEqual(got["view"], self.name)
+        self.assertEqual(got["start"], "forbidden: This handle does not allow Instance.start")
+        self.assertEqual(got["exec"], "forbidden: This handle does not allow Instance.exec")
+        self.assertEqual(got["blind"], "forbidden: This handle does not allow Instance.view")
+        self.assertIn("invalid: There is no verb", got["unknown"])
+        self.assertIn("invalid: The expiry is in the past", got["late"])
+
+    def test_errors_are_typed(self):
+        got = self.probe("errors")
+        self.assertEqual(got["missing"], "not_found: Instance not found")
+        self.assertEqual(got["project"], "not_found: Project not found")
+        self.assertEqual(got["start"], "not_found: Instance not found")
+        self.assertIn("invalid: ", got["nul"])
+        self.assertIn("invalid: ", got["utf8"])
+
+    def test_every_noun(self):
+        got = self.probe("nouns", self.name)
+        self.assertIn(self.name, got["instances"])
+        self.assertIn("default", got["profiles"])
+        self.assertIn("default", got["pools"])
+        self.assertIn(self.daemon.bridge, got["networks"])
+        self.assertEqual(got["images"], 1)
+        self.assertGreater(got["operations"], 0)
+        self.assertGreater(got["pool_bytes"], 0)
+        self.assertEqual(got["profile"], "changed")
+        self.assertEqual(got["stale"], "precondition")
+        self.assertEqual(got["missing_methods"], [])
+
+    def test_files(self):
+        got = self.probe("files", self.name)
+        self.assertEqual(got, {"bytes": 5_000_000, "same": True, "type": 1, "entries": ["big", "link"], "target": "/root/d/big",
+                               "gone": "not_found"})
+
+    def test_events(self):
+        got = self.probe("events", self.name)
+        self.assertIn("instance-paused", got["actions"])
+        self.assertEqual(got["seqs"], sorted(got["seqs"]))
+        self.assertIn("forbidden", got["foreign"])
+        self.assertEqual(got["revoked"], True)
+
+
+# --- hostile frames: whatever one connection sends, a session beside it goes on
+
+def frame(*segments):
+    """A message in Cap'n Proto's stream framing; segments are bytes of whole words."""
+    head = struct.pack("<I", len(segments) - 1) + b"".join(struct.pack("<I", len(s) // 8) for s in segments)
+    return head + b"\0" * (-len(head) % 8) + b"".join(segments)
+
+
+def word(value):
+    return struct.pack("<Q", value & (1 << 64) - 1)
+
+
+BOOTSTRAP = frame(word(1 << 48 | 1 << 32) + word(8) + word(1 << 48) + word(0))  # Message{bootstrap{questionId 0}}
+
+HOSTILE = [
+    b"\0" * 64, b"\xff" * 64, struct.pack("<II", 0xFFFFFFFF, 1), struct.pack("<II", 600, 1) + b"\0" * 2404,
+    struct.pack("<II", 0, 0xFFFFFFFF), struct.pack("<II", 0, 0x0FFFFFFF) + b"\0" * 4096,
+    frame(word(-4 & 0xFFFFFFFF)), frame(word(0xFFFFFFFC | 1 << 48)),                 # a pointer to itself
+    frame(word(1) ), frame(word(1 | 7 << 32 | 0x1FFFFFFF << 35)),                    # a list of 2^29 structs in no words
+    frame(word(2), word(2 | 1 << 32)), frame(word(2 | 5 << 32)),                     # far pointers in a ring, and into nowhere
+    frame(word(1 << 48 | 1 << 32) + word(8) + word(0xFFFFFFFC | 1 << 48)),           # bootstrap that loops
+    BOOTSTRAP[:-8], BOOTSTRAP[:5], BOOTSTRAP * 50 + b"\xee" * 999, b"GET / HTTP/1.1\r\n\r\n",
+]
+
+
+class HostileTest(DaemonTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.socket = cls.daemon.dir / "bus.socket"
+
+    def attack(self, data):
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(2)
+            peer.connect(str(self.socket))
+            try:
+                peer.sendall(data)
+                peer.shutdown(socket.SHUT_WR)
+                while peer.recv(65536):
+                    pass
+            except OSError:
+                pass  # the daemon may close at any moment
+
+    def test_hostile_frames_disturb_nobody(self):
+        beside = subprocess.Popen([PROBE, self.socket, "calls", "3"], stdout=subprocess.PIPE, text=True)
+        for data in HOSTILE:
+            self.attack(data)
+        chance = random.Random(int(os.environ.get("TROUPE_FUZZ_SEED", "7")))
+        for _ in range(int(os.environ.get("TROUPE_FUZZ_ROUNDS", "400"))):
+            data = bytearray(BOOTSTRAP * chance.randrange(1, 4))
+            for _ in range(chance.randrange(1, 12)):
+                data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+            self.attack(bytes(data[: chance.randrange(1, len(data) + 1)]))
+        output, _ = beside.communicate(timeout=60)
+        self.assertEqual(beside.returncode, 0)
+        self.assertGreater(json.loads(output)["calls"], 100)
+        self.assertIsNone(self.daemon.process.poll())
+
+    def test_fuzzed_calls_disturb_nobody(self):
+        """Frames of a real session with bits flipped, so that the damage is deep inside."""
+        recorded = self.record()
+        chance = random.Random(11)
+        for _ in range(int(os.environ.get("TROUPE_FUZZ_ROUNDS", "400"))):
+            data = bytearray(recorded)
+            for _ in range(chance.randrange(1, 20)):
+                data[chance.randrange(len(data))] = chance.randrange(256)
+            self.attack(bytes(data))
+        self.assertEqual(json.loads(run(PROBE, self.socket, "calls", "0.2").stdout)["failed"], 0)
+        self.assertIsNone(self.daemon.process.poll())
+
+    def record(self):
+        """What a client sends for a few calls, caught by a relay."""
+        path = self.daemon.dir / "relay.socket"
+        caught = bytearray()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+
+            def relay():
+                client, _ = listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(str(self.socket))
+
+                def back():
+                    while data := server.recv(65536):
+                        client.sendall(data)
+
+                threading.Thread(target=back, daemon=True).start()
+                while data := client.recv(65536):
+                    caught.extend(data)
+                server.shutdown(socket.SHUT_WR)
+
+            thread = threading.Thread(target=relay, daemon=True)
+            thread.start()
+            run(PROBE, path, "errors")
+            thread.join(10)
+        path.unlink()
+        self.assertGreater(len(caught), 500)
+        return bytes(caught)
+
+    def test_a_flood_leaves_other_sessions_alive(self):
+        flood = subprocess.Popen([PROBE, self.socket, "flood", "3"], stdout=subprocess.PIPE, text=True)
+        got = json.loads(run(PROBE, self.socket, "calls", "2").stdout)
+        output, _ = flood.communicate(timeout=60)
+        self.assertEqual(got["failed"], 0)
+        self.assertGreater(got["calls"], 20)
+        self.assertGreater(json.loads(output)["calls"], 1000)
+
+
+if __name__ == "__main__":
+    unittest.main()
