@@ -1,6 +1,7 @@
 #include "gateway/bus_door.hpp"
 
 #include "gateway/bus/place.hpp"
+#include "gateway/bus/throttled_stream.hpp"
 #include "gateway/http_listener.hpp"
 #include "messages/bus.capnp.h"
 
@@ -15,6 +16,7 @@ namespace {
 // What one session may cost; docs/bus.md tells the numbers.
 constexpr size_t sessions_max = 512;
 constexpr size_t words_in_flight_max = 128 << 10; // parameters of unanswered calls; then the session is not read from
+constexpr size_t unsent_bytes_max = 4 << 20;      // of answers; then, too
 constexpr capnp::ReaderOptions frame_limits{1 << 20, 64}; // words of one message, depth of its pointers
 constexpr unsigned events_between_polls = 16; // so that a flood on one connection does not starve the others
 
@@ -25,12 +27,14 @@ public:
 
 struct connection {
   on_bus::session_ptr of;
-  kj::Own<kj::AsyncIoStream> stream;
-  capnp::TwoPartyVatNetwork network{*stream, capnp::rpc::twoparty::Side::SERVER, frame_limits};
+  on_bus::throttled_stream stream;
+  capnp::TwoPartyVatNetwork network{stream, capnp::rpc::twoparty::Side::SERVER, frame_limits};
   capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc;
 
   connection(on_bus::session_ptr session, kj::Own<kj::AsyncIoStream> from, capnp::Capability::Client bootstrap)
-      : of{std::move(session)}, stream{kj::mv(from)}, rpc{capnp::makeRpcServer(network, kj::mv(bootstrap))} {
+      : of{std::move(session)}, stream{kj::mv(from), [this] { return network.getCurrentQueueSize(); },
+                                       unsent_bytes_max},
+        rpc{capnp::makeRpcServer(network, kj::mv(bootstrap))} {
     rpc.setFlowLimit(words_in_flight_max);
   }
 };
