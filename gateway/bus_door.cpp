@@ -65,19 +65,27 @@ public:
     io_.waitScope.setBusyPollInterval(events_between_polls);
   }
 
-  kj::Promise<void> accept_all(kj::Own<kj::ConnectionReceiver> from) {
-    auto next = from->accept();
-    return next.then([this, from = kj::mv(from)](kj::Own<kj::AsyncIoStream>&& stream) mutable {
-      if (sessions_ < sessions_max) begin(kj::mv(stream));
-      return accept_all(kj::mv(from));
-    });
+  // No descriptor left (or the like): pauses instead of asking again at once.
+  kj::Promise<void> accept_all(kj::ConnectionReceiver& from) {
+    return from.accept()
+        .then(
+            [this](kj::Own<kj::AsyncIoStream>&& stream) -> kj::Promise<void> {
+              if (sessions_ < sessions_max) begin(kj::mv(stream));
+              return kj::READY_NOW;
+            },
+            [this](kj::Exception&& why) -> kj::Promise<void> {
+              log().warn("Bus: {}", why.getDescription().cStr());
+              return io_.provider->getTimer().afterDelay(100 * kj::MILLISECONDS);
+            })
+        .then([this, &from] { return accept_all(from); });
   }
 
   void run(unique_fd socket, kj::Promise<void> close, kj::Promise<void> end) {
     auto flags = kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP | kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
                  kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK;
     auto receiver = io_.lowLevelProvider->wrapListenSocketFd(socket.release(), flags);
-    connections_.add(accept_all(kj::mv(receiver)).exclusiveJoin(kj::mv(close)));
+    auto& from = *receiver;
+    connections_.add(accept_all(from).exclusiveJoin(kj::mv(close)).attach(kj::mv(receiver)));
     end.wait(io_.waitScope);
   }
 

@@ -102,8 +102,22 @@ interface Operation extends(Handle(Operation)) {
 # ---- events
 
 interface EventStream extends(Handle(EventStream)) {
-  subscribe @0 (filter :Filter, start :Start, to :EventSink, credits :UInt32, durable :Text)
-            -> (subscription :Subscription) $reads;
+  subscribe     @0 (filter :Filter, start :Start, to :EventSink, credits :UInt32, durable :Text)
+                -> (subscription :Subscription) $reads;
+  history       @1 (kind :Text, name :Text, before :UInt64, limit :UInt32) -> (events :List(Event)) $reads;
+  # Of one thing ("instance", "c1"), newest first; only what came before that number (0: all). limit 0: 100.
+  durables      @2 () -> (items :List(Durable)) $reads;
+  deleteDurable @3 (name :Text);
+  struct Durable {
+    name           @0 :Text;
+    filter         @1 :Filter;
+    acknowledged   @2 :Cursor;
+    createdAt      @3 :Int64 $Json.time;
+    acknowledgedAt @4 :Int64 $Json.time;
+    owner          @5 :Text;
+    connected      @6 :Bool;
+    lag            @7 :UInt64;
+  }
   struct Filter {
     # An empty member: all. Subjects are "project.kind.name.verb"; * is one part, > the rest.
     subjects   @0 :List(Text);

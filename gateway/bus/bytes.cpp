@@ -34,7 +34,8 @@ kj::Promise<void> send_from(const place& at, std::shared_ptr<const unique_fd> fi
         auto request = to.writeRequest(capnp::MessageSize{chunk.size() / 8 + 16, 0});
         request.setBytes(kj::StringPtr{chunk.c_str(), chunk.size()}.asBytes());
         auto next = offset + chunk.size();
-        return request.send().then([at, file, next, size, to]() mutable { return send_from(at, file, next, size, to); });
+        return request.send().then(
+            [at, file, next, size, to]() mutable { return send_from(at, file, next, size, to); });
       });
 }
 

@@ -1,4 +1,6 @@
 #include "actors/subscription.hpp"
+
+#include "actors/event_replay.hpp"
 #include "gateway/bus/ask.hpp"
 #include "gateway/bus/methods.hpp"
 
@@ -9,6 +11,7 @@ namespace troupe::on_bus {
 namespace {
 
 constexpr uint32_t credits_max = 1 << 16; // of one grant
+constexpr uint32_t history_shown = 100, history_max = 10'000;
 
 // What the events actor has delivered and the bus thread has not yet fetched; never more than the client's credits.
 class inbox {
@@ -56,12 +59,15 @@ private:
   std::shared_ptr<kj::Own<kj::CrossThreadPromiseFulfiller<void>>> bell_;
 };
 
+void fill_cursor(bus::Cursor::Builder out, const event_cursor& from) {
+  out.setEpoch(from.epoch);
+  out.setMember(from.member);
+  out.setSeq(from.seq);
+}
+
 void fill_delivery(bus::Delivery::Builder out, const delivery& from) {
   using kind = delivery::kind;
-  auto at = out.initAt();
-  at.setEpoch(from.at.epoch);
-  at.setMember(from.at.member);
-  at.setSeq(from.at.seq);
+  fill_cursor(out.initAt(), from.at);
   switch (from.what) {
     case kind::snapshot:
       return from.event.read([&](auto event) { out.setSnapshot(event); });
@@ -75,6 +81,22 @@ void fill_delivery(bus::Delivery::Builder out, const delivery& from) {
       out.initGap().setFrom(from.gap_from);
       return out.getGap().setTo(from.gap_to);
   }
+}
+
+void fill_durable(bus::EventStream::Durable::Builder out, const durable_facts& from) {
+  out.setName(from.name);
+  auto filter = out.initFilter();
+  fill(filter.initSubjects(static_cast<unsigned>(from.filter.subjects.size())), from.filter.subjects);
+  fill(filter.initTypes(static_cast<unsigned>(from.filter.types.size())), from.filter.types);
+  filter.setLeastLevel(from.filter.least_level);
+  filter.setOperation(from.filter.operation);
+  filter.setPrincipal(from.filter.principal);
+  fill_cursor(out.initAcknowledged(), from.acknowledged);
+  out.setCreatedAt(from.created_at);
+  out.setAcknowledgedAt(from.acknowledged_at);
+  out.setOwner(from.owner);
+  out.setConnected(from.connected);
+  out.setLag(from.lag);
 }
 
 // The client's end; with it the subscription goes.
@@ -187,6 +209,36 @@ kj::Promise<void> follow_operation(const call_ptr& c) {
   return open(c, std::move(request), params.getTo(), params.getCredits()).then([c](bus::Subscription::Client&& made) {
     c->results<bus::Operation::FollowResults>().setSubscription(kj::mv(made));
   });
+}
+
+kj::Promise<void> list_history(const call_ptr& c) {
+  using results = bus::EventStream::HistoryResults;
+  auto params = c->params<bus::EventStream::HistoryParams>();
+  auto limit = params.getLimit() == 0 ? history_shown : params.getLimit();
+  if (limit > history_max) refuse(fault::invalid, "\"limit\" must be between 1 and 10000");
+  return reply_from_blocking_thread(c,
+                                    [&db = c->with().db, kind = text(params.getKind()), project = c->at.head->project,
+                                     name = text(params.getName()), before = params.getBefore(),
+                                     limit]() -> outcome<message<results>> {
+                                      auto found = entity_history(db.read(), kind, project, name, before, limit);
+                                      return message<results>::make([&](results::Builder out) {
+                                        auto list = out.initEvents(static_cast<unsigned>(found.size()));
+                                        for (unsigned i = 0; i < found.size(); ++i)
+                                          found[i].read([&](auto event) { list.setWithCaveats(i, event); });
+                                      });
+                                    });
+}
+
+kj::Promise<void> list_durables_(const call_ptr& c) {
+  return ask<durable_list>(c->at, role::events, list_durables{}).then([c](durable_list&& found) {
+    auto items = c->results<bus::EventStream::DurablesResults>().initItems(static_cast<unsigned>(found.size()));
+    for (unsigned i = 0; i < found.size(); ++i) fill_durable(items[i], found[i]);
+  });
+}
+
+kj::Promise<void> delete_durable_(const call_ptr& c) {
+  return ask<void>(c->at, role::events,
+                   delete_durable{text(c->params<bus::EventStream::DeleteDurableParams>().getName())});
 }
 
 } // namespace troupe::on_bus

@@ -43,6 +43,9 @@ kj::Promise<void> cancel_operation(const call_ptr& c);
 // events.cpp
 kj::Promise<void> subscribe_to_events(const call_ptr& c);
 kj::Promise<void> follow_operation(const call_ptr& c);
+kj::Promise<void> list_history(const call_ptr& c);
+kj::Promise<void> list_durables_(const call_ptr& c);
+kj::Promise<void> delete_durable_(const call_ptr& c);
 // instances.cpp
 kj::Promise<void> list_instances(const call_ptr& c);
 kj::Promise<void> create_instance(const call_ptr& c);

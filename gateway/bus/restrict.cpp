@@ -42,13 +42,15 @@ public:
 
   void revoke() { end_->reject(to_exception({fault::forbidden, "This handle was revoked"})); }
 
+  // A forbidden call goes to a handle that only knows how to refuse; a throw here would end the connection.
   kj::Maybe<capnp::Capability::Client> inboundCall(uint64_t interface_id, uint16_t method,
                                                    capnp::Capability::Client) override {
     auto* facts = find_method(interface_id, method);
-    if (!facts || !rules_.allow(*facts))
-      refuse(fault::forbidden, "This handle does not allow " + (facts ? facts->name : std::string{"that"}));
-    return nullptr;
+    if (facts && rules_.allow(*facts)) return nullptr;
+    return capnp::Capability::Client{
+        to_exception({fault::forbidden, "This handle does not allow " + (facts ? facts->name : std::string{"that"})})};
   }
+  bool shouldResolveBeforeRedirecting() override { return false; }
   // Calls to what the client passed in: its streams and sinks.
   kj::Maybe<capnp::Capability::Client> outboundCall(uint64_t, uint16_t, capnp::Capability::Client) override {
     return nullptr;

@@ -42,9 +42,9 @@ private:
   kj::UnixEventPort& port_;
   kj::Own<kj::UnixEventPort::FdObserver> done_;
   bool ended_ = false;
+  std::vector<std::unique_ptr<pump>> pumps_;
   kj::ForkedPromise<void> process_end_ = nullptr; // may come before the output's
   kj::ForkedPromise<int> end_ = nullptr;
-  std::vector<std::unique_ptr<pump>> pumps_;
 };
 
 /// Records the end of a command's operation.
