@@ -105,7 +105,7 @@ interface EventStream extends(Handle(EventStream)) {
   subscribe     @0 (filter :Filter, start :Start, to :EventSink, credits :UInt32, durable :Text)
                 -> (subscription :Subscription) $reads;
   history       @1 (kind :Text, name :Text, before :UInt64, limit :UInt32) -> (events :List(Event)) $reads;
-  # Of one thing ("instance", "c1"), newest first; only what came before that number (0: all). limit 0: 100.
+  # Of one thing ("instance", "c1"), oldest first: the last `limit` (0: 100) before that number (0: the end).
   durables      @2 () -> (items :List(Durable)) $reads;
   deleteDurable @3 (name :Text);
   struct Durable {
