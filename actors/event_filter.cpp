@@ -20,8 +20,8 @@ bool is_plain(char c) { return c > ' ' && c < 0x7f && std::string_view{".*>%"}.f
 // One part of a subject, whatever the name is.
 std::string as_part(std::string_view word) {
   static constexpr char digits[] = "0123456789ABCDEF";
+  if (!word.empty() && std::all_of(word.begin(), word.end(), is_plain)) return std::string{word};
   std::string out;
-  out.reserve(word.size());
   for (char c : word) {
     if (is_plain(c)) {
       out += c;
@@ -111,8 +111,11 @@ outcome<event_matcher> event_matcher::parse(const event_filter& filter) {
     if (!parsed) return tl::unexpected{parsed.error()};
     out.subjects_.push_back(std::move(*parsed));
   }
+  auto whole = [](const pattern& one) { return one.parts.empty(); };
+  if (std::any_of(out.subjects_.begin(), out.subjects_.end(), whole)) out.subjects_.clear(); // ">" is no restriction
   for (auto& type : filter.types) {
-    auto at = std::find_if(std::begin(all_types), std::end(all_types), [&](auto one) { return type_name(one) == type; });
+    auto at =
+        std::find_if(std::begin(all_types), std::end(all_types), [&](auto one) { return type_name(one) == type; });
     if (at == std::end(all_types))
       return fail(fault::invalid, "\"" + type.substr(0, 100) + "\" isn't a supported event type");
     out.types_ |= static_cast<uint8_t>(1 << static_cast<unsigned>(*at));
@@ -126,6 +129,11 @@ outcome<event_matcher> event_matcher::parse(const event_filter& filter) {
   return out;
 }
 
+bool event_matcher::everything() const {
+  return subjects_.empty() && types_ == 0xff && least_level_ == schema::Event::Level::DEBUG && operation_.empty() &&
+         principal_.empty();
+}
+
 bool event_matcher::fits(const event_facts& facts, size_t parts) const {
   if (subjects_.empty()) return true;
   auto words = parts_of(facts);
@@ -137,14 +145,12 @@ bool event_matcher::fits(const event_facts& facts, size_t parts) const {
 }
 
 bool event_matcher::matches(const event_facts& facts) const {
-  return wants(facts.type) && facts.level >= least_level_ &&
-         (operation_.empty() || operation_ == facts.operation) &&
+  return wants(facts.type) && facts.level >= least_level_ && (operation_.empty() || operation_ == facts.operation) &&
          (principal_.empty() || principal_ == facts.principal) && fits(facts, parts_max);
 }
 
 bool event_matcher::covers(const event_facts& thing) const {
-  return wants(thing.type) && (operation_.empty() || operation_ == thing.operation) &&
-         fits(thing, parts_max - 1);
+  return wants(thing.type) && (operation_.empty() || operation_ == thing.operation) && fits(thing, parts_max - 1);
 }
 
 } // namespace troupe

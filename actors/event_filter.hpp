@@ -41,6 +41,7 @@ public:
   static outcome<event_matcher> parse(const event_filter& filter);
 
   bool matches(const event_facts& facts) const;
+  bool everything() const;
   bool wants(schema::Event::Type type) const { return types_ >> static_cast<unsigned>(type) & 1; }
   /// Whether a thing with this name may bring about such events: for the rows of a snapshot, which have no verb, level
   /// or principal.

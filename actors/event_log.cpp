@@ -107,15 +107,13 @@ void create_durable(const log_ptr& log, const open_subscription& request, const 
   change.writes.push_back(log->durables.add(std::move(made)));
   log->self
       ->request(log->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(change))})
-      .then(
-          [log, request, wanted, where, promise](const committed_ptr&) mutable {
-            promise.deliver(take_over(log, request, std::move(wanted), where));
-          },
-          [log, name = request.durable, promise](caf::error& why) mutable {
-            static_cast<void>(log->durables.erase(name));
-            end_reader_of(*log, name, from_caf(why));
-            promise.deliver(std::move(why));
-          });
+      .then([log, request, wanted, where, promise](
+                const committed_ptr&) mutable { promise.deliver(take_over(log, request, std::move(wanted), where)); },
+            [log, name = request.durable, promise](caf::error& why) mutable {
+              static_cast<void>(log->durables.erase(name));
+              end_reader_of(*log, name, from_caf(why));
+              promise.deliver(std::move(why));
+            });
 }
 
 caf::response_promise open(const log_ptr& log, const open_subscription& request) {

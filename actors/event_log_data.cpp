@@ -9,9 +9,9 @@
 namespace troupe {
 namespace {
 
-constexpr size_t disk_jobs_max = 4; // of the blocking pool, which others need too
-constexpr size_t portion_max = 512; // deliveries of one disk job
-constexpr int rows_ticks_max = 6;   // without taking rows: the reader is given up
+constexpr size_t disk_jobs_max = 4;  // of the blocking pool, which others need too
+constexpr size_t portion_max = 2048; // deliveries of one disk job
+constexpr int rows_ticks_max = 6;    // without taking rows: the reader is given up
 constexpr std::chrono::seconds tick_period{10};
 constexpr std::chrono::milliseconds save_period{250};
 

@@ -40,8 +40,8 @@ struct event_log_data : std::enable_shared_from_this<event_log_data> {
   bool fanning_out = false, ticking = false, saving = false;
 
   event_log_data(caf::event_based_actor* me, services& all)
-      : self{me}, with{all}, origin{all.db.epoch(), all.server_name},
-        ring{all.db.last_seq()}, durables{all.db.read()} {}
+      : self{me}, with{all}, origin{all.db.epoch(), all.server_name}, ring{all.db.last_seq()}, durables{all.db.read()} {
+  }
 };
 
 void schedule_fan_out(event_log_data& log);

@@ -7,7 +7,8 @@ constexpr size_t turn_max = 512; // events of one turn, so that one reader does 
 } // namespace
 
 event_reader::event_reader(event_matcher wanted, std::function<void(const delivery&)> deliver, uint64_t next, bool lost)
-    : wanted_{std::make_shared<const event_matcher>(std::move(wanted))}, deliver_{std::move(deliver)}, next_{next}, lost_{lost} {}
+    : wanted_{std::make_shared<const event_matcher>(std::move(wanted))}, deliver_{std::move(deliver)}, next_{next},
+      lost_{lost} {}
 
 void event_reader::begin_with(snapshot_rows rows) {
   rows_ = std::move(rows);

@@ -10,7 +10,7 @@
 namespace troupe {
 namespace {
 
-constexpr size_t portion_bytes_max = 256 << 10;
+constexpr size_t portion_bytes_max = 1 << 20;
 constexpr size_t looked_at_max = 20'000; // so that a filter that matches little does not hold a thread, or its view
 
 delivery gap(uint64_t from, uint64_t to) {
@@ -35,7 +35,7 @@ replay_portion replay(const snapshot& from, uint64_t next, const event_matcher& 
   replay_portion out;
   out.next = next;
   size_t bytes = 0, looked_at = 0;
-  bool all = true;
+  bool all = true, all_match = wanted.everything();
   from.scan_from(table::events, event_key(next), [&](std::string_view key, std::string_view value) {
     all = out.found.size() < count_max && bytes < portion_bytes_max && looked_at++ < looked_at_max;
     if (!all) return false;
@@ -47,7 +47,7 @@ replay_portion replay(const snapshot& from, uint64_t next, const event_matcher& 
     }
     out.next = seq + 1;
     auto event = message<schema::Event>::from_bytes(value);
-    if (!wanted.matches(event.read(facts_of))) return true;
+    if (!all_match && !wanted.matches(event.read(facts_of))) return true;
     bytes += value.size();
     out.found.push_back(event_at(seq, std::move(event)));
     return true;
@@ -169,8 +169,7 @@ std::vector<message<schema::Event>> entity_history(const snapshot& from, std::st
   });
   std::vector<message<schema::Event>> out;
   for (auto seq : newest)
-    if (auto bytes = from.get(table::events, event_key(seq)))
-      out.push_back(message<schema::Event>::from_bytes(*bytes));
+    if (auto bytes = from.get(table::events, event_key(seq))) out.push_back(message<schema::Event>::from_bytes(*bytes));
   return out;
 }
 

@@ -12,10 +12,11 @@ struct replay_portion {
   std::vector<delivery> found; // events that match, and gaps; `at` has only its seq
   uint64_t next = 0;           // first number that was not looked at
 };
-/// From number `next` on: at most `count_max` deliveries, some 256 KiB, and a bounded number of events looked at.
+/// From number `next` on: at most `count_max` deliveries, some 1 MiB, and a bounded number of events looked at.
 replay_portion replay(const snapshot& from, uint64_t next, const event_matcher& wanted, size_t count_max);
 
-/// The objects a filter covers (of operations: those that run), from one view, each as an event whose metadata is the object's JSON.
+/// The objects a filter covers (of operations: those that run), from one view, each as an event whose metadata is the
+/// object's JSON.
 struct snapshot_rows {
   std::vector<message<schema::Event>> rows;
   size_t bytes = 0;

@@ -18,7 +18,9 @@ caf::actor services::find(role who) const {
 }
 
 void services::enter(role who, const caf::actor& self) const {
-  system.registry().put(names[static_cast<size_t>(who)], caf::actor_cast<caf::strong_actor_ptr>(self));
+  auto name = names[static_cast<size_t>(who)];
+  system.registry().erase(name); // `put` keeps what is there, which is the dead one after a restart
+  system.registry().put(name, caf::actor_cast<caf::strong_actor_ptr>(self));
 }
 
 void services::forget_all() const {

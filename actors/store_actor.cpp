@@ -76,8 +76,7 @@ void commit_all(caf::event_based_actor* self, store_state& state) {
   auto& db = state.with.db;
   bool configured = std::any_of(waiting.begin(), waiting.end(), [](auto& one) { return changes_config(*one.what); });
   if (configured) state.keep = read_retention(state.with);
-  if (configured || db.last_seq() + 1 - db.first_seq() > state.keep.count + state.keep.slack())
-    begin_trim(self, state);
+  if (configured || db.last_seq() + 1 - db.first_seq() > state.keep.count + state.keep.slack()) begin_trim(self, state);
 }
 
 } // namespace

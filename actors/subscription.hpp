@@ -66,8 +66,8 @@ public:
 
   /// So many deliveries more. Without credits the reader lags and costs nothing; then it reads from the disk.
   void grant(uint32_t credits);
-  /// Durable: everything up to and with `seq` is done and is not sent again. Kept on disk within a second; after a crash
-  /// before that it is sent again. A number that was not delivered ends the subscription.
+  /// Durable: everything up to and with `seq` is done and is not sent again. Kept on disk within a second; after a
+  /// crash before that it is sent again. A number that was not delivered ends the subscription.
   void acknowledge(uint64_t seq);
   void close();
 

@@ -30,7 +30,8 @@ std::string context_of(const json& metadata) {
 }
 
 std::string own_frame(const std::string& type, const json& frame) {
-  if (type == "gap") return "-- events " + number(frame, "from") + " to " + number(frame, "to") + " are not kept any more";
+  if (type == "gap")
+    return "-- events " + number(frame, "from") + " to " + number(frame, "to") + " are not kept any more";
   if (type == "snapshot") return "== " + text(frame, "kind") + ' ' + text(frame, "project") + '/' + text(frame, "name");
   if (type == "error") return "-- " + text(frame, "error");
   return "-- " + type + ' ' + text(frame, "cursor");

@@ -17,7 +17,8 @@ std::vector<std::string> cells_of(const json& event) {
   std::string context, who;
   if (metadata.contains("context") && metadata["context"].is_object())
     for (auto& [key, value] : metadata["context"].items())
-      context += (context.empty() ? "" : " ") + key + "=" + (value.is_string() ? value.get<std::string>() : value.dump());
+      context +=
+          (context.empty() ? "" : " ") + key + "=" + (value.is_string() ? value.get<std::string>() : value.dump());
   if (metadata.contains("requestor")) who = metadata["requestor"].value("username", "");
   return {event.value("timestamp", "").substr(0, 23), event_headline(event), context, who, event.value("cursor", "")};
 }

@@ -15,7 +15,8 @@ std::string path_of(const invocation& call) { return "/1.0/events/subscriptions/
 
 std::vector<std::string> cells_of(const json& one) {
   std::string subjects;
-  for (auto& subject : one["filter"]["subjects"]) subjects += (subjects.empty() ? "" : " ") + subject.get<std::string>();
+  for (auto& subject : one["filter"]["subjects"])
+    subjects += (subjects.empty() ? "" : " ") + subject.get<std::string>();
   return {one.value("name", ""),
           subjects.empty() ? ">" : subjects,
           one.value("acknowledged", ""),

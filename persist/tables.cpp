@@ -7,15 +7,24 @@ namespace troupe {
 namespace {
 
 constexpr table_row rows[] = {
-    {table::instances, "instances", scope::cluster, true}, {table::profiles, "profiles", scope::cluster, true},
-    {table::images, "images", scope::cluster, true},       {table::aliases, "aliases", scope::cluster, true},
-    {table::pools, "pools", scope::cluster, true},         {table::volumes, "volumes", scope::cluster, true},
-    {table::networks, "networks", scope::cluster, true},   {table::projects, "projects", scope::cluster, true},
-    {table::config, "config", scope::cluster, true},       {table::counters, "counters", scope::cluster, true},
-    {table::outbox, "outbox", scope::cluster, false},      {table::statuses, "statuses", scope::local, true},
-    {table::operations, "operations", scope::local, true}, {table::journal, "journal", scope::local, true},
-    {table::history, "history", scope::local, false},      {table::events, "events", scope::local, false},
-    {table::members, "members", scope::local, true},       {table::subscriptions, "subscriptions", scope::local, true},
+    {table::instances, "instances", scope::cluster, true},
+    {table::profiles, "profiles", scope::cluster, true},
+    {table::images, "images", scope::cluster, true},
+    {table::aliases, "aliases", scope::cluster, true},
+    {table::pools, "pools", scope::cluster, true},
+    {table::volumes, "volumes", scope::cluster, true},
+    {table::networks, "networks", scope::cluster, true},
+    {table::projects, "projects", scope::cluster, true},
+    {table::config, "config", scope::cluster, true},
+    {table::counters, "counters", scope::cluster, true},
+    {table::outbox, "outbox", scope::cluster, false},
+    {table::statuses, "statuses", scope::local, true},
+    {table::operations, "operations", scope::local, true},
+    {table::journal, "journal", scope::local, true},
+    {table::history, "history", scope::local, false},
+    {table::events, "events", scope::local, false},
+    {table::members, "members", scope::local, true},
+    {table::subscriptions, "subscriptions", scope::local, true},
     {table::meta, "meta", scope::local, true},
 };
 

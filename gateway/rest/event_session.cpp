@@ -10,7 +10,7 @@
 namespace troupe {
 namespace {
 
-constexpr uint32_t window = 256;
+constexpr uint32_t window = 1024;
 constexpr uint16_t policy_violation = 1008, try_again = 1013;
 
 /// The texts of the newest events, so that each is written once for however many sockets. Any thread.

@@ -8,8 +8,8 @@
 
 namespace troupe {
 
-/// One websocket on the event log. Credits follow the socket's queue: a client that reads slowly lags, and costs at most
-/// one window of events. Made before its socket; `begin` joins the two.
+/// One websocket on the event log. Credits follow the socket's queue: a client that reads slowly lags, and costs at
+/// most one window of events. Made before its socket; `begin` joins the two.
 class event_session : public std::enable_shared_from_this<event_session> {
 public:
   enum class dialect : uint8_t {

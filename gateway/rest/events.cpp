@@ -79,20 +79,19 @@ outcome<open_subscription> subscription_of(const rest_request& from) {
 
 std::string durable_json(const durable_facts& facts) {
   auto& filter = facts.filter;
-  return nlohmann::json{
-      {"name", facts.name},
-      {"filter",
-       {{"subjects", filter.subjects},
-        {"types", filter.types},
-        {"level", level_names[static_cast<size_t>(filter.least_level) % std::size(level_names)]},
-        {"operation", filter.operation},
-        {"principal", filter.principal}}},
-      {"acknowledged", to_string(facts.acknowledged)},
-      {"created_at", to_rfc3339(facts.created_at)},
-      {"acknowledged_at", to_rfc3339(facts.acknowledged_at)},
-      {"owner", facts.owner},
-      {"connected", facts.connected},
-      {"lag", facts.lag}}
+  return nlohmann::json{{"name", facts.name},
+                        {"filter",
+                         {{"subjects", filter.subjects},
+                          {"types", filter.types},
+                          {"level", level_names[static_cast<size_t>(filter.least_level) % std::size(level_names)]},
+                          {"operation", filter.operation},
+                          {"principal", filter.principal}}},
+                        {"acknowledged", to_string(facts.acknowledged)},
+                        {"created_at", to_rfc3339(facts.created_at)},
+                        {"acknowledged_at", to_rfc3339(facts.acknowledged_at)},
+                        {"owner", facts.owner},
+                        {"connected", facts.connected},
+                        {"lag", facts.lag}}
       .dump();
 }
 
@@ -123,8 +122,7 @@ void events_websocket(const rest_request& from) {
   if (!from.http->wants_websocket) return reply_error(from, {fault::invalid, "The events are a websocket"});
   bool own = std::any_of(std::begin(own_parameters), std::end(own_parameters),
                          [&](auto name) { return from.http->query.count(name) > 0; });
-  auto session =
-      std::make_shared<event_session>(own ? event_session::dialect::cursors : event_session::dialect::lxd);
+  auto session = std::make_shared<event_session>(own ? event_session::dialect::cursors : event_session::dialect::lxd);
   request->deliver = [session](const delivery& what) { session->deliver(what); };
   request->ended = [session](const error& why) { session->ended(why); };
   ask<subscription_ptr>(
@@ -148,13 +146,13 @@ void get_event_history(const rest_request& from) {
   if (!limit || !before) return reply_error(from, limit ? before.error() : limit.error());
   if (*limit == 0 || *limit > history_max)
     return reply_error(from, {fault::invalid, "\"limit\" must be between 1 and 10000"});
-  reply_from_blocking_thread(
-      from, [from, entity, first, second, limit = *limit, before = *before]() -> outcome<std::string> {
-        std::string_view all = entity;
-        return history_json(entity_history(from.with().db.read(), all.substr(0, first),
-                                           all.substr(first + 1, second - first - 1), all.substr(second + 1), before,
-                                           limit));
-      });
+  reply_from_blocking_thread(from,
+                             [from, entity, first, second, limit = *limit, before = *before]() -> outcome<std::string> {
+                               std::string_view all = entity;
+                               return history_json(entity_history(from.with().db.read(), all.substr(0, first),
+                                                                  all.substr(first + 1, second - first - 1),
+                                                                  all.substr(second + 1), before, limit));
+                             });
 }
 
 void get_event_subscriptions(const rest_request& from) {

@@ -38,8 +38,7 @@ public:
   /// What was told, once it is so much.
   std::vector<delivery> wait(size_t count) {
     std::unique_lock guard{inner_->lock};
-    bool came =
-        inner_->changed.wait_for(guard, std::chrono::seconds{30}, [&] { return inner_->told.size() >= count; });
+    bool came = inner_->changed.wait_for(guard, std::chrono::seconds{30}, [&] { return inner_->told.size() >= count; });
     INFO("told " << inner_->told.size() << " of " << count);
     REQUIRE(came);
     return inner_->told;
@@ -399,7 +398,8 @@ TEST_CASE("a part of the daemon that fails is started again, and the log tells i
     eventually([&] { return on.db->last_seq() > last; });
   }
   listener witness;
-  auto events = on.ask<subscription_ptr>(on.with->find(role::events), from_beginning(witness, {{"_.actor.*.restarted"}}));
+  auto events =
+      on.ask<subscription_ptr>(on.with->find(role::events), from_beginning(witness, {{"_.actor.*.restarted"}}));
   events->grant(10);
   auto told = witness.wait(2);
   REQUIRE(told[0].event.read(facts_of).name == "events");
@@ -436,5 +436,6 @@ TEST_CASE("log lines go to those who keep up and move no cursor") {
   auto told = who.wait(2);
   REQUIRE(seq_of(told[1]) == 0);
   REQUIRE(told[1].at.seq == 2);
-  told[1].event.read([](schema::Event::Reader e) { REQUIRE(view(e.getMetadata()).find("warned") != e.getMetadata().size()); });
+  told[1].event.read(
+      [](schema::Event::Reader e) { REQUIRE(view(e.getMetadata()).find("warned") != e.getMetadata().size()); });
 }

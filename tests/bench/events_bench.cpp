@@ -1,6 +1,7 @@
 // What the event log costs, in one run on one disk: bench_events DIR [EVENTS]. Prints JSON.
 // Latency is from the end of the commit to the subscriber's callback, or to the bytes in a websocket client's hands.
-// Floors: one synced LMDB transaction with the same bytes; one write of such a frame into a unix socket until it is read.
+// Floors: one synced LMDB transaction with the same bytes; one write of such a frame into a unix socket until it is
+// read.
 
 #include "actors/records.hpp"
 #include "gateway/rest_door.hpp"
@@ -96,7 +97,7 @@ std::vector<double> socket_floor(size_t size, int count) {
 
 struct counter {
   std::atomic<uint64_t> told{0};
-  std::vector<double>* us = nullptr;            // where to note latencies; the events actor's context only
+  std::vector<double>* us = nullptr; // where to note latencies; the events actor's context only
   const std::atomic<double>* committed = nullptr;
   subscription_ptr events;
 };
@@ -113,6 +114,7 @@ std::vector<std::unique_ptr<counter>> subscribe(stage& on, size_t count, std::ve
       if (what.what != delivery::kind::event) return;
       if (to->us) to->us->push_back(now_us() - *to->committed);
       ++to->told;
+      if (to->us) to->told.notify_one();
     };
     one->events = on.ask<subscription_ptr>(on.events, request);
     one->events->grant(UINT32_MAX);
@@ -149,7 +151,7 @@ std::string latency(stage& on, size_t subscribers, int count) {
   auto change = events_of(1);
   for (int i = 0; i < count; ++i) {
     commit_one(on, change, &committed);
-    wait_until([&] { return all.back()->told == static_cast<uint64_t>(i) + 1; });
+    all.back()->told.wait(static_cast<uint64_t>(i)); // asleep: a spinning thread would take the actor's processor
   }
   return line_of(us);
 }
@@ -171,7 +173,8 @@ std::string sustained(stage& on, size_t subscribers, int count) {
   for (auto& one : waiting) one.receive([](const committed_ptr&) {}, [](caf::error&) { give_up("commit"); });
   auto persisted = now_us();
   wait_until([&] {
-    return std::all_of(all.begin(), all.end(), [&](auto& one) { return one->told >= static_cast<uint64_t>(sent) * 10; });
+    return std::all_of(all.begin(), all.end(),
+                       [&](auto& one) { return one->told >= static_cast<uint64_t>(sent) * 10; });
   });
   char text[200];
   std::snprintf(text, sizeof text, "{\"persisted_per_s\": %.0f, \"delivered_per_s\": %.0f, \"n\": %d}",
@@ -243,13 +246,14 @@ struct frames {
 std::string websocket_latency(stage& on, const std::string& path, size_t clients, int count) {
   std::vector<pollfd> sockets;
   for (size_t i = 0; i < clients; ++i)
-    sockets.push_back({connect_websocket(path, "/1.0/events?type=lifecycle"), POLLIN, 0});
+    sockets.push_back({connect_websocket(path, "/1.0/events?type=lifecycle&cursors=1"), POLLIN, 0});
   std::vector<frames> readers(clients);
-  on.ask<durable_list>(on.events, list_durables{});
+  for (size_t i = 0; i < clients; ++i) // the bookmark that says: from here on
+    while (readers[i].take(sockets[i].fd) == 0) {
+    }
   std::vector<double> us;
   auto change = events_of(1);
   std::atomic<double> committed{0};
-  std::this_thread::sleep_for(std::chrono::milliseconds{200}); // the credits of the last are on their way
   for (int i = 0; i < count; ++i) {
     commit_one(on, change, &committed);
     for (size_t got = 0; got < clients;) {
@@ -289,7 +293,10 @@ int main(int argc, char** argv) {
   print("floor_socket_write", line_of(socket_floor(400, 5000)));
   {
     stage on{0, folder + "/state"};
-    on.commit({{}, {put(table::projects, "default", message<schema::ProjectSpec>::make([](auto p) { p.setName("default"); }))}, {}});
+    on.commit(
+        {{},
+         {put(table::projects, "default", message<schema::ProjectSpec>::make([](auto p) { p.setName("default"); }))},
+         {}});
     for (size_t subscribers : {1, 50, 500})
       print("latency_" + std::to_string(subscribers), latency(on, subscribers, 1000));
     {
@@ -302,7 +309,8 @@ int main(int argc, char** argv) {
     }
     for (size_t subscribers : {0, 1, 50})
       print("sustained_" + std::to_string(subscribers), sustained(on, subscribers, 50'000));
-    for (auto left = count - static_cast<int>(on.db->last_seq()); left > 0; left -= 1000) commit_one(on, events_of(1000));
+    for (auto left = count - static_cast<int>(on.db->last_seq()); left > 0; left -= 1000)
+      commit_one(on, events_of(1000));
     on.stop();
     on.start(); // with nothing in memory
     print("replay", replay_rate(on));

@@ -112,9 +112,7 @@ struct stage {
     if (auto done = db->commit({&change, 1}); !done.front()) throw std::runtime_error{done.front().error().message};
   }
   /// Through the store actor, as everybody does; returns when it is committed.
-  void commit(batch change) {
-    ask<committed_ptr>(writer, propose{std::make_shared<const batch>(std::move(change))});
-  }
+  void commit(batch change) { ask<committed_ptr>(writer, propose{std::make_shared<const batch>(std::move(change))}); }
   void commit(int count) {
     batch change;
     for (int i = 0; i < count; ++i) change.events.push_back(event("c" + std::to_string(i % 10)));
