@@ -155,7 +155,7 @@ json errors(bus_client& client, const arguments&) {
 }
 
 template <class Results>
-arguments names_in(Results list) {
+arguments names_in(const Results& list) {
   arguments out;
   for (auto item : list.getItems()) out.emplace_back(item.getSpec().getName().cStr());
   return out;
@@ -173,7 +173,7 @@ arguments missing_methods(bus_client& client) {
   return out;
 }
 
-json nouns(bus_client& client, const arguments& args) {
+json nouns(bus_client& client, const arguments&) {
   auto& scope = client.scope();
   auto project = client.project();
   auto instances = project.instancesRequest().send().getInstances().listRequest().send().wait(scope);
@@ -200,10 +200,10 @@ json nouns(bus_client& client, const arguments& args) {
   auto refused = error_from(client, stale.send());
   auto changed = profile.viewRequest().send().wait(scope);
   profile.deleteRequest().send().getOperation().waitRequest().send().wait(scope);
-  return {{"instances", names_in(instances.asReader())},
-          {"profiles", names_in(profiles.listRequest().send().wait(scope).asReader())},
-          {"pools", names_in(pools.listRequest().send().wait(scope).asReader())},
-          {"networks", names_in(networks.asReader())},
+  return {{"instances", names_in(instances)},
+          {"profiles", names_in(profiles.listRequest().send().wait(scope))},
+          {"pools", names_in(pools.listRequest().send().wait(scope))},
+          {"networks", names_in(networks)},
           {"images", images.getItems().size()},
           {"operations", operations.getItems().size()},
           {"pool_bytes", space.getSpace().getTotal()},

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import select
 import socket
 import struct
 import subprocess
@@ -194,17 +195,16 @@ class HostileTest(DaemonTest):
 
             def relay():
                 client, _ = listener.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(str(self.socket))
-
-                def back():
-                    while data := server.recv(65536):
-                        client.sendall(data)
-
-                threading.Thread(target=back, daemon=True).start()
-                while data := client.recv(65536):
-                    caught.extend(data)
-                server.shutdown(socket.SHUT_WR)
+                with client, socket.socket(socket.AF_UNIX) as server:
+                    server.connect(str(self.socket))
+                    while True:
+                        for ready in select.select([client, server], [], [])[0]:
+                            data = ready.recv(65536)
+                            if not data:
+                                return
+                            if ready is client:
+                                caught.extend(data)
+                            (server if ready is client else client).sendall(data)
 
             thread = threading.Thread(target=relay, daemon=True)
             thread.start()
