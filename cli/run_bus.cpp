@@ -1,9 +1,9 @@
 #include "cli/bus_path.hpp"
-#include <troupe/client.hpp>
 #include "cli/output.hpp"
 #include "cli/runs.hpp"
 #include "messages/json.hpp"
 #include "messages/json_read.hpp"
+#include <troupe/client.hpp>
 
 #include <algorithm>
 #include <capnp/schema-loader.h>
@@ -114,6 +114,8 @@ outcome<void> run_path(bus_client& client, const std::vector<bus_step>& steps, c
     if (wait)
       if (auto end = wait_for_it(client, results); !end.is_null()) shown = end;
     if (!shown.empty()) std::cout << shown.dump(2) << '\n';
+    if (wait && shown.value("state", "succeeded") != "succeeded")
+      return fail(fault::backend_failed, shown.value("err", ""));
   }
   return {};
 }

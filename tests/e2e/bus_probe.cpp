@@ -3,6 +3,7 @@
 //   bus_probe SOCKET COMMAND [ARGUMENT...]
 #include <troupe/client.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <iostream>
@@ -318,10 +319,18 @@ double seconds_since(std::chrono::steady_clock::time_point begun) {
 json calls(bus_client& client, const arguments& args) {
   auto begun = std::chrono::steady_clock::now();
   auto project = client.project();
-  size_t done = 0, failed = 0;
-  for (; seconds_since(begun) < std::stod(args.at(0)); ++done)
+  size_t failed = 0;
+  std::vector<double> took;
+  while (seconds_since(begun) < std::stod(args.at(0))) {
+    auto asked = std::chrono::steady_clock::now();
     failed += error_from(client, project.viewRequest().send()).empty() ? 0 : 1;
-  return {{"calls", done}, {"failed", failed}};
+    took.push_back(seconds_since(asked) * 1e6);
+  }
+  std::sort(took.begin(), took.end());
+  return {{"calls", took.size()},
+          {"failed", failed},
+          {"p50_us", took[took.size() / 2]},
+          {"p99_us", took[took.size() * 99 / 100]}};
 }
 
 // As many calls at once as the server lets in.
