@@ -11,4 +11,7 @@ std::unique_ptr<sink_writer> make_webhook_sink(const config_map& config);
 /// Published on PREFIX.SUBJECT, and acknowledged by the server or by a stream.
 std::unique_ptr<sink_writer> make_nats_sink(const std::string& name, const config_map& config);
 
+/// A URL of one of these schemes with a host and without credentials; path and query only where they are allowed.
+bool is_sink_url(const std::string& value, std::initializer_list<std::string_view> schemes, bool with_path);
+
 } // namespace troupe

@@ -1,5 +1,5 @@
+#include "backends/sink/module/entry.hpp"
 #include "backends/sink/sink_config.hpp"
-#include "backends/sink/writers.hpp"
 
 #include <atomic>
 #include <mutex>
@@ -153,8 +153,8 @@ private:
 
 } // namespace
 
-std::unique_ptr<sink_writer> make_nats_sink(const std::string& name, const config_map& config) {
-  return std::make_unique<nats_sink>(name, config);
-}
-
 } // namespace troupe
+
+extern "C" troupe::sink_writer* troupe_make_nats_sink(const std::string& name, const troupe::config_map& config) {
+  return new troupe::nats_sink{name, config};
+}

@@ -1,5 +1,5 @@
+#include "backends/sink/module/entry.hpp"
 #include "backends/sink/sink_config.hpp"
-#include "backends/sink/writers.hpp"
 #include "messages/json.hpp"
 
 #include <algorithm>
@@ -162,8 +162,8 @@ private:
 
 } // namespace
 
-std::unique_ptr<sink_writer> make_webhook_sink(const config_map& config) {
-  return std::make_unique<webhook_sink>(config);
-}
-
 } // namespace troupe
+
+extern "C" troupe::sink_writer* troupe_make_webhook_sink(const troupe::config_map& config) {
+  return new troupe::webhook_sink{config};
+}
