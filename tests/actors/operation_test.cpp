@@ -124,6 +124,7 @@ TEST_CASE("Once the commit or the undoing has begun, a cancel is refused and was
     s.store_held = true;
     s.let_hung_succeed(role::pools);
     CHECK(effect_of(s.now(*accepted)) == effect::NO);
+    CHECK(state_of(s.now(*accepted)) == state::RUNNING); // nobody is told of an end that is not on disk
     CHECK(s.cancel(*accepted).error().code == fault::invalid);
     s.let_the_store_go();
     CHECK(s.end_of(*accepted) == state::SUCCEEDED);
