@@ -8,8 +8,7 @@ namespace {
 
 constexpr caf::atom_value names[role_count] = {
     caf::atom("store"),    caf::atom("events"),   caf::atom("operations"), caf::atom("images"), caf::atom("pools"),
-    caf::atom("networks"), caf::atom("profiles"), caf::atom("instances"),  caf::atom("server"),
-    caf::atom("sinks"),
+    caf::atom("networks"), caf::atom("profiles"), caf::atom("instances"),  caf::atom("server"), caf::atom("sinks"),
 };
 
 } // namespace

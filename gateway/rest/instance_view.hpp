@@ -10,8 +10,7 @@
 namespace troupe {
 
 /// Everything of an instance that REST shows, from the records: appends the Instance object (recursion 1).
-void write_instance(std::string& out, expander& expand, schema::InstanceSpec::Reader spec,
-                    const status_record& status);
+void write_instance(std::string& out, expander& expand, schema::InstanceSpec::Reader spec, const status_record& status);
 
 /// InstanceState of one instance; for a running one it measures the host (cgroups, links), so it blocks.
 message<schema::InstanceState> measure_state(services& with, expander& expand, schema::InstanceSpec::Reader spec,
