@@ -65,7 +65,10 @@ void complete(rest_request& request) {
 
 void admit(rest_request request, const route& row, std::function<void(const rest_request&)> then) {
   bool keyed = !request.http->header(key_header).empty(), plan = is_true(request.http->parameter("plan"));
-  if (row.method == "GET" || row.method == "HEAD" || (!keyed && !plan)) return then(request);
+  if (row.method == "GET" || row.method == "HEAD") return then(request);
+  if (auto given = request.http->parameter("plan"); !plan && !given.empty() && given != "false" && given != "0")
+    return reply_error(request, {fault::invalid, "plan is true or false"}); // a typing error must not change anything
+  if (!keyed && !plan) return then(request);
   if (!row.one_saga)
     return reply_error(request, {fault::unsupported, plan ? "This request cannot be planned"
                                                           : "This request cannot have an Idempotency-Key"});

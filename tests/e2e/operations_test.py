@@ -102,6 +102,11 @@ class OperationsTest(DaemonTest):
         self.addCleanup(self.delete, name)
         self.assertEqual(self.daemon.outcome("POST", "/1.0/instances", body), (200, ""))  # its name is free still
 
+    def test_a_plan_that_is_neither_wanted_nor_not_changes_nothing(self):
+        body = {"name": self.daemon.name("typo"), "source": {"type": "none"}}
+        self.assertEqual(self.daemon.request("POST", "/1.0/instances?plan=ture", body)[0], 400)
+        self.assertNotIn(f"/1.0/instances/{body['name']}", self.daemon.get("/1.0/instances"))
+
     def test_a_plan_shows_what_would_refuse_it(self):
         status, envelope = self.daemon.request("PUT", "/1.0/instances/none-such/state?plan=true", {"action": "start"})
         self.assertEqual((status, envelope["metadata"]["possible"]), (200, False))
