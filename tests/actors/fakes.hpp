@@ -4,17 +4,21 @@
 #include "backends/storage/storage_driver.hpp"
 #include "persist/store.hpp"
 #include "runtime/child.hpp"
+#include "tests/support/deterministic_system.hpp"
 
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <condition_variable>
 #include <csignal>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <thread>
 
 namespace troupe {
 
@@ -100,6 +104,15 @@ private:
   bool open_ = true;
   int waiting_ = 0;
 };
+
+/// For actors that other threads answer: delivers until `done()`; the limit only ends a broken test.
+inline void deliver_until(deterministic_system& d, const std::function<bool()>& done) {
+  auto limit = std::chrono::steady_clock::now() + std::chrono::seconds{30};
+  for (d.run(); !done(); d.run()) {
+    REQUIRE(std::chrono::steady_clock::now() < limit);
+    std::this_thread::yield();
+  }
+}
 
 /// Runs "instances" that are two idle processes each. Thread-safe as the real one; what it shall do is set beforehand.
 struct fake_driver : no_driver {

@@ -74,14 +74,7 @@ struct scene {
     actors.push_back(actor);
   }
 
-  /// Other threads take part: delivers until `done()`; the limit only ends a broken test.
-  void until(const std::function<bool()>& done) {
-    auto limit = std::chrono::steady_clock::now() + std::chrono::seconds{30};
-    for (d.run(); !done(); d.run()) {
-      REQUIRE(std::chrono::steady_clock::now() < limit);
-      std::this_thread::yield();
-    }
-  }
+  void until(const std::function<bool()>& done) { deliver_until(d, done); }
 
   using answer = std::shared_ptr<std::optional<outcome<operation_record>>>;
   answer change(const std::string& action, bool force = false) {

@@ -60,13 +60,7 @@ struct scene {
     with.enter(who, actor);
     actors.push_back(actor);
   }
-  void until(const std::function<bool()>& done) {
-    auto limit = std::chrono::steady_clock::now() + std::chrono::seconds{30};
-    for (d.run(); !done(); d.run()) {
-      REQUIRE(std::chrono::steady_clock::now() < limit);
-      std::this_thread::yield();
-    }
-  }
+  void until(const std::function<bool()>& done) { deliver_until(d, done); }
   saga_step clone(const std::string& volume) {
     return {"volume.clone", {{"pool", "p"}, {"image", fingerprint}, {"volume", volume}}};
   }

@@ -1,6 +1,5 @@
 """The event log through REST, the stock client and troupe: cursors, filters, snapshots, durable names, history, retention."""
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import unittest
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[2] / "examples/python"), str(pathlib.Path(__file__).resolve().parent)]
 
 from subscribe import EventStream, Refused  # noqa: E402
-from troupe_e2e import BIN, Daemon, DaemonTest, eventually  # noqa: E402
+from troupe_e2e import BIN, DaemonTest, eventually  # noqa: E402
 
 
 def seq_of(cursor):
@@ -24,22 +23,11 @@ def action_of(frame):
     return frame["metadata"].get("action")
 
 
-class Quiet(unittest.TestCase):
+class Quiet(DaemonTest):
     """What needs no instance: profiles come and go."""
 
-    @classmethod
-    def setUpClass(cls):
-        if os.geteuid() != 0:
-            raise unittest.SkipTest("needs root")
-        cls.daemon = Daemon()
-        cls.daemon.start()
-        cls.made = 0
-
-    @classmethod
-    def tearDownClass(cls):
-        problems = cls.daemon.close()
-        if problems:
-            raise AssertionError("\n".join(problems))
+    bare = True
+    made = 0
 
     def stream(self, **parameters):
         stream = EventStream(str(self.daemon.dir), timeout=30, **parameters)

@@ -16,7 +16,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from troupe_e2e import Daemon, eventually  # noqa: E402
+from troupe_e2e import DaemonTest, eventually  # noqa: E402
 
 SECRET = "open-sesame-4711"
 
@@ -133,22 +133,11 @@ class NatsReader:
         self.socket.close()
 
 
-class SinksTest(unittest.TestCase):
+class SinksTest(DaemonTest):
     kills = int(os.environ.get("TROUPE_SINK_KILLS", 3))
 
-    @classmethod
-    def setUpClass(cls):
-        if os.geteuid() != 0:
-            raise unittest.SkipTest("needs root")
-        cls.daemon = Daemon()
-        cls.daemon.start()
-        cls.made = 0
-
-    @classmethod
-    def tearDownClass(cls):
-        problems = cls.daemon.close()
-        if problems:
-            raise AssertionError("\n".join(problems))
+    bare = True
+    made = 0
 
     # --- shortcuts
 
