@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <fcntl.h>
 #include <iterator>
 #include <linux/loop.h>
@@ -11,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <thread>
 
 namespace troupe {
 namespace {
@@ -95,6 +97,19 @@ outcome<void> unmount(const std::string& path) {
   if (umount2(path.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
   if (errno == EBUSY) return fail(fault::in_use, "Cannot unmount " + path + ", it is in use");
   return fail_errno(errno, "Cannot unmount " + path);
+}
+
+outcome<void> unmount_unused(const std::string& path) {
+  // A process that forked a moment ago holds our open files until its exec, and the kernel drops the files of ended
+  // processes late. Nothing tells when the last one has gone.
+  constexpr std::chrono::milliseconds patience{10'000}, pause_max{200};
+  auto waited = std::chrono::milliseconds{0};
+  for (auto pause = std::chrono::milliseconds{1};; pause = std::min(2 * pause, pause_max)) {
+    auto down = unmount(path);
+    if (down || down.error().code != fault::in_use || waited >= patience) return down;
+    std::this_thread::sleep_for(pause);
+    waited += pause;
+  }
 }
 
 outcome<loop_device> attach_loop(const std::string& file) {

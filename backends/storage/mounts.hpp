@@ -18,6 +18,8 @@ outcome<void> bind_mount(const std::string& source, const std::string& target);
 outcome<void> mount_btrfs(const std::string& device, const std::string& target, std::string_view options);
 /// Takes the topmost mount off `path`; `in_use` while files in it are open.
 outcome<void> unmount(const std::string& path);
+/// The same where nobody may use it any more: waits up to ten seconds for what the kernel has not let go of yet.
+outcome<void> unmount_unused(const std::string& path);
 
 /// A loop device that the kernel frees with its last user: hold `claim` until it is mounted.
 struct loop_device {

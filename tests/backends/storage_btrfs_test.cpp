@@ -3,6 +3,9 @@
 #include "backends/storage/run_program.hpp"
 #include "tests/backends/storage_pool_fixture.hpp"
 
+#include <chrono>
+#include <thread>
+
 using namespace troupe;
 
 namespace {
@@ -160,6 +163,19 @@ TEST_CASE("a pool in use is not taken down", "[storage]") {
   CHECK(fault_of(pool.driver->close()) == fault::in_use);
   holder.reset();
   must(pool.driver->close());
+}
+
+TEST_CASE("deleting a pool waits for a file that a dying process still holds", "[storage]") {
+  pool_fixture pool{"btrfs"};
+  must(pool.driver->create());
+  auto holder = open_dir(pool.directory());
+  CHECK(fault_of(pool.driver->close()) == fault::in_use);
+  std::jthread last_user{[&holder] {
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    holder.reset();
+  }};
+  must(pool.driver->destroy());
+  CHECK_FALSE(is_there(pool.directory()));
 }
 
 TEST_CASE("a program's last complaint is in the error", "[storage]") {
