@@ -12,6 +12,7 @@
 #include "gateway/rest_door.hpp"
 #include "runtime/config.hpp"
 #include "runtime/limits.hpp"
+#include "runtime/memory.hpp"
 #include "runtime/notify.hpp"
 #include "runtime/state_dir.hpp"
 #include "runtime/supervisor.hpp"
@@ -157,6 +158,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
       });
       log().info("Serving {}", with.dir.unix_socket);
       notify_ready();
+      drop_start_pages();
       wait_for_the_end(signals);
       notify_stopping();
     }

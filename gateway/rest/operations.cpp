@@ -154,6 +154,10 @@ void delete_operation(const rest_request& from) {
 }
 
 void wait_operation(const rest_request& from) {
+  // Most changes are over before anybody waits for them; then no actor has to be asked.
+  auto stored = load<schema::Operation>(from.with().db.read(), table::operations, from.parameter(0));
+  if (stored && is_over(state_of(*stored)) && state_of(*stored) != schema::Operation::State::UNKNOWN)
+    return reply_sync(from, shown(from, *stored));
   auto& streams = from.context.streams;
   auto seconds = std::strtoll(std::string{from.http->parameter("timeout")}.c_str(), nullptr, 10);
   bool bounded = !from.http->parameter("timeout").empty() && seconds >= 0;
