@@ -174,7 +174,8 @@ outcome<void> btrfs_driver::destroy() {
   if (!up && up.error().code != fault::not_found) return up;
   if (mountable && up) {
     if (auto unmade = unmake_contents(); !unmade) return unmade;
-    if (auto down = unmount_unused(place_.directory); !down) return down;
+    auto down = where() == origin::directory ? detach_mount(place_.directory) : end_file_system(place_.directory);
+    if (!down) return down;
   }
   if (auto unmade = unmake_file_system(); !unmade) return unmade;
   return remove_pool_directory(place_.directory);

@@ -67,7 +67,7 @@ outcome<void> dir_driver::destroy() {
   if (auto up = bring_up(); !up && up.error().code != fault::not_found) return up;
   if (auto unmade = unmake_pool(layout_); !unmade) return unmade;
   if (!bound_source().empty() && is_mount_point(place_.directory))
-    if (auto down = unmount_unused(place_.directory); !down) return down;
+    if (auto down = detach_mount(place_.directory); !down) return down;
   return remove_pool_directory(place_.directory);
 }
 

@@ -4,15 +4,15 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <fcntl.h>
 #include <iterator>
 #include <linux/loop.h>
+#include <poll.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <thread>
 
 namespace troupe {
 namespace {
@@ -99,17 +99,23 @@ outcome<void> unmount(const std::string& path) {
   return fail_errno(errno, "Cannot unmount " + path);
 }
 
-outcome<void> unmount_unused(const std::string& path) {
+outcome<void> detach_mount(const std::string& path) {
+  if (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return {};
+  return fail_errno(errno, "Cannot unmount " + path);
+}
+
+outcome<void> end_file_system(const std::string& path) {
+  if (auto down = unmount(path); down || down.error().code != fault::in_use) return down;
   // A process that forked a moment ago holds our open files until its exec, and the kernel drops the files of ended
-  // processes late. Nothing tells when the last one has gone.
-  constexpr std::chrono::milliseconds patience{10'000}, pause_max{200};
-  auto waited = std::chrono::milliseconds{0};
-  for (auto pause = std::chrono::milliseconds{1};; pause = std::min(2 * pause, pause_max)) {
-    auto down = unmount(path);
-    if (down || down.error().code != fault::in_use || waited >= patience) return down;
-    std::this_thread::sleep_for(pause);
-    waited += pause;
-  }
+  // processes late. A watch holds nothing, and tells of the file system's end.
+  constexpr int patience_ms = 10'000;
+  unique_fd watch{inotify_init1(IN_CLOEXEC)};
+  if (!watch || inotify_add_watch(watch.get(), path.c_str(), IN_DELETE_SELF | IN_ONLYDIR) < 0)
+    return fail_errno(errno, "Cannot watch " + path);
+  if (auto gone = detach_mount(path); !gone) return gone;
+  pollfd end{watch.get(), POLLIN, 0};
+  if (poll(&end, 1, patience_ms) == 1) return {};
+  return fail(fault::in_use, "The file system of " + path + " is still in use");
 }
 
 outcome<loop_device> attach_loop(const std::string& file) {
@@ -131,7 +137,7 @@ outcome<loop_device> attach_loop(const std::string& file) {
     config.info.lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO;
     file.copy(reinterpret_cast<char*>(config.info.lo_file_name), LO_NAME_SIZE - 1);
     if (ioctl(fd.get(), LOOP_CONFIGURE, &config) == 0) return loop_device{std::move(fd), path};
-    if (errno != EBUSY) return fail_errno(errno, "Cannot attach " + file + " to " + path);
+    if (errno != EBUSY) return fail_errno(errno, ("Cannot attach " + file).append(" to ").append(path));
   }
   return fail(fault::busy, "Cannot get a free loop device for " + file);
 }

@@ -18,8 +18,11 @@ outcome<void> bind_mount(const std::string& source, const std::string& target);
 outcome<void> mount_btrfs(const std::string& device, const std::string& target, std::string_view options);
 /// Takes the topmost mount off `path`; `in_use` while files in it are open.
 outcome<void> unmount(const std::string& path);
-/// The same where nobody may use it any more: waits up to ten seconds for what the kernel has not let go of yet.
-outcome<void> unmount_unused(const std::string& path);
+/// The same for what lives on elsewhere: files in it may stay open.
+outcome<void> detach_mount(const std::string& path);
+/// Ends the file system mounted on `path`, of which this is the only mount and which nobody should use any more: waits
+/// for what the kernel has not let go of yet, ten seconds at most; then `in_use`, and only the path is free.
+outcome<void> end_file_system(const std::string& path);
 
 /// A loop device that the kernel frees with its last user: hold `claim` until it is mounted.
 struct loop_device {
