@@ -71,29 +71,6 @@ bool is_allowance(std::string_view value) {
          is_whole(value.substr(slash + 3, value.size() - slash - 5));
 }
 
-bool is_well_formed(value_type type, std::string_view value) {
-  bool no_control = std::none_of(value.begin(), value.end(),
-                                 [](char c) { return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n'; });
-  switch (type) {
-    case text:
-    case lines:
-      return no_control;
-    case boolean:
-      return is_boolean(value);
-    case whole:
-      return is_whole(value);
-    case value_type::size:
-      return parse_size(value).has_value();
-    case memory:
-      return is_percent(value) || parse_size(value).has_value();
-    case cpus:
-      return is_cpu_set(value);
-    case allowance:
-      return is_allowance(value);
-  }
-  return false;
-}
-
 struct device_key {
   std::string_view type, key;
   value_type form;
@@ -165,6 +142,36 @@ std::vector<std::string> differences(const Map& a, const Map& b) {
 
 } // namespace
 
+bool is_well_formed(value_type type, std::string_view value) {
+  bool no_control = std::none_of(value.begin(), value.end(),
+                                 [](char c) { return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n'; });
+  switch (type) {
+    case value_type::text:
+    case lines:
+      return no_control;
+    case boolean:
+      return is_boolean(value);
+    case whole:
+      return is_whole(value);
+    case value_type::size:
+      return parse_size(value).has_value();
+    case memory:
+      return is_percent(value) || parse_size(value).has_value();
+    case cpus:
+      return is_cpu_set(value);
+    case allowance:
+      return is_allowance(value);
+  }
+  return false;
+}
+
+outcome<void> check_key(std::string_view key) {
+  if (key.size() <= 255 && std::none_of(key.begin(), key.end(), [](unsigned char c) { return c <= 0x20 || c == 0x7f; }))
+    return {};
+  return fail(fault::invalid,
+              "A configuration key must be at most 255 characters without spaces and control characters");
+}
+
 std::span<const key_row> instance_keys() { return keys; }
 
 const key_row* find_instance_key(std::string_view key) {
@@ -182,9 +189,7 @@ outcome<void> check_instance_config(const config_map& config) {
       if (known) return fail(fault::unsupported, "Config key \"" + key + "\" is not supported yet");
       return fail(fault::invalid, "Unknown configuration key: " + key);
     }
-    if (key.size() > 255 || std::any_of(key.begin(), key.end(), [](unsigned char c) { return c <= 0x20 || c == 0x7f; }))
-      return fail(fault::invalid,
-                  "A configuration key must be at most 255 characters without spaces and control characters");
+    if (auto good = check_key(key); !good) return good;
     if (!value.empty() && !is_well_formed(row->type, value))
       return fail(fault::invalid, "\"" + value + "\" is no valid value of \"" + key + "\"");
   }

@@ -13,6 +13,9 @@ namespace troupe {
 
 /// How a value must look.
 enum class value_type : uint8_t { text, boolean, whole, size, memory, cpus, allowance, lines };
+bool is_well_formed(value_type type, std::string_view value);
+/// Of any configuration: at most 255 characters, no spaces and control characters.
+outcome<void> check_key(std::string_view key);
 /// When a change of a running instance takes effect.
 enum class applies : uint8_t {
   at_once,    // nothing to do, or done as it is read

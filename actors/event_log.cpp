@@ -58,7 +58,7 @@ void open_with_rows(const log_ptr& log, const open_subscription& request, const 
     if (rows && log->rows_bytes + (*rows)->bytes > rows_bytes_max)
       rows = fail(fault::busy, "Too many snapshots are being read; try again later");
     if (!rows) return promise.deliver(to_caf(rows.error()));
-    auto one = make_client(request, std::move(wanted), {});
+    auto one = make_client(request, wanted, {});
     one.reader.begin_with(std::move(**rows));
     promise.deliver(admit(log, std::move(one)));
   };
@@ -107,8 +107,8 @@ void create_durable(const log_ptr& log, const open_subscription& request, const 
   change.writes.push_back(log->durables.add(std::move(made)));
   log->self
       ->request(log->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(change))})
-      .then([log, request, wanted, where, promise](
-                const committed_ptr&) mutable { promise.deliver(take_over(log, request, std::move(wanted), where)); },
+      .then([log, request, wanted, where,
+             promise](const committed_ptr&) mutable { promise.deliver(take_over(log, request, wanted, where)); },
             [log, name = request.durable, promise](caf::error& why) mutable {
               static_cast<void>(log->durables.erase(name));
               end_reader_of(*log, name, from_caf(why));
@@ -118,7 +118,7 @@ void create_durable(const log_ptr& log, const open_subscription& request, const 
 
 caf::response_promise open(const log_ptr& log, const open_subscription& request) {
   auto promise = log->self->make_response_promise();
-  auto refuse = [&](error why) {
+  auto refuse = [&](const error& why) {
     promise.deliver(to_caf(why));
     return promise;
   };

@@ -91,7 +91,7 @@ constexpr row_source row_sources[] = {
     {table::profiles, "profile", true, show_record<schema::ProfileSpec>},
     {table::networks, "network", true, show_record<schema::NetworkSpec>},
     {table::pools, "storage-pool", false, show_record<schema::PoolSpec>},
-    {table::images, "image", false, show_record<schema::ImageSpec>},
+    {table::images, "image", true, show_record<schema::ImageSpec>},
     {table::instances, "instance", true, show_instance},
 };
 

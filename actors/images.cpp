@@ -1,6 +1,8 @@
 #include "actors/images.hpp"
 
 #include "actors/names.hpp"
+#include "actors/project_keys.hpp"
+#include "actors/project_use.hpp"
 
 #include <algorithm>
 #include <caf/event_based_actor.hpp>
@@ -43,7 +45,7 @@ outcome<std::shared_ptr<saga>> plan_import(const data_ptr& me, const import_imag
   auto records = me->with.db.read();
   for (auto& alias : request.aliases) {
     if (auto good = check_alias_name(alias); !good) return tl::unexpected{good.error()};
-    if (records.get(table::aliases, alias))
+    if (records.get(table::aliases, in_project(request.head->project, alias)))
       return fail(fault::already_exists, "Alias \"" + alias + "\" already exists");
   }
   for (auto& [key, value] : request.properties)
@@ -87,16 +89,19 @@ message<schema::ImageAliasEntry> make_alias(const std::string& name, const std::
   });
 }
 
-step_result_ptr stored(const import_image& request, const image_facts& facts) {
+step_result_ptr stored(const snapshot& records, const import_image& request, const image_facts& facts) {
   auto result = std::make_shared<step_result>();
   auto& more = result->more;
-  more.conditions.push_back(absent(table::images, facts.fingerprint));
-  more.writes.push_back(put(table::images, facts.fingerprint, make_spec(request, facts)));
+  auto& project = request.head->project;
+  auto key = in_project(project, facts.fingerprint);
+  more.conditions.push_back(absent(table::images, key));
+  more.writes.push_back(put(table::images, key, make_spec(request, facts)));
+  enter_project(more, records, project);
   more.events.push_back(lifecycle_event(*request.head, "image", facts.fingerprint, "image-created",
                                         url_of(facts.fingerprint), {{"type", "container"}}));
   for (auto& alias : request.aliases) {
-    more.conditions.push_back(absent(table::aliases, alias));
-    more.writes.push_back(put(table::aliases, alias, make_alias(alias, facts.fingerprint, "")));
+    more.conditions.push_back(absent(table::aliases, in_project(project, alias)));
+    more.writes.push_back(put(table::aliases, in_project(project, alias), make_alias(alias, facts.fingerprint, "")));
   }
   result->metadata = {{"fingerprint", '"' + facts.fingerprint + '"'}, {"size", '"' + std::to_string(facts.size) + '"'}};
   return result;
@@ -106,8 +111,10 @@ outcome<void> check_facts(const data_ptr& me, const import_image& request, const
   if (!request.expected_fingerprint.empty() && request.expected_fingerprint != facts.fingerprint)
     return fail(fault::invalid, "The fingerprint is " + facts.fingerprint + ", not what the client expected");
   if (facts.virtual_machine) return fail(fault::unsupported, "Images of virtual machines are not supported yet");
-  if (me->with.db.read().get(table::images, facts.fingerprint) || !me->storing.insert(facts.fingerprint).second)
+  if (me->with.db.read().get(table::images, in_project(request.head->project, facts.fingerprint)))
     return fail(fault::already_exists, "Image with same fingerprint already exists");
+  if (!me->storing.insert(facts.fingerprint).second)
+    return fail(fault::already_exists, "An image with same fingerprint is being imported");
   return {};
 }
 
@@ -153,7 +160,7 @@ caf::response_promise store_upload(const data_ptr& me, const step_act& act) {
               me->storing.erase(kept->fingerprint);
               me->uploads.erase(number);
               if (done)
-                promise.deliver(stored(request, *kept));
+                promise.deliver(stored(me->with.db.read(), request, *kept));
               else
                 promise.deliver(to_caf(done.error()));
             });
@@ -165,7 +172,7 @@ caf::response_promise store_upload(const data_ptr& me, const step_act& act) {
 void sweep_files(const data_ptr& me, std::function<void(outcome<void>)> then) {
   std::set<std::string> wanted = me->storing;
   me->with.db.read().scan(table::images, "", [&](std::string_view key, std::string_view) {
-    wanted.emplace(key);
+    wanted.emplace(key.substr(key.find('/') + 1));
     return true;
   });
   on_blocking_thread(
@@ -185,17 +192,22 @@ void sweep_files(const data_ptr& me, std::function<void(outcome<void>)> then) {
 
 outcome<std::shared_ptr<saga>> plan_delete(const data_ptr& me, const delete_image& request) {
   auto records = me->with.db.read();
-  auto fingerprint = full_fingerprint(records, request.fingerprint);
+  auto& project = request.head->project;
+  auto fingerprint = full_fingerprint(records, project, request.fingerprint);
   if (!fingerprint) return tl::unexpected{fingerprint.error()};
+  auto image_key = in_project(project, *fingerprint);
   auto plan = new_saga(request.head, "image.delete", "Deleting image", *fingerprint);
-  plan->resources = {{"images", {url_of(*fingerprint)}}};
-  plan->commit.conditions.push_back(unchanged(records, table::images, *fingerprint));
-  plan->commit.writes.push_back(erase(table::images, *fingerprint));
-  records.scan(table::aliases, "", [&](std::string_view key, std::string_view bytes) {
+  plan->resources = {{"images", {url_of_in("images", project, *fingerprint)}}};
+  plan->commit.conditions.push_back(unchanged(records, table::images, image_key));
+  plan->commit.writes.push_back(erase(table::images, image_key));
+  plan->commit.events.push_back(
+      lifecycle_event(*request.head, "image", *fingerprint, "image-deleted", url_of(*fingerprint)));
+  records.scan(table::aliases, project + "/", [&](std::string_view key, std::string_view bytes) {
     auto target = message<schema::ImageAliasEntry>::from_bytes(bytes).read([](auto a) { return text(a.getTarget()); });
     if (target == *fingerprint) plan->commit.writes.push_back(erase(table::aliases, std::string{key}));
     return true;
   });
+  if (projects_with_image(records, *fingerprint).size() > 1) return plan; // the others keep files and volumes
   records.scan(table::volumes, "", [&](std::string_view key, std::string_view) {
     if (!key.ends_with("/image/" + *fingerprint)) return true;
     plan->commit.writes.push_back(erase(table::volumes, std::string{key}));
@@ -204,16 +216,16 @@ outcome<std::shared_ptr<saga>> plan_delete(const data_ptr& me, const delete_imag
     return true;
   });
   plan->after.push_back({"image.forget", {{"image", *fingerprint}}});
-  plan->commit.events.push_back(
-      lifecycle_event(*request.head, "image", *fingerprint, "image-deleted", url_of(*fingerprint)));
   return plan;
 }
 
 outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_image& request) {
   auto records = me->with.db.read();
-  auto fingerprint = full_fingerprint(records, request.fingerprint);
+  auto& project = request.request.head->project;
+  auto fingerprint = full_fingerprint(records, project, request.fingerprint);
   if (!fingerprint) return tl::unexpected{fingerprint.error()};
-  auto record = load<schema::ImageSpec>(records, table::images, *fingerprint);
+  auto image_key = in_project(project, *fingerprint);
+  auto record = load<schema::ImageSpec>(records, table::images, image_key);
   if (!request.etag.empty() && request.etag != etag_of(record->bytes()))
     return fail(fault::precondition, "The image was changed in the meantime (ETag does not match)");
   return request.request.body.read([&](schema::ImagePut::Reader put_) -> outcome<std::shared_ptr<saga>> {
@@ -226,20 +238,22 @@ outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_imag
     for (auto& [key, value] : properties)
       if (auto good = check_text("properties." + key, value); !good) return tl::unexpected{good.error()};
     for (auto& profile : to_vector(put_.getProfiles()))
-      if (!records.get(table::profiles, in_project("default", profile)))
+      if (!records.get(table::profiles, in_project(home_of(records, project, feature::profiles), profile)))
         return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");
     if (request.patch)
       for (auto& [key, value] : record->read([](auto i) { return to_map(i.getProperties()); }))
         properties.emplace(key, value);
     auto plan = new_saga(request.request.head, "image.update", "Updating image", *fingerprint);
-    plan->commit.conditions.push_back(unchanged(records, table::images, *fingerprint));
-    plan->commit.writes.push_back(
-        put(table::images, *fingerprint, changed(*record, [&](schema::ImageSpec::Builder image) {
-              if (has("public")) image.setPublic(put_.getPublic());
-              if (has("expires_at")) image.setExpiresAt(put_.getExpiresAt());
-              if (has("properties")) fill(image.initProperties(static_cast<unsigned>(properties.size())), properties);
-              if (has("profiles") && put_.hasProfiles()) image.setProfiles(put_.getProfiles());
-            })));
+    plan->commit.conditions.push_back(unchanged(records, table::images, image_key));
+    plan->commit.writes.push_back(put(table::images, image_key, changed(*record, [&](schema::ImageSpec::Builder image) {
+                                        if (has("public")) image.setPublic(put_.getPublic());
+                                        if (has("expires_at")) image.setExpiresAt(put_.getExpiresAt());
+                                        if (has("properties"))
+                                          fill(image.initProperties(static_cast<unsigned>(properties.size())),
+                                               properties);
+                                        if (has("profiles") && put_.hasProfiles())
+                                          image.setProfiles(put_.getProfiles());
+                                      })));
     plan->commit.events.push_back(
         lifecycle_event(*request.request.head, "image", *fingerprint, "image-updated", url_of(*fingerprint)));
     return plan;
@@ -248,10 +262,12 @@ outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_imag
 
 outcome<std::shared_ptr<saga>> plan_alias(const data_ptr& me, const change_alias& request) {
   auto records = me->with.db.read();
-  auto record = load<schema::ImageAliasEntry>(records, table::aliases, request.name);
+  auto& project = request.head->project;
+  auto key = in_project(project, request.name);
+  auto record = load<schema::ImageAliasEntry>(records, table::aliases, key);
   auto plan = new_saga(request.head, "image.alias", "Changing image alias", request.name);
   auto& commit = plan->commit;
-  auto tell = [&](std::string_view action, const std::string& name, config_map context) {
+  auto tell = [&](std::string_view action, const std::string& name, const config_map& context) {
     commit.events.push_back(lifecycle_event(*request.head, "image-alias", name, action, alias_url(name), context));
   };
   using verb = change_alias::verb;
@@ -264,30 +280,30 @@ outcome<std::shared_ptr<saga>> plan_alias(const data_ptr& me, const change_alias
       return fail(fault::precondition, "The alias was changed in the meantime (ETag does not match)");
   }
   if (auto good = check_text("description", request.description); !good) return tl::unexpected{good.error()};
-  commit.conditions.push_back(unchanged(records, table::aliases, request.name));
+  commit.conditions.push_back(unchanged(records, table::aliases, key));
   if (request.what == verb::create || request.what == verb::update) {
     auto [old_target, old_description] = record ? record->read([](auto a) {
       return std::pair{text(a.getTarget()), text(a.getDescription())};
     })
                                                 : std::pair<std::string, std::string>{};
-    auto target = full_fingerprint(records, request.keep_target ? old_target : request.target);
+    auto target = full_fingerprint(records, project, request.keep_target ? old_target : request.target);
     if (!target) return tl::unexpected{target.error()};
     commit.writes.push_back(
-        put(table::aliases, request.name,
+        put(table::aliases, key,
             make_alias(request.name, *target, request.keep_description ? old_description : request.description)));
     tell(request.what == verb::create ? "image-alias-created" : "image-alias-updated", request.name,
          {{"target", *target}});
   } else {
-    commit.writes.push_back(erase(table::aliases, request.name));
+    commit.writes.push_back(erase(table::aliases, key));
     if (request.what == verb::remove) {
       tell("image-alias-deleted", request.name, {});
     } else {
       if (auto good = check_alias_name(request.new_name); !good) return tl::unexpected{good.error()};
-      if (records.get(table::aliases, request.new_name))
+      auto to = in_project(project, request.new_name);
+      if (records.get(table::aliases, to))
         return fail(fault::already_exists, "Alias \"" + request.new_name + "\" already exists");
-      commit.conditions.push_back(absent(table::aliases, request.new_name));
-      commit.writes.push_back(
-          put(table::aliases, request.new_name, changed(*record, [&](auto a) { a.setName(request.new_name); })));
+      commit.conditions.push_back(absent(table::aliases, to));
+      commit.writes.push_back(put(table::aliases, to, changed(*record, [&](auto a) { a.setName(request.new_name); })));
       tell("image-alias-renamed", request.new_name, {{"old_name", request.name}});
     }
   }
@@ -297,7 +313,7 @@ outcome<std::shared_ptr<saga>> plan_alias(const data_ptr& me, const change_alias
 caf::response_promise forget_files(const data_ptr& me, const step_act& act) {
   auto promise = me->self->make_response_promise();
   // Completed late, it may meet the same image imported anew.
-  if (me->with.db.read().get(table::images, get(act.step.args, "image"))) {
+  if (!projects_with_image(me->with.db.read(), get(act.step.args, "image")).empty()) {
     promise.deliver(step_result_ptr{std::make_shared<step_result>()});
     return promise;
   }
@@ -317,11 +333,11 @@ caf::response_promise forget_files(const data_ptr& me, const step_act& act) {
 
 } // namespace
 
-outcome<std::string> full_fingerprint(const snapshot& records, std::string_view beginning) {
+outcome<std::string> full_fingerprint(const snapshot& records, std::string_view project, std::string_view beginning) {
   std::vector<std::string> found;
   if (!beginning.empty())
-    records.scan(table::images, beginning, [&](std::string_view key, std::string_view) {
-      found.emplace_back(key);
+    records.scan(table::images, in_project(project, beginning), [&](std::string_view key, std::string_view) {
+      found.emplace_back(key.substr(project.size() + 1));
       return found.size() < 2;
     });
   if (found.empty()) return fail(fault::not_found, "Image not found");
@@ -342,7 +358,7 @@ caf::behavior images(caf::event_based_actor* self, services& with) {
       [me](const step_undo& undo) -> caf::result<caf::unit_t> {
         me->uploads.erase(std::string{get(undo.step.args, "upload")});
         auto promise = me->self->make_response_promise<caf::unit_t>();
-        sweep_files(me, [promise](outcome<void> done) mutable { answer(promise, done); });
+        sweep_files(me, [promise](const outcome<void>& done) mutable { answer(promise, done); });
         return promise;
       },
       [me](const step_interrupt& stop) {

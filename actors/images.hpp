@@ -35,8 +35,9 @@ struct change_alias { // -> operation_record
   std::string etag;
 };
 
-/// The full fingerprint of a unique beginning.
-outcome<std::string> full_fingerprint(const snapshot& records, std::string_view beginning);
+/// The full fingerprint of a unique beginning, among a project's images. Images and aliases are recorded under
+/// PROJECT/…, the project being home_of(…, feature::images): who asks here has put it into the header.
+outcome<std::string> full_fingerprint(const snapshot& records, std::string_view project, std::string_view beginning);
 
 /// The IMAGES actor: image records, aliases and the files behind them.
 caf::behavior images(caf::event_based_actor* self, services& with);

@@ -1,5 +1,6 @@
 #include "actors/instance.hpp"
 #include "actors/pools.hpp"
+#include "actors/project_claims.hpp"
 #include "actors/store_actor.hpp"
 
 #include <caf/event_based_actor.hpp>
@@ -18,6 +19,29 @@ void serve_next(const instance_ptr& me) {
   next();
 }
 
+void give_back_claim(const instance_ptr& me) {
+  if (!std::exchange(me->claimed, false)) return;
+  me->self->send(me->with.find(role::instances), release_use{me->project, me->name});
+}
+
+void refuse(const instance_ptr& me, caf::response_promise promise, caf::error why, bool exclusive) {
+  promise.deliver(std::move(why));
+  if (!exclusive) return;
+  give_back_claim(me);
+  me->busy = false;
+  serve_next(me);
+}
+
+void submit(const instance_ptr& me, const std::shared_ptr<saga>& work, caf::response_promise promise, bool exclusive) {
+  me->self->request(me->with.find(role::operations), caf::infinite, begin_saga{work})
+      .then(
+          [me, promise, exclusive](const operation_record& record) mutable {
+            if (exclusive) me->busy_with = record.read([](schema::Operation::Reader op) { return text(op.getId()); });
+            promise.deliver(record);
+          },
+          [me, promise, exclusive](caf::error& why) mutable { refuse(me, promise, std::move(why), exclusive); });
+}
+
 void begin(const instance_ptr& me, const planner& plan, caf::response_promise promise, bool exclusive) {
   auto work = plan();
   if (!work) {
@@ -25,21 +49,18 @@ void begin(const instance_ptr& me, const planner& plan, caf::response_promise pr
     return serve_next(me);
   }
   if (exclusive) me->busy = true;
-  me->self->request(me->with.find(role::operations), caf::infinite, begin_saga{*work})
+  if (!(*work)->claim) return submit(me, *work, promise, exclusive);
+  me->self->request(me->with.find(role::instances), caf::infinite, claim_use{me->project, me->name, *(*work)->claim})
       .then(
-          [me, promise, exclusive](const operation_record& record) mutable {
-            if (exclusive) me->busy_with = record.read([](schema::Operation::Reader op) { return text(op.getId()); });
-            promise.deliver(record);
+          [me, work = *work, promise, exclusive] {
+            me->claimed = true;
+            submit(me, work, promise, exclusive);
           },
-          [me, promise, exclusive](caf::error& why) mutable {
-            if (exclusive) me->busy = false;
-            promise.deliver(std::move(why));
-            serve_next(me);
-          });
+          [me, promise, exclusive](caf::error& why) mutable { refuse(me, promise, std::move(why), exclusive); });
 }
 
 // One change after the other. A forced stop does not wait behind what it is there to end.
-caf::response_promise change(const instance_ptr& me, planner plan, bool urgent = false) {
+caf::response_promise change(const instance_ptr& me, const planner& plan, bool urgent = false) {
   auto promise = me->self->make_response_promise();
   if (urgent)
     begin(me, plan, promise, !me->busy);
@@ -73,7 +94,7 @@ caf::response_promise exec(const instance_ptr& me, const run_exec& request) {
         if (!session) return tl::unexpected{session.error()};
         return exec_session_ptr{std::move(*session)};
       },
-      [promise](result session) mutable { answer(promise, session); });
+      [promise](const result& session) mutable { answer(promise, session); });
   return promise;
 }
 
@@ -134,6 +155,7 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
       [me](const step_undo& step) { return take_back(me, step); },
       [me](const operation_ended& over) {
         if (over.id != me->busy_with) return;
+        give_back_claim(me);
         me->busy = false;
         me->busy_with.clear();
         serve_next(me);

@@ -58,6 +58,7 @@ struct instance_data {
 
   std::string busy_with; // id of the running operation
   bool busy = false;     // from a request's acceptance to its operation's end
+  bool claimed = false;  // of the project's limits, for that operation
   std::deque<std::function<void()>> queue;
 
   std::vector<message<schema::Event>> untold; // transitions; they go with the next commit of the status

@@ -2,6 +2,8 @@
 #include "actors/instance.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/names.hpp"
+#include "actors/policy.hpp"
+#include "actors/project_keys.hpp"
 
 #include <algorithm>
 #include <caf/event_based_actor.hpp>
@@ -16,7 +18,8 @@ std::shared_ptr<saga> new_saga(const instance_data& me, std::shared_ptr<const he
   plan->description = std::move(description);
   plan->head = std::move(head);
   plan->entity = "instance/" + me.id();
-  plan->resources = {{"instances", {me.url()}}, {"containers", {"/1.0/containers/" + me.name}}};
+  plan->resources = {{"instances", {url_of_in("instances", me.project, me.name)}},
+                     {"containers", {url_of_in("containers", me.project, me.name)}}};
   plan->owner = me.self;
   return plan;
 }
@@ -75,8 +78,9 @@ outcome<void> check_wanted(const instance_data& me, const snapshot& records, sch
   if (auto good = check_instance_config(to.config); !good) return good;
   if (auto good = check_devices(to.devices); !good) return good;
   if (auto good = check_distinct("Profile", to.profiles); !good) return good;
+  auto home = home_of(records, me.project, feature::profiles);
   for (auto& profile : to.profiles)
-    if (!records.get(table::profiles, in_project(me.project, profile)))
+    if (!records.get(table::profiles, in_project(home, profile)))
       return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");
   auto after = expand(records, me.project, to.profiles, to.config, to.devices);
   if (auto good = check_expanded(records, after); !good) return good;
@@ -129,6 +133,10 @@ outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelo
       if (auto good = check_wanted(me, records, is, to); !good) return tl::unexpected{good.error()};
       settle_volatile(to.config, expand(records, me.project, to.profiles, to.config, to.devices));
       auto after = expand(records, me.project, to.profiles, to.config, to.devices);
+      auto rules = project_config(records, me.project);
+      if (auto good = judge(me.project, rules, after); !good) return tl::unexpected{good.error()};
+      auto use = use_of(me.project, rules, is.getType(), after);
+      if (!use) return tl::unexpected{use.error()};
       auto was_isolated = is_true(get(expand(records, is).config, "security.idmap.isolated"));
       id_range ids{is.getIdmapBase(), is.getIdmapSize()};
       if (was_isolated != is_true(get(after.config, "security.idmap.isolated")))
@@ -137,6 +145,10 @@ outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelo
 
       auto plan = new_saga(me, request.head, "instance.update", "Updating instance");
       if (!is_down(me)) plan->at_restart = changes_at_restart(expand(records, is), after);
+      // Who takes no more than before may go on, even where a limit was passed long ago.
+      auto before = countable_use(is.getType(), expand(records, is));
+      if (auto most = larger(before, *use); is_limited(rules) && most != before) plan->claim = most;
+      enter_project(plan->commit, records, me.project);
       plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
       plan->commit.writes.push_back(
           put_record(me, changed(*spec, [&](schema::InstanceSpec::Builder b) {

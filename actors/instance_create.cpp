@@ -1,7 +1,11 @@
 #include "actors/config_keys.hpp"
+#include "actors/images.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/instances.hpp"
 #include "actors/names.hpp"
+#include "actors/policy.hpp"
+#include "actors/project_keys.hpp"
+#include "actors/project_use.hpp"
 #include "runtime/uuid.hpp"
 
 #include <sys/utsname.h>
@@ -24,23 +28,18 @@ std::string host_architecture() {
 }
 
 // The fingerprint that an alias, a fingerprint or the unique beginning of one stands for.
-outcome<std::string> resolve_image(const snapshot& records, schema::InstanceSource::Reader source) {
+outcome<std::string> resolve_image(const snapshot& records, const std::string& home,
+                                   schema::InstanceSource::Reader source) {
   if (source.getServer().size() || (source.getProtocol().size() && view(source.getProtocol()) != "lxd"))
     return fail(fault::unsupported, "Images of remote servers are not supported yet: import the image first");
   if (source.getAlias().size()) {
-    if (auto alias = load<schema::ImageAliasEntry>(records, table::aliases, view(source.getAlias())))
+    auto key = in_project(home, view(source.getAlias()));
+    if (auto alias = load<schema::ImageAliasEntry>(records, table::aliases, key))
       return alias->read([](auto a) { return text(a.getTarget()); });
   }
   auto wanted = view(source.getFingerprint().size() ? source.getFingerprint() : source.getAlias());
   if (wanted.empty()) return fail(fault::invalid, "The image must be given by alias or fingerprint");
-  std::vector<std::string> found;
-  records.scan(table::images, wanted, [&](std::string_view key, std::string_view) {
-    found.emplace_back(key);
-    return found.size() < 2;
-  });
-  if (found.size() != 1)
-    return fail(fault::not_found, found.empty() ? "Image not found" : "The fingerprint is not unique");
-  return found.front();
+  return full_fingerprint(records, home, wanted);
 }
 
 outcome<void> check_source(schema::CreateInstance::Reader post) {
@@ -70,19 +69,22 @@ outcome<void> check_request(schema::CreateInstance::Reader post, const snapshot&
   if (auto good = check_instance_config(d.config); !good) return good;
   if (auto good = check_devices(d.devices); !good) return good;
   if (auto good = check_distinct("Profile", d.profiles); !good) return good;
+  auto home = home_of(records, project, feature::profiles);
   for (auto& profile : d.profiles)
-    if (!records.get(table::profiles, in_project(project, profile)))
+    if (!records.get(table::profiles, in_project(home, profile)))
       return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");
   if (records.get(table::instances, in_project(project, d.name)))
     return fail(fault::already_exists, "Instance \"" + d.name + "\" already exists");
   return {};
 }
 
-outcome<void> take_image(const snapshot& records, schema::CreateInstance::Reader post, draft& d) {
+outcome<void> take_image(const snapshot& records, const std::string& project, schema::CreateInstance::Reader post,
+                         draft& d) {
   if (view(post.getSource().getType()) != "image") return {};
-  auto fingerprint = resolve_image(records, post.getSource());
+  auto home = home_of(records, project, feature::images);
+  auto fingerprint = resolve_image(records, home, post.getSource());
   if (!fingerprint) return tl::unexpected{fingerprint.error()};
-  auto image = load<schema::ImageSpec>(records, table::images, *fingerprint);
+  auto image = load<schema::ImageSpec>(records, table::images, in_project(home, *fingerprint));
   if (!image) return fail(fault::not_found, "Image not found");
   d.fingerprint = *fingerprint;
   return image->read([&](schema::ImageSpec::Reader i) -> outcome<void> {
@@ -127,7 +129,8 @@ std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request,
   plan->description = "Creating instance";
   plan->head = request.head;
   plan->entity = "instance/" + record;
-  plan->resources = {{"instances", {url}}, {"containers", {"/1.0/containers/" + d.name}}};
+  plan->resources = {{"instances", {url_of_in("instances", head.project, d.name)}},
+                     {"containers", {url_of_in("containers", head.project, d.name)}}};
   plan->may_cancel = !d.fingerprint.empty();
   if (d.fingerprint.empty())
     plan->before.push_back({"volume.create", {{"pool", d.pool}, {"volume", key}}});
@@ -159,16 +162,23 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
       return entry.first.starts_with("volatile.") && !entry.first.ends_with(".hwaddr");
     });
     if (auto good = check_request(post, records, head.project, d); !good) return tl::unexpected{good.error()};
-    if (auto good = take_image(records, post, d); !good) return tl::unexpected{good.error()};
+    if (auto good = take_image(records, head.project, post, d); !good) return tl::unexpected{good.error()};
     auto effective = expand(records, head.project, d.profiles, d.config, d.devices);
     if (auto good = check_expanded(records, effective); !good) return tl::unexpected{good.error()};
+    auto rules = project_config(records, head.project);
+    if (auto good = judge(head.project, rules, effective); !good) return tl::unexpected{good.error()};
+    auto use = use_of(head.project, rules, post.getType(), effective);
+    if (!use) return tl::unexpected{use.error()};
     d.pool = get(*root_disk(effective.devices), "pool");
     d.config["volatile.uuid"] = make_uuid_v4();
     if (!d.fingerprint.empty()) d.config["volatile.apply_template"] = "create";
     settle_volatile(d.config, effective);
     d.ids = choose_ids(with, records, effective.config, "");
     if (d.ids.size == 0) return fail(fault::too_large, "No range of host ids is free");
-    return make_saga(request, d, make_spec(post, head, d, id), id);
+    auto plan = make_saga(request, d, make_spec(post, head, d, id), id);
+    if (is_limited(rules)) plan->claim = *use;
+    enter_project(plan->commit, records, head.project);
+    return plan;
   });
 }
 

@@ -23,7 +23,7 @@ std::vector<nic_facts> nics_of(const expansion& effective) {
   std::vector<nic_facts> out;
   for (auto& [device, config] : effective.devices) {
     if (get(config, "type") != "nic") continue;
-    auto pick = [&](std::string_view key) {
+    auto pick = [&, &device = device, &config = config](std::string_view key) {
       auto own = get(config, key);
       return std::string{own.empty() ? get(effective.config, volatile_key(device, key)) : own};
     };

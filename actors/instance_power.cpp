@@ -160,7 +160,7 @@ void announce_nics(const instance_ptr& me, std::vector<nic_facts> nics, size_t a
   while (at < nics.size() && !nics[at].managed) ++at;
   if (at == nics.size()) return then({});
   auto& nic = nics[at];
-  dhcp_host host{me->key() + "." + nic.device, nic.hwaddr, me->name, nic.ipv4, nic.ipv6};
+  dhcp_host host{me->key() + "." + nic.device, nic.hwaddr, dns_name(me->project, me->name), nic.ipv4, nic.ipv6};
   me->self->request(me->with.find(role::networks), caf::infinite, announce_host{nic.network, std::move(host)})
       .then([me, nics, at, then] { announce_nics(me, nics, at + 1, then); },
             [then](const caf::error& why) { then(tl::unexpected{from_caf(why)}); });

@@ -2,6 +2,7 @@
 
 #include "actors/names.hpp"
 #include "actors/networks.hpp"
+#include "actors/project_claims.hpp"
 
 #include <caf/event_based_actor.hpp>
 #include <filesystem>
@@ -16,12 +17,17 @@ struct instances_data {
   services& with;
   caf::event_based_actor* self;
   std::map<std::string, caf::actor> active;
-  std::map<std::string, std::string>
-      creating; // operation -> instance, so that a name is taken from the first request on
-  std::set<std::string> reserved;
+  std::map<std::string, std::string> creating; // operation -> instance (PROJECT/NAME)
+  std::set<std::string> reserved;              // the same instances: a name is taken from the first request on
+  project_claims claims;
   uint64_t next_id = 1;
 };
 using data_ptr = std::shared_ptr<instances_data>;
+
+std::pair<std::string, std::string> split_key(const std::string& key) {
+  auto slash = key.find('/');
+  return {key.substr(0, slash), key.substr(slash + 1)};
+}
 
 caf::actor activate(const data_ptr& all, const std::string& project, const std::string& name) {
   auto key = in_project(project, name);
@@ -39,8 +45,8 @@ void adopt_running(const data_ptr& all) {
   records.scan(table::statuses, "", [&](std::string_view key, std::string_view bytes) {
     auto state = status_record::from_bytes(bytes).read([](auto s) { return s.getState(); });
     if (state == instance_state::STOPPED) return true;
-    auto slash = key.find('/');
-    activate(all, std::string{key.substr(0, slash)}, std::string{key.substr(slash + 1)});
+    auto [project, name] = split_key(std::string{key});
+    activate(all, project, name);
     return true;
   });
   if (auto bytes = records.get(table::counters, id_counter)) all->next_id = std::stoull(std::string{*bytes}) + 1;
@@ -54,23 +60,34 @@ caf::result<Reply> pass_on(const data_ptr& all, const to_instance& to, const Req
   return hand_over<Reply>(all->self, activate(all, to.project, to.name), request);
 }
 
+void release(const data_ptr& all, const std::string& key) {
+  auto [project, name] = split_key(key);
+  all->claims.release(project, name);
+  all->reserved.erase(key);
+}
+
 caf::result<operation_record> create(const data_ptr& all, const envelope<schema::CreateInstance>& request) {
   auto plan = plan_create(all->with, request, all->next_id);
   if (!plan) return to_caf(plan.error());
-  auto entity = (*plan)->entity;
-  if (!all->reserved.insert(entity).second)
-    return to_caf({fault::already_exists, "This instance is being created already"});
+  auto key = (*plan)->entity.substr((*plan)->entity.find('/') + 1);
+  if (all->reserved.count(key)) return to_caf({fault::already_exists, "This instance is being created already"});
+  if (auto& claim = (*plan)->claim) {
+    auto [project, name] = split_key(key);
+    if (auto granted = all->claims.grant(all->with.db.read(), project, name, *claim); !granted)
+      return to_caf(granted.error());
+  }
+  all->reserved.insert(key);
   ++all->next_id;
   (*plan)->owner = all->self;
   auto promise = all->self->make_response_promise<operation_record>();
   all->self->request(all->with.find(role::operations), caf::infinite, begin_saga{*plan})
       .then(
-          [all, promise, entity](const operation_record& record) mutable {
-            all->creating.emplace(record.read([](auto op) { return text(op.getId()); }), entity);
+          [all, promise, key](const operation_record& record) mutable {
+            all->creating.emplace(record.read([](auto op) { return text(op.getId()); }), key);
             promise.deliver(record);
           },
-          [all, promise, entity](caf::error& why) mutable {
-            all->reserved.erase(entity);
+          [all, promise, key](caf::error& why) mutable {
+            release(all, key);
             promise.deliver(std::move(why));
           });
   return promise;
@@ -119,6 +136,8 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
     for (auto& [name, child] : all->active) each(child);
   });
   self->set_down_handler([all](caf::down_msg& down) {
+    for (auto& [key, child] : all->active)
+      if (auto [project, name] = split_key(key); child.address() == down.source) all->claims.release(project, name);
     std::erase_if(all->active, [&](auto& entry) { return entry.second.address() == down.source; });
     if (down.reason != caf::exit_reason::user_shutdown && down.reason) {
       log().error("An instance actor failed and is rebuilt from its record");
@@ -154,9 +173,15 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
           for (auto& [name, child] : all->active) all->self->send(child, over);
           return;
         }
-        all->reserved.erase(at->second);
+        release(all, at->second);
         all->creating.erase(at);
       },
+      [all](const claim_use& wanted) -> caf::result<caf::unit_t> {
+        auto granted = all->claims.grant(all->with.db.read(), wanted.project, wanted.name, wanted.most);
+        if (!granted) return to_caf(granted.error());
+        return caf::unit;
+      },
+      [all](const release_use& over) { all->claims.release(over.project, over.name); },
       [](resume& back) { back.run(); },
   };
 }

@@ -103,7 +103,11 @@ progress_sink report_to(const pool_ptr& me, const std::string& fingerprint) {
 }
 
 void load_image(const pool_ptr& me, const std::string& fingerprint) {
-  auto image = load<schema::ImageSpec>(me->with.db.read(), table::images, fingerprint);
+  auto records = me->with.db.read();
+  auto projects = projects_with_image(records, fingerprint);
+  auto image = projects.empty()
+                   ? std::nullopt
+                   : load<schema::ImageSpec>(records, table::images, in_project(projects.front(), fingerprint));
   if (!image) return answer_waiters(me, fingerprint, fail(fault::not_found, "Image not found"));
   bool split = image->read([](auto i) { return i.getSplit(); });
   on_blocking_thread(

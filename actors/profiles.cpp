@@ -2,6 +2,8 @@
 
 #include "actors/config_keys.hpp"
 #include "actors/names.hpp"
+#include "actors/policy.hpp"
+#include "actors/project_keys.hpp"
 
 #include <caf/event_based_actor.hpp>
 
@@ -21,34 +23,67 @@ outcome<void> check(schema::ProfilePut::Reader put) {
   return check_devices(to_map(put.getDevices()));
 }
 
-// A root disk that instances live on must not vanish or move under them.
-outcome<void> check_users(const snapshot& records, const std::string& project, const std::string& name,
-                          const message<schema::ProfileSpec>& after) {
+// An instance as it will be once one of its profiles reads like this.
+expansion expand_with(const snapshot& records, schema::InstanceSpec::Reader spec, const std::string& home,
+                      const std::string& name, const message<schema::ProfileSpec>& after) {
+  expansion out;
+  auto add = [&out](auto from) {
+    for (auto& [key, value] : to_map(from.getConfig())) out.config.insert_or_assign(key, value);
+    for (auto& [device, config] : to_map(from.getDevices())) out.devices.insert_or_assign(device, config);
+  };
+  for (auto& used : to_vector(spec.getProfiles())) {
+    if (used == name)
+      after.read(add);
+    else if (auto other = load<schema::ProfileSpec>(records, table::profiles, in_project(home, used)))
+      other->read(add);
+  }
+  add(spec);
+  return out;
+}
+
+bool uses(schema::InstanceSpec::Reader spec, std::string_view profile) {
+  for (auto used : spec.getProfiles())
+    if (view(used) == profile) return true;
+  return false;
+}
+
+// A root disk that instances live on must not vanish or move under them, and what their project forbids does not come
+// by way of a profile either.
+outcome<void> check_user(const snapshot& records, schema::InstanceSpec::Reader spec, const config_map& rules,
+                         const expansion& effective) {
+  auto root = root_disk(effective.devices);
+  if (!root || get(*root, "pool") != view(spec.getPool()))
+    return fail(fault::in_use, "Instance \"" + text(spec.getName()) + "\" would lose its root disk");
+  if (auto good = check_expanded(records, effective); !good) return good;
+  return judge(view(spec.getProject()), rules, effective);
+}
+
+outcome<void> check_users_in(const snapshot& records, const std::string& project, const std::string& home,
+                             const std::string& name, const message<schema::ProfileSpec>& after) {
+  auto rules = project_config(records, project);
   outcome<void> good;
+  project_use sum, before;
   records.scan(table::instances, project + "/", [&](std::string_view, std::string_view bytes) {
     message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader spec) {
-      expansion effective;
-      bool uses = false;
-      for (auto& used : to_vector(spec.getProfiles())) {
-        auto profile = used == name ? after
-                                    : load<schema::ProfileSpec>(records, table::profiles, in_project(project, used))
-                                          .value_or(message<schema::ProfileSpec>{});
-        uses |= used == name;
-        profile.read([&](auto p) {
-          for (auto& [device, config] : to_map(p.getDevices())) effective.devices.insert_or_assign(device, config);
-        });
-      }
-      if (!uses) return;
-      for (auto& [device, config] : to_map(spec.getDevices())) effective.devices.insert_or_assign(device, config);
-      auto root = root_disk(effective.devices);
-      if (!root || get(*root, "pool") != view(spec.getPool()))
-        good = fail(fault::in_use, "Instance \"" + text(spec.getName()) + "\" would lose its root disk");
-      else
-        good = check_expanded(records, effective);
+      auto effective = expand_with(records, spec, home, name, after);
+      before += countable_use(spec.getType(), expand(records, spec));
+      sum += countable_use(spec.getType(), effective);
+      if (!uses(spec, name)) return;
+      good = check_user(records, spec, rules, effective);
+      if (!good) return;
+      if (auto use = use_of(project, rules, spec.getType(), effective); !use) good = tl::unexpected{use.error()};
     });
     return good.has_value();
   });
-  return good;
+  if (!good || sum == before) return good;
+  return check_limits(project, rules, sum);
+}
+
+outcome<void> check_users(const snapshot& records, const std::string& home, const std::string& name,
+                          const message<schema::ProfileSpec>& after) {
+  for (auto& project : projects_with_profiles_of(records, home))
+    if (auto good = check_users_in(records, project, home, name, after); !good) return good;
+  return {};
 }
 
 message<schema::ProfileSpec> merged(const message<schema::ProfileSpec>& before, const change_profile& request) {
@@ -88,6 +123,7 @@ outcome<std::shared_ptr<saga>> plan_create(const snapshot& records, const change
     p.setProject(request.head->project);
   });
   plan->commit.conditions.push_back(absent(table::profiles, key));
+  enter_project(plan->commit, records, request.head->project);
   plan->commit.writes.push_back(put(table::profiles, key, merged(empty, request)));
   plan->commit.events.push_back(
       lifecycle_event(*request.head, "profile", request.name, "profile-created", url_of(request.name)));
@@ -105,6 +141,7 @@ outcome<std::shared_ptr<saga>> plan_rest(const snapshot& records, const change_p
     auto after = merged(*record, request);
     if (auto good = check_users(records, project, request.name, after); !good) return tl::unexpected{good.error()};
     auto plan = new_saga(request, "profile.update", "Updating profile");
+    change_rules(plan->commit, records, project);
     plan->commit.conditions.push_back(unchanged(records, table::profiles, key));
     plan->commit.writes.push_back(put(table::profiles, key, after));
     plan->commit.events.push_back(
@@ -117,6 +154,7 @@ outcome<std::shared_ptr<saga>> plan_rest(const snapshot& records, const change_p
   if (auto users = users_of_profile(records, project, request.name); !users.empty())
     return fail(fault::in_use, "Profile is currently in use");
   auto plan = new_saga(request, request.what == verb::remove ? "profile.delete" : "profile.rename", "Changing profile");
+  change_rules(plan->commit, records, project);
   plan->commit.conditions.push_back(unchanged(records, table::profiles, key));
   plan->commit.writes.push_back(erase(table::profiles, key));
   if (request.what == verb::remove) {

@@ -1,5 +1,7 @@
 #include "actors/records.hpp"
 
+#include "actors/project_keys.hpp"
+
 #include <chrono>
 #include <openssl/evp.h>
 
@@ -24,18 +26,12 @@ bool uses_pool(const device_map& devices, std::string_view pool) {
   return false;
 }
 
-std::string url_of(std::string_view kind, std::string_view project, std::string_view name) {
-  auto url = "/1.0/" + std::string{kind} + "/" + std::string{name};
-  if (project != "default") url += "?project=" + std::string{project};
-  return url;
-}
-
 template <class Uses>
 std::vector<std::string> users(const snapshot& from, Uses&& uses) {
   std::vector<std::string> out;
   from.scan(table::instances, "", [&](std::string_view, std::string_view bytes) {
     message<schema::InstanceSpec>::from_bytes(bytes).read([&](auto spec) {
-      if (uses(spec)) out.push_back(url_of("instances", view(spec.getProject()), view(spec.getName())));
+      if (uses(spec)) out.push_back(url_of_in("instances", view(spec.getProject()), view(spec.getName())));
     });
     return true;
   });
@@ -47,7 +43,7 @@ void add_profiles(const snapshot& from, std::vector<std::string>& out,
   from.scan(table::profiles, "", [&](std::string_view, std::string_view bytes) {
     message<schema::ProfileSpec>::from_bytes(bytes).read([&](auto profile) {
       if (uses(to_map(profile.getDevices())))
-        out.push_back(url_of("profiles", view(profile.getProject()), view(profile.getName())));
+        out.push_back(url_of_in("profiles", view(profile.getProject()), view(profile.getName())));
     });
     return true;
   });
@@ -55,11 +51,27 @@ void add_profiles(const snapshot& from, std::vector<std::string>& out,
 
 } // namespace
 
+std::string url_of_in(std::string_view collection, std::string_view project, std::string_view name) {
+  auto url = "/1.0/" + std::string{collection} + "/" + std::string{name};
+  if (project != "default") url += "?project=" + std::string{project};
+  return url;
+}
+
+std::vector<std::string> projects_with_image(const snapshot& from, std::string_view fingerprint) {
+  std::vector<std::string> out;
+  from.scan(table::projects, "", [&](std::string_view project, std::string_view) {
+    if (from.get(table::images, in_project(project, fingerprint))) out.emplace_back(project);
+    return true;
+  });
+  return out;
+}
+
 expansion expand(const snapshot& from, std::string_view project, const std::vector<std::string>& profiles,
                  const config_map& config, const device_map& devices) {
   expansion out;
+  auto home = home_of(from, project, feature::profiles);
   for (auto& name : profiles)
-    if (auto profile = load<schema::ProfileSpec>(from, table::profiles, in_project(project, name)))
+    if (auto profile = load<schema::ProfileSpec>(from, table::profiles, in_project(home, name)))
       profile->read([&](auto p) { merge(out, to_map(p.getConfig()), to_map(p.getDevices())); });
   merge(out, config, devices);
   return out;
@@ -80,9 +92,16 @@ std::string instance_key(std::string_view project, std::string_view name) {
   return project == "default" ? std::string{name} : std::string{project} + "_" + std::string{name};
 }
 
+std::string dns_name(std::string_view project, std::string_view name) {
+  constexpr size_t label_max = 63;
+  if (project == "default") return std::string{name};
+  auto label = std::string{name} + "--" + std::string{project};
+  return label.size() > label_max || project.find('.') != project.npos ? std::string{} : label;
+}
+
 std::vector<std::string> users_of_profile(const snapshot& from, std::string_view project, std::string_view name) {
   return users(from, [&](auto spec) {
-    if (view(spec.getProject()) != project) return false;
+    if (home_of(from, view(spec.getProject()), feature::profiles) != project) return false;
     for (auto used : spec.getProfiles())
       if (view(used) == name) return true;
     return false;
@@ -101,7 +120,9 @@ std::vector<std::string> users_of_pool(const snapshot& from, std::string_view na
   add_profiles(from, out, [&](const device_map& devices) { return uses_pool(devices, name); });
   auto prefix = std::string{name} + "/image/";
   from.scan(table::volumes, prefix, [&](std::string_view key, std::string_view) {
-    out.push_back(url_of("images", "default", key.substr(prefix.size())));
+    auto fingerprint = key.substr(prefix.size());
+    for (auto& project : projects_with_image(from, fingerprint))
+      out.push_back(url_of_in("images", project, fingerprint));
     return true;
   });
   return out;

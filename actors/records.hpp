@@ -43,6 +43,9 @@ inline condition unchanged(const snapshot& from, table where, const std::string&
 }
 inline condition absent(table where, std::string key) { return {where, std::move(key), std::nullopt}; }
 
+/// The projects that have this image; its files and unpacked volumes are shared by all of them.
+std::vector<std::string> projects_with_image(const snapshot& from, std::string_view fingerprint);
+
 /// Config and devices of an instance with its profiles applied, in order, the instance's own last.
 struct expansion {
   config_map config;
@@ -57,6 +60,12 @@ const config_map* root_disk(const device_map& devices);
 
 /// The name an instance has for the driver and on disk: NAME in project default, PROJECT_NAME else.
 std::string instance_key(std::string_view project, std::string_view name);
+/// The name it has in a bridge's DNS, so that nobody takes a name of another project's: NAME in project default,
+/// NAME--PROJECT else (no project's name has "--"); empty if that is no host name.
+std::string dns_name(std::string_view project, std::string_view name);
+
+/// A thing's URL as `used_by` shows it: with its project unless that is default.
+std::string url_of_in(std::string_view collection, std::string_view project, std::string_view name);
 
 /// What `used_by` shows.
 std::vector<std::string> users_of_profile(const snapshot& from, std::string_view project, std::string_view name);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/lifecycle_event.hpp"
+#include "actors/project_use.hpp"
 #include "actors/services.hpp"
 
 #include <utility>
@@ -30,6 +31,7 @@ struct saga {
   batch commit;
   std::vector<saga_step> after;
   caf::actor owner;                    // told (operation_ended)
+  std::optional<project_use> claim;    // what the change takes of its project's limits
   std::vector<std::string> at_restart; // config keys that take effect at the next start only; for plans
 };
 

@@ -19,8 +19,20 @@
 namespace troupe {
 
 /// The addressable parts of the tree. A restarted actor has a new handle: look it up by its role at every use.
-enum class role : uint8_t { store, events, operations, images, pools, networks, profiles, instances, server, sinks };
-constexpr size_t role_count = 10;
+enum class role : uint8_t {
+  store,
+  events,
+  operations,
+  images,
+  pools,
+  networks,
+  profiles,
+  projects,
+  instances,
+  server,
+  sinks
+};
+constexpr size_t role_count = 11;
 
 /// What the actors share: the outside world behind narrow interfaces. Built by main, outlives every actor.
 /// All members are thread-safe.

@@ -5,6 +5,7 @@
 #include "actors/operations.hpp"
 #include "actors/pools.hpp"
 #include "actors/profiles.hpp"
+#include "actors/projects.hpp"
 #include "actors/sinks.hpp"
 #include "actors/store_actor.hpp"
 #include "backends/instance/lxc/lxc_driver.hpp"
@@ -81,6 +82,7 @@ supervisor_spec tree(services& with, blocking_pool& sink_threads) {
       part("networks", role::networks, with, networks),
       part("images", role::images, with, images),
       part("profiles", role::profiles, with, profiles),
+      part("projects", role::projects, with, projects),
       part("server", role::server, with, server),
       part("instances", role::instances, with, instances),
       part("operations", role::operations, with, operations),

@@ -1,5 +1,6 @@
 #include "gateway/rest_door.hpp"
 
+#include "actors/project_keys.hpp"
 #include "gateway/rest/admission.hpp"
 #include "gateway/rest/live_streams.hpp"
 #include "gateway/rest/routes.hpp"
@@ -15,6 +16,29 @@ std::shared_ptr<const header> head_of(const http_request& request) {
   head->who = unix_principal(request.peer.uid);
   if (auto project = request.parameter("project"); !project.empty()) head->project = project;
   return head;
+}
+
+// A project without images, profiles or networks of its own uses those of project default.
+struct shared_collection {
+  std::string_view segment;
+  feature what;
+};
+constexpr shared_collection shared_collections[] = {
+    {"images", feature::images}, {"profiles", feature::profiles}, {"networks", feature::networks}};
+
+// False: there is no such project.
+bool enter_project_of(rest_request& one) {
+  auto records = one.with().db.read();
+  if (!records.get(table::projects, one.head->project)) return false;
+  auto& path = one.http->segments;
+  if (path.size() < 2 || one.head->project == "default") return true;
+  for (auto& [segment, what] : shared_collections) {
+    if (path[1] != segment) continue;
+    auto head = std::make_shared<header>(*one.head);
+    head->project = home_of(records, head->project, what);
+    one.head = std::move(head);
+  }
+  return true;
 }
 
 body_rule rule_of(const http_request& head) {
@@ -43,8 +67,7 @@ void handle(rest_context& context, http_request request, responder answer) {
     if (found.path_known) response.status = 501;
     return answer.send(std::move(response));
   }
-  if (!context.with.db.read().get(table::projects, one.head->project))
-    return reply_error(one, {fault::not_found, "Project not found"});
+  if (!enter_project_of(one)) return reply_error(one, {fault::not_found, "Project not found"});
   admit(std::move(one), *found.row, [row = found.row](const rest_request& admitted) { dispatch(*row, admitted); });
 }
 

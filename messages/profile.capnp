@@ -15,6 +15,8 @@ struct ProfileSpec {
 struct ProfilePut { config @0 :List(Json.KeyValue) $Json.map; description @1 :Text; devices @2 :List(Json.Device) $Json.map; }
 struct ProfilesPost { config @0 :List(Json.KeyValue) $Json.map; description @1 :Text; devices @2 :List(Json.Device) $Json.map; name @3 :Text; }
 
+struct ProjectPut { config @0 :List(Json.KeyValue) $Json.map; description @1 :Text; }
+struct ProjectsPost { config @0 :List(Json.KeyValue) $Json.map; description @1 :Text; name @2 :Text; }
 struct ProjectSpec {
   name        @0 :Text;
   description @1 :Text;

@@ -15,14 +15,15 @@ using verb = change_alias::verb;
 using open_file = std::shared_ptr<const unique_fd>;
 
 message<schema::ImageSpec> image_of(const call_ptr& c, const snapshot& records) {
-  auto fingerprint = value_of(full_fingerprint(records, c->at.name()));
-  return *load<schema::ImageSpec>(records, table::images, fingerprint);
+  auto fingerprint = value_of(full_fingerprint(records, c->at.head->project, c->at.name()));
+  return *load<schema::ImageSpec>(records, table::images, in_project(c->at.head->project, fingerprint));
 }
 
-void fill_view(bus::ImageView::Builder out, const snapshot& records, schema::ImageSpec::Reader image) {
+void fill_view(bus::ImageView::Builder out, const snapshot& records, const std::string& project,
+               schema::ImageSpec::Reader image) {
   copy_shown(image, out.initSpec());
   std::vector<std::pair<std::string, std::string>> aliases; // name, description
-  records.scan(table::aliases, "", [&](std::string_view, std::string_view bytes) {
+  records.scan(table::aliases, project + "/", [&](std::string_view, std::string_view bytes) {
     message<schema::ImageAliasEntry>::from_bytes(bytes).read([&](schema::ImageAliasEntry::Reader alias) {
       if (alias.getTarget() == image.getFingerprint())
         aliases.emplace_back(text(alias.getName()), text(alias.getDescription()));
@@ -107,8 +108,12 @@ kj::Promise<void> send_whole(const place& at, unique_fd file, bus::ByteStream::C
 } // namespace
 
 kj::Promise<void> list_images(const call_ptr& c) {
-  return reply_page<bus::Images::ListResults, schema::ImageSpec>(c, c->params<bus::Page>(), table::images, "",
-                                                                 fill_view);
+  auto& project = c->at.head->project;
+  return reply_page<bus::Images::ListResults, schema::ImageSpec>(
+      c, c->params<bus::Page>(), table::images, project + "/",
+      [project](bus::ImageView::Builder item, const snapshot& records, schema::ImageSpec::Reader image) {
+        fill_view(item, records, project, image);
+      });
 }
 
 kj::Promise<void> import_image_(const call_ptr& c) {
@@ -133,7 +138,7 @@ kj::Promise<void> view_image(const call_ptr& c) {
   auto records = c->with().db.read();
   auto image = image_of(c, records);
   auto results = c->results<bus::ImageView>();
-  image.read([&](auto i) { fill_view(results, records, i); });
+  image.read([&](auto i) { fill_view(results, records, c->at.head->project, i); });
   results.setEtag(etag_of(image.bytes()));
   return kj::READY_NOW;
 }
@@ -176,7 +181,7 @@ kj::Promise<void> export_image(const call_ptr& c) {
 
 kj::Promise<void> list_aliases(const call_ptr& c) {
   return reply_page<bus::Images::AliasesResults, schema::ImageAliasEntry>(
-      c, c->params<bus::Page>(), table::aliases, "",
+      c, c->params<bus::Page>(), table::aliases, c->at.head->project + "/",
       [](schema::ImageAliasEntry::Builder item, const snapshot&, schema::ImageAliasEntry::Reader alias) {
         copy_shown(alias, item);
       });
@@ -190,7 +195,7 @@ kj::Promise<void> create_alias(const call_ptr& c) {
 }
 
 kj::Promise<void> view_alias(const call_ptr& c) {
-  auto alias = load<schema::ImageAliasEntry>(c->with().db.read(), table::aliases, c->at.name());
+  auto alias = load<schema::ImageAliasEntry>(c->with().db.read(), table::aliases, c->at.key());
   if (!alias) refuse(fault::not_found, "Alias not found");
   auto results = c->results<bus::Alias::ViewResults>();
   alias->read([&](auto a) { results.setAlias(a); });

@@ -1,5 +1,7 @@
 #include "gateway/bus/methods.hpp"
 
+#include "actors/project_keys.hpp"
+
 #include "gateway/bus/ask.hpp"
 
 #include <map>
@@ -13,6 +15,15 @@ struct row {
   std::string_view name;
   handler run;
 };
+
+// To a collection that the project may share with project default.
+template <feature What>
+kj::Promise<void> navigate_home(const call_ptr& c) {
+  auto head = std::make_shared<header>(*c->at.head);
+  head->project = home_of(c->with().db.read(), head->project, What);
+  c->at.head = std::move(head);
+  return navigate(c);
+}
 
 constexpr row rows[] = {
     {"Handle.restrict", restrict_handle},
@@ -52,9 +63,9 @@ constexpr row rows[] = {
     {"Instance.freeze", power_instance},
     {"Instance.unfreeze", power_instance},
     {"Instance.exec", exec_instance},
-    {"Project.images", navigate},
-    {"Project.profiles", navigate},
-    {"Project.networks", navigate},
+    {"Project.images", navigate_home<feature::images>},
+    {"Project.profiles", navigate_home<feature::profiles>},
+    {"Project.networks", navigate_home<feature::networks>},
     {"Project.pools", navigate},
     {"Instance.consoleLog", console_log},
     {"Instance.clearConsoleLog", clear_console_log},

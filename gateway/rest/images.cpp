@@ -23,9 +23,9 @@ std::string alias_json(const alias_record& alias) {
 
 using alias_index = std::multimap<std::string, std::pair<std::string, std::string>>; // fingerprint -> name, description
 
-alias_index all_aliases(const snapshot& records) {
+alias_index all_aliases(const snapshot& records, const std::string& project) {
   alias_index out;
-  records.scan(table::aliases, "", [&](std::string_view, std::string_view bytes) {
+  records.scan(table::aliases, project + "/", [&](std::string_view, std::string_view bytes) {
     alias_record::from_bytes(bytes).read([&](schema::ImageAliasEntry::Reader a) {
       out.emplace(text(a.getTarget()), std::pair{text(a.getName()), text(a.getDescription())});
     });
@@ -58,13 +58,14 @@ outcome<std::string> list_images(const rest_request& from) {
   auto filter = list_filter::parse(from.http->parameter("filter"));
   if (!filter) return tl::unexpected{filter.error()};
   auto records = from.with().db.read();
-  auto aliases = all_aliases(records);
+  auto& project = from.head->project;
+  auto aliases = all_aliases(records, project);
   json_list list;
-  records.scan(table::images, "", [&](std::string_view fingerprint, std::string_view bytes) {
+  records.scan(table::images, project + "/", [&](std::string_view key, std::string_view bytes) {
     auto shown = image_json(image_record::from_bytes(bytes), aliases);
     if (!filter->matches(shown)) return true;
     if (from.recursion() == 0)
-      list.url("/1.0/images/", fingerprint);
+      list.url("/1.0/images/", key.substr(project.size() + 1));
     else
       list.next() += shown;
     return true;
@@ -73,12 +74,12 @@ outcome<std::string> list_images(const rest_request& from) {
 }
 
 std::optional<image_record> find_image(const rest_request& from, const snapshot& records) {
-  auto fingerprint = full_fingerprint(records, from.parameter(0));
+  auto fingerprint = full_fingerprint(records, from.head->project, from.parameter(0));
   if (!fingerprint) {
     reply_error(from, fingerprint.error());
     return std::nullopt;
   }
-  return load<schema::ImageSpec>(records, table::images, *fingerprint);
+  return load<schema::ImageSpec>(records, table::images, in_project(from.head->project, *fingerprint));
 }
 
 // "a=b&c=d", as X-LXD-properties carries it.
@@ -204,7 +205,7 @@ void post_images(const rest_request& from) {
 void get_image(const rest_request& from) {
   auto records = from.with().db.read();
   if (auto image = find_image(from, records))
-    reply_sync(from, image_json(*image, all_aliases(records)), etag_of(image->bytes()));
+    reply_sync(from, image_json(*image, all_aliases(records, from.head->project)), etag_of(image->bytes()));
 }
 
 void put_image(const rest_request& from) { put_image_with(from, false); }
@@ -233,9 +234,10 @@ void export_image(const rest_request& from) {
 void get_aliases(const rest_request& from) {
   auto records = from.with().db.read();
   json_list list;
-  records.scan(table::aliases, "", [&](std::string_view name, std::string_view bytes) {
+  auto& project = from.head->project;
+  records.scan(table::aliases, project + "/", [&](std::string_view key, std::string_view bytes) {
     if (from.recursion() == 0)
-      list.url("/1.0/images/aliases/", name);
+      list.url("/1.0/images/aliases/", key.substr(project.size() + 1));
     else
       list.next() += alias_json(alias_record::from_bytes(bytes));
     return true;
@@ -244,7 +246,8 @@ void get_aliases(const rest_request& from) {
 }
 
 void get_alias(const rest_request& from) {
-  auto alias = load<schema::ImageAliasEntry>(from.with().db.read(), table::aliases, from.parameter(0));
+  auto alias = load<schema::ImageAliasEntry>(from.with().db.read(), table::aliases,
+                                             in_project(from.head->project, from.parameter(0)));
   if (!alias) return reply_error(from, {fault::not_found, "Alias not found"});
   reply_sync(from, alias_json(*alias), etag_of(alias->bytes()));
 }

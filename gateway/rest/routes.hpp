@@ -34,9 +34,16 @@ void get_server(const rest_request&);
 void put_server(const rest_request&);
 void patch_server(const rest_request&);
 void get_resources(const rest_request&);
-void get_projects(const rest_request&);
-void get_project(const rest_request&);
 void get_empty_list(const rest_request&);
+// projects.cpp
+void get_projects(const rest_request&);
+void post_projects(const rest_request&);
+void get_project(const rest_request&);
+void put_project(const rest_request&);
+void patch_project(const rest_request&);
+void post_project(const rest_request&);
+void delete_project(const rest_request&);
+void get_project_state(const rest_request&);
 // operations.cpp
 void get_operations(const rest_request&);
 void get_operation(const rest_request&);

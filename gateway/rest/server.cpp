@@ -9,24 +9,6 @@
 namespace troupe {
 namespace {
 
-std::string project_json(const snapshot& records, const message<schema::ProjectSpec>& project) {
-  std::vector<std::string> users;
-  auto add = [&](table where, std::string_view prefix, const std::string& collection) {
-    records.scan(where, prefix, [&](std::string_view key, std::string_view) {
-      users.push_back(collection + std::string{key.substr(prefix.size())});
-      return true;
-    });
-  };
-  add(table::profiles, "default/", "/1.0/profiles/");
-  add(table::instances, "default/", "/1.0/instances/");
-  add(table::images, "", "/1.0/images/");
-  add(table::networks, "default/", "/1.0/networks/");
-  std::string out = "{";
-  project.read([&](auto p) { write_json_fields(out, p); });
-  write_string_list(out, "used_by", users);
-  return out + "}";
-}
-
 // The server object is asked for by every client at every connection: it is made once per configuration.
 struct cached_server {
   std::shared_ptr<const std::string> whole; // the sync answer
@@ -81,26 +63,6 @@ void patch_server(const rest_request& from) { change_config(from, true); }
 
 void get_resources(const rest_request& from) {
   reply_from_blocking_thread(from, []() -> outcome<std::string> { return resources_json(); });
-}
-
-void get_projects(const rest_request& from) {
-  auto records = from.with().db.read();
-  json_list list;
-  records.scan(table::projects, "", [&](std::string_view name, std::string_view bytes) {
-    if (from.recursion() == 0)
-      list.url("/1.0/projects/", name);
-    else
-      list.next() += project_json(records, message<schema::ProjectSpec>::from_bytes(bytes));
-    return true;
-  });
-  reply_sync(from, std::move(list).take());
-}
-
-void get_project(const rest_request& from) {
-  auto records = from.with().db.read();
-  auto project = load<schema::ProjectSpec>(records, table::projects, from.parameter(0));
-  if (!project) return reply_error(from, {fault::not_found, "Project not found"});
-  reply_sync(from, project_json(records, *project), etag_of(project->bytes()));
 }
 
 // Collections that have no members yet, so that clients which list them see that.

@@ -36,7 +36,8 @@ struct scene {
     std::filesystem::permissions(disk.path + "/unpack", std::filesystem::perms::owner_all);
     std::ofstream{disk.path + "/" + fingerprint} << "an image";
     batch first;
-    first.writes = {put(table::images, fingerprint, message<schema::ImageSpec>{})};
+    first.writes = {put(table::images, in_project("default", fingerprint), message<schema::ImageSpec>{}),
+                    put(table::projects, "default", message<schema::ProjectSpec>{})};
     REQUIRE(db->commit(std::span{&first, 1}).front());
     enter(role::store, d.system.spawn([this](caf::event_based_actor* self) { return store_actor(self, with); }));
     enter(role::events, d.system.spawn([]() -> caf::behavior { return {[](const committed_ptr&) {}}; }));

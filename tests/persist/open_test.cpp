@@ -96,9 +96,13 @@ TEST_CASE("an older format is migrated step by step, once") {
 TEST_CASE("a database of the first format, without newer tables, is taken over") {
   scratch_folder folder{medium::memory};
   const format_history first{.cluster = 1, .local = 1};
-  REQUIRE(commit_one(*open_store(folder.path, {.formats = &first}), {{}, {{table::config, "k", "v"}}, {}}));
+  REQUIRE(commit_one(*open_store(folder.path, {.formats = &first}),
+                     {{}, {{table::config, "k", "v"}, {table::images, "abc", "i"}, {table::aliases, "a/b", "x"}}, {}}));
   auto s = open_store(folder.path);
-  REQUIRE(contents(*s, table::config) == std::map<std::string, std::string>{{"k", "v"}});
+  using records = std::map<std::string, std::string>;
+  REQUIRE(contents(*s, table::config) == records{{"k", "v"}});
+  REQUIRE(contents(*s, table::images) == records{{"default/abc", "i"}}); // they belonged to nobody, so to everybody
+  REQUIRE(contents(*s, table::aliases) == records{{"default/a/b", "x"}});
   for (auto where :
        {table::sinks, table::operation_entities, table::subscriptions, table::sink_statuses, table::dead_letters})
     REQUIRE(commit_one(*s, {{}, {{where, "s", "v"}}, {}}));

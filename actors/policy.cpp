@@ -1,0 +1,106 @@
+#include "actors/policy.hpp"
+
+#include "actors/project_keys.hpp"
+
+#include <algorithm>
+
+namespace troupe {
+namespace {
+
+struct judged {
+  std::string_view project;
+  const config_map& rules;
+  const expansion& effective;
+
+  std::string_view rule(std::string_view key) const { return project_value_of(rules, key); }
+};
+
+tl::unexpected<error> refuse(const judged& what, const std::string& subject, std::string_view rule) {
+  auto sentence = subject + " is not allowed in project \"" + std::string{what.project} + '"';
+  if (!rule.empty()) sentence += " (" + std::string{rule} + "=" + std::string{what.rule(rule)} + ')';
+  return fail(fault::forbidden, std::move(sentence));
+}
+
+// Which rule opens a key that tenants may not set by themselves. What is in neither this table nor marked tenant_safe
+// stays closed.
+struct opening {
+  std::string_view key, rule;
+};
+constexpr opening openings[] = {
+    {"linux.sysctl.*", "restricted.containers.lowlevel"},
+    {"raw.lxc", "restricted.containers.lowlevel"},
+    {"security.idmap.size", "restricted.containers.lowlevel"},
+    {"security.nesting", "restricted.containers.nesting"},
+};
+
+// Its value is what an instance without the key has.
+bool has_no_effect(const key_row& row, std::string_view value) {
+  if (value.empty()) return true;
+  return row.type == value_type::boolean ? is_true(value) == is_true(row.fallback) : value == row.fallback;
+}
+
+outcome<void> judge_key(const judged& what, const std::string& key, const std::string& value) {
+  auto row = find_instance_key(key);
+  if (!row) return refuse(what, "Config key \"" + key + '"', {});
+  if (row->tenant_safe || row->key == "security.privileged" || has_no_effect(*row, value)) return {};
+  auto at = std::find_if(std::begin(openings), std::end(openings), [row](auto& o) { return o.key == row->key; });
+  if (at == std::end(openings)) return refuse(what, "Config key \"" + key + '"', {});
+  if (what.rule(at->rule) == "allow") return {};
+  return refuse(what, "Config key \"" + key + '"', at->rule);
+}
+
+outcome<void> judge_privilege(const judged& what) {
+  constexpr std::string_view rule = "restricted.containers.privilege";
+  auto most = what.rule(rule);
+  if (most == "allow") return {};
+  if (is_true(get(what.effective.config, "security.privileged"))) return refuse(what, "A privileged container", rule);
+  if (most == "isolated" && !is_true(get(what.effective.config, "security.idmap.isolated")))
+    return refuse(what, "A container without \"security.idmap.isolated\"", rule);
+  return {};
+}
+
+bool lists(std::string_view list, std::string_view name) {
+  while (!list.empty()) {
+    auto comma = std::min(list.find(','), list.size());
+    auto word = list.substr(0, comma);
+    while (word.starts_with(' ')) word.remove_prefix(1);
+    while (word.ends_with(' ')) word.remove_suffix(1);
+    if (word == name) return true;
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+  return false;
+}
+
+outcome<void> judge_nic(const judged& what, const std::string& name, const config_map& device) {
+  constexpr std::string_view rule = "restricted.devices.nic", access = "restricted.networks.access";
+  auto may = what.rule(rule);
+  auto network = get(device, "network"), used = network.empty() ? get(device, "parent") : network;
+  if (may == "block" || (may == "managed" && network.empty())) return refuse(what, "Device \"" + name + '"', rule);
+  auto list = what.rule(access);
+  if (list.empty() || lists(list, used)) return {};
+  return refuse(what, "Network \"" + std::string{used} + "\" of device \"" + name + '"', access);
+}
+
+// A root disk is always on a managed pool; other disks are not there yet.
+outcome<void> judge_device(const judged& what, const std::string& name, const config_map& device) {
+  auto type = get(device, "type");
+  if (type == "none" || (type == "disk" && get(device, "path") == "/" && !get(device, "pool").empty())) return {};
+  if (type == "nic") return judge_nic(what, name, device);
+  auto rule = "restricted.devices." + std::string{type};
+  return refuse(what, "Device \"" + name + '"', find_project_key(rule) ? rule : std::string_view{});
+}
+
+} // namespace
+
+outcome<void> judge(std::string_view project, const config_map& project_config, const expansion& effective) {
+  if (!is_true(project_value_of(project_config, "restricted"))) return {};
+  judged what{project, project_config, effective};
+  for (auto& [key, value] : effective.config)
+    if (auto good = judge_key(what, key, value); !good) return good;
+  if (auto good = judge_privilege(what); !good) return good;
+  for (auto& [name, device] : effective.devices)
+    if (auto good = judge_device(what, name, device); !good) return good;
+  return {};
+}
+
+} // namespace troupe

@@ -1,0 +1,136 @@
+#include "actors/project_use.hpp"
+
+#include "actors/expander.hpp"
+#include "actors/project_keys.hpp"
+#include "backends/storage/size.hpp"
+#include "runtime/uuid.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+namespace troupe {
+namespace {
+
+struct limit_row {
+  std::string_view key;      // of the project
+  std::string_view instance; // the key that each instance then needs; empty: it is counted
+  uint64_t project_use::*sum;
+};
+constexpr limit_row limits[] = {
+    {"limits.containers", "", &project_use::containers},
+    {"limits.cpu", "limits.cpu", &project_use::cpu},
+    {"limits.instances", "", &project_use::instances},
+    {"limits.memory", "limits.memory", &project_use::memory},
+    {"limits.processes", "limits.processes", &project_use::processes},
+    {"limits.virtual-machines", "", &project_use::virtual_machines},
+};
+
+std::optional<uint64_t> number_of(std::string_view key, std::string_view value) {
+  if (key == "limits.memory") {
+    auto size = parse_size(value); // a share of the host's cannot be added up
+    return size ? std::optional{*size} : std::nullopt;
+  }
+  uint64_t out = 0;
+  auto [end, bad] = std::from_chars(value.data(), value.data() + value.size(), out);
+  return bad == std::errc{} && end == value.data() + value.size() ? std::optional{out} : std::nullopt;
+}
+
+std::string entries_key(std::string_view project) { return "entries/" + std::string{project}; }
+std::string rules_key(std::string_view project) { return "rules/" + std::string{project}; }
+
+} // namespace
+
+project_use& project_use::operator+=(const project_use& other) {
+  for (auto& row : limits) this->*row.sum += other.*row.sum;
+  return *this;
+}
+
+project_use larger(const project_use& a, const project_use& b) {
+  auto out = a;
+  for (auto& row : limits) out.*row.sum = std::max(a.*row.sum, b.*row.sum);
+  return out;
+}
+
+bool is_limited(const config_map& project_config) {
+  return std::any_of(std::begin(limits), std::end(limits),
+                     [&](auto& row) { return !get(project_config, row.key).empty(); });
+}
+
+project_use countable_use(schema::InstanceType type, const expansion& effective) {
+  project_use out;
+  out.instances = 1;
+  (type == schema::InstanceType::VIRTUAL_MACHINE ? out.virtual_machines : out.containers) = 1;
+  for (auto& row : limits)
+    if (!row.instance.empty()) out.*row.sum = number_of(row.instance, get(effective.config, row.instance)).value_or(0);
+  return out;
+}
+
+outcome<project_use> use_of(std::string_view project, const config_map& project_config, schema::InstanceType type,
+                            const expansion& effective) {
+  for (auto& row : limits) {
+    if (row.instance.empty() || get(project_config, row.key).empty()) continue;
+    if (!number_of(row.instance, get(effective.config, row.instance)))
+      return fail(fault::invalid, "Project \"" + std::string{project} + "\" has \"" + std::string{row.key} +
+                                      "\": the instance needs a number as \"" + std::string{row.instance} + "\" too");
+  }
+  return countable_use(type, effective);
+}
+
+project_use use_of_project(const snapshot& from, std::string_view project,
+                           const std::function<bool(std::string_view)>& leave_out) {
+  project_use sum;
+  expander expand{from};
+  auto prefix = std::string{project} + '/';
+  from.scan(table::instances, prefix, [&](std::string_view key, std::string_view bytes) {
+    if (!leave_out(key.substr(prefix.size())))
+      message<schema::InstanceSpec>::from_bytes(bytes).read(
+          [&](schema::InstanceSpec::Reader spec) { sum += countable_use(spec.getType(), expand(spec)); });
+    return true;
+  });
+  return sum;
+}
+
+outcome<void> check_limits(std::string_view project, const config_map& project_config, const project_use& sum) {
+  for (auto& row : limits) {
+    auto most = number_of(row.key, get(project_config, row.key));
+    if (most && sum.*row.sum > *most)
+      return fail(fault::forbidden, "Reached the limit of project \"" + std::string{project} + "\": " +
+                                        std::string{row.key} + " is " + std::string{get(project_config, row.key)});
+  }
+  return {};
+}
+
+std::vector<limit_state> limit_states(const config_map& project_config, const project_use& sum) {
+  std::vector<limit_state> out;
+  for (auto& row : limits) {
+    auto most = number_of(row.key, get(project_config, row.key));
+    out.push_back({row.key.substr(row.key.find('.') + 1), most ? static_cast<int64_t>(*most) : -1, sum.*row.sum});
+  }
+  return out;
+}
+
+std::vector<std::string> projects_with_profiles_of(const snapshot& from, std::string_view home) {
+  std::vector<std::string> out;
+  from.scan(table::projects, "", [&](std::string_view name, std::string_view) {
+    if (home_of(from, name, feature::profiles) == home) out.emplace_back(name);
+    return true;
+  });
+  return out;
+}
+
+void enter_project(batch& commit, const snapshot& judged_on, std::string_view project) {
+  commit.conditions.push_back(unchanged(judged_on, table::counters, rules_key(project)));
+  if (auto home = home_of(judged_on, project, feature::profiles); home != project)
+    commit.conditions.push_back(unchanged(judged_on, table::counters, rules_key(home)));
+  commit.writes.push_back({table::counters, entries_key(project), make_uuid_v4()});
+}
+
+void change_rules(batch& commit, const snapshot& judged_on, std::string_view home) {
+  auto affected = projects_with_profiles_of(judged_on, home);
+  if (std::find(affected.begin(), affected.end(), home) == affected.end()) affected.emplace_back(home);
+  for (auto& project : affected)
+    commit.conditions.push_back(unchanged(judged_on, table::counters, entries_key(project)));
+  commit.writes.push_back({table::counters, rules_key(home), make_uuid_v4()});
+}
+
+} // namespace troupe

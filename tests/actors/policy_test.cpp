@@ -1,0 +1,144 @@
+#include "actors/policy.hpp"
+
+#include "actors/project_keys.hpp"
+#include "actors/project_use.hpp"
+
+#include <catch2/catch.hpp>
+
+using namespace troupe;
+
+namespace {
+
+const config_map restricted{{"restricted", "true"}};
+
+config_map restricted_but(std::string key, std::string value) {
+  return {{"restricted", "true"}, {std::move(key), std::move(value)}};
+}
+
+device_map root_only() { return {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", "p"}}}}; }
+
+expansion with_key(std::string key, std::string value) { return {{{std::move(key), std::move(value)}}, root_only()}; }
+
+expansion with_nic(config_map nic) {
+  nic["type"] = "nic";
+  auto devices = root_only();
+  devices["eth0"] = std::move(nic);
+  return {{}, devices};
+}
+
+// A value that is well-formed and is not what an instance without the key has.
+std::string telling_value(const key_row& row) {
+  static const std::map<value_type, std::string> values{{value_type::text, "x"},        {value_type::boolean, "true"},
+                                                        {value_type::whole, "7"},       {value_type::size, "1MiB"},
+                                                        {value_type::memory, "64MiB"},  {value_type::cpus, "1"},
+                                                        {value_type::allowance, "50%"}, {value_type::lines, "a = b"}};
+  REQUIRE(is_well_formed(row.type, values.at(row.type)));
+  return values.at(row.type);
+}
+
+std::string telling_key(const key_row& row) {
+  return row.key.ends_with('*') ? std::string{row.key.substr(0, row.key.size() - 1)} + "some" : std::string{row.key};
+}
+
+bool allowed(const config_map& rules, const expansion& effective) {
+  auto judged = judge("p", rules, effective);
+  if (!judged) CHECK(judged.error().code == fault::forbidden);
+  return judged.has_value();
+}
+
+} // namespace
+
+TEST_CASE("in a restricted project every key that is not marked tenant_safe is refused, and every marked one is not") {
+  size_t closed = 0;
+  for (auto& row : instance_keys()) {
+    INFO(row.key);
+    CHECK(allowed(restricted, with_key(telling_key(row), telling_value(row))) == row.tenant_safe);
+    CHECK(allowed({}, with_key(telling_key(row), telling_value(row))));
+    CHECK(allowed(restricted, with_key(telling_key(row), ""))); // an empty key is no key
+    closed += !row.tenant_safe;
+  }
+  CHECK(closed >= 5);
+}
+
+TEST_CASE("a key that nobody knows is refused") { CHECK_FALSE(allowed(restricted, with_key("brand.new", "1"))); }
+
+TEST_CASE("each rule opens its own keys only") {
+  CHECK(allowed(restricted_but("restricted.containers.nesting", "allow"), with_key("security.nesting", "true")));
+  CHECK_FALSE(allowed(restricted_but("restricted.containers.nesting", "allow"), with_key("raw.lxc", "a = b")));
+  CHECK(allowed(restricted_but("restricted.containers.lowlevel", "allow"), with_key("raw.lxc", "a = b")));
+  CHECK(allowed(restricted_but("restricted.containers.lowlevel", "allow"), with_key("linux.sysctl.net.x", "1")));
+  CHECK_FALSE(allowed(restricted_but("restricted.containers.lowlevel", "allow"), with_key("security.nesting", "true")));
+  CHECK(allowed(restricted, with_key("security.nesting", "false"))); // judged is the effect
+  auto refusal = judge("p", restricted, with_key("security.nesting", "true"));
+  REQUIRE_FALSE(refusal);
+  CHECK(refusal.error().message ==
+        "Config key \"security.nesting\" is not allowed in project \"p\" (restricted.containers.nesting=block)");
+}
+
+TEST_CASE("how privileged a container may be") {
+  auto privileged = with_key("security.privileged", "true"), isolated = with_key("security.idmap.isolated", "true");
+  CHECK_FALSE(allowed(restricted, privileged));
+  CHECK(allowed(restricted, isolated));
+  CHECK(allowed(restricted_but("restricted.containers.privilege", "allow"), privileged));
+  auto strict = restricted_but("restricted.containers.privilege", "isolated");
+  CHECK(allowed(strict, isolated));
+  CHECK_FALSE(allowed(strict, {{}, root_only()})); // what is missing is judged on its effect
+  CHECK_FALSE(allowed(strict, with_key("security.idmap.isolated", "")));
+}
+
+TEST_CASE("which networks and devices may be used") {
+  CHECK(allowed(restricted, with_nic({{"network", "n1"}})));
+  CHECK_FALSE(allowed(restricted, with_nic({{"nictype", "bridged"}, {"parent", "br0"}})));
+  CHECK(allowed(restricted_but("restricted.devices.nic", "allow"),
+                with_nic({{"nictype", "bridged"}, {"parent", "br0"}})));
+  CHECK_FALSE(allowed(restricted_but("restricted.devices.nic", "block"), with_nic({{"network", "n1"}})));
+  auto access = restricted_but("restricted.networks.access", "n2, n1");
+  CHECK(allowed(access, with_nic({{"network", "n1"}})));
+  CHECK_FALSE(allowed(access, with_nic({{"network", "n"}})));
+  access["restricted.devices.nic"] = "allow";
+  CHECK_FALSE(allowed(access, with_nic({{"nictype", "bridged"}, {"parent", "br0"}})));
+  auto devices = root_only();
+  devices["gpu"] = {{"type", "gpu"}};
+  CHECK_FALSE(allowed(restricted, {{}, devices}));
+  devices["gpu"] = {{"type", "none"}};
+  CHECK(allowed(restricted, {{}, devices}));
+}
+
+TEST_CASE("project keys: values, what is not built yet, what nobody knows") {
+  auto code = [](config_map config) -> std::optional<fault> {
+    auto checked = check_project_config(config);
+    if (checked) return std::nullopt;
+    return checked.error().code;
+  };
+  CHECK(code({{"limits.memory", "1GiB"}, {"restricted.devices.gpu", "block"}, {"user.x", "y"}}) == std::nullopt);
+  CHECK(code({{"restricted.devices.gpu", "allow"}}) == fault::unsupported);
+  CHECK(code({{"restricted.devices.gpu", "perhaps"}}) == fault::invalid);
+  CHECK(code({{"features.networks", "yes"}}) == fault::unsupported);
+  CHECK(code({{"features.networks", "false"}}) == std::nullopt);
+  CHECK(code({{"limits.disk", "1GiB"}}) == fault::unsupported);
+  CHECK(code({{"limits.instances", "many"}}) == fault::invalid);
+  CHECK(code({{"limits.instances", "-1"}}) == fault::invalid);
+  CHECK(code({{"nonsense", "1"}}) == fault::invalid);
+  CHECK(code({{"user.a b", "1"}}) == fault::invalid);
+  CHECK(code({{"user.", "1"}}) == fault::invalid);
+}
+
+TEST_CASE("limits add up, and need each instance to say what it takes") {
+  config_map rules{{"limits.memory", "1GiB"}, {"limits.cpu", "3"}, {"limits.instances", "2"}};
+  auto container = schema::InstanceType::CONTAINER;
+  expansion small{{{"limits.memory", "512MiB"}, {"limits.cpu", "1"}}, {}};
+  auto one = use_of("p", rules, container, small);
+  REQUIRE(one);
+  auto sum = *one;
+  CHECK(check_limits("p", rules, sum));
+  sum += *one;
+  CHECK(check_limits("p", rules, sum)); // exactly full is not over
+  sum += *one;
+  CHECK_FALSE(check_limits("p", rules, sum));
+  CHECK_FALSE(use_of("p", rules, container, {{{"limits.memory", "50%"}, {"limits.cpu", "1"}}, {}}));
+  CHECK_FALSE(use_of("p", rules, container, {{{"limits.memory", "1MiB"}, {"limits.cpu", "0-1"}}, {}}));
+  CHECK_FALSE(use_of("p", rules, container, {}));
+  CHECK(use_of("p", {{"limits.instances", "1"}}, container, {}));
+  CHECK(is_limited(rules));
+  CHECK_FALSE(is_limited({{"restricted", "true"}}));
+}

@@ -1,0 +1,227 @@
+"""Projects with the stock client: own and shared things, restrictions, limits that hold exactly. See docs/projects.md."""
+
+import threading
+import unittest
+
+from troupe_e2e import DaemonTest, eventually, run
+
+
+class ProjectsTest(DaemonTest):
+    driver = "dir"
+
+    def project(self, name, *config):
+        self.daemon.lxc("project", "create", name, *(word for pair in config for word in ("-c", pair)))
+        self.addCleanup(self.remove, name)
+        return name
+
+    def remove(self, project):
+        for name in self.names(project):
+            self.daemon.lxc("delete", "-f", name, "--project", project, check=False)
+        for image in self.daemon.get(f"/1.0/images?project={project}&recursion=1"):
+            if any(user.endswith(f"project={project}") for user in self.used_by(project) if "/images/" in user):
+                self.daemon.lxc("image", "delete", image["fingerprint"], "--project", project, check=False)
+        for url in self.used_by(project):
+            if "/profiles/" in url and "/profiles/default?" not in url:
+                self.daemon.outcome("DELETE", url)
+        self.daemon.lxc("project", "delete", project)
+
+    def used_by(self, project):
+        return self.daemon.get(f"/1.0/projects/{project}")["used_by"]
+
+    def names(self, project):
+        return [url.split("/")[-1].split("?")[0] for url in self.daemon.get(f"/1.0/instances?project={project}")]
+
+    def sharing(self, name, *config):
+        """A project that uses the images and profiles of project default."""
+        return self.project(name, "features.images=false", "features.profiles=false", *config)
+
+    def create(self, project, name, **more):
+        return self.daemon.outcome("POST", f"/1.0/instances?project={project}",
+                                   {"name": name, "source": {"type": "none"}, "devices": self.root, **more})
+
+    root = {"root": {"type": "disk", "path": "/", "pool": "default"}}
+
+    # --- the records
+
+    def test_create_show_edit_rename_delete(self):
+        self.project("p1", "user.colour=red")
+        self.assertIn("p1", self.daemon.lxc_out("project", "list", "-f", "csv"))
+        self.daemon.lxc("project", "set", "p1", "user.colour", "blue")
+        self.assertEqual(self.daemon.lxc_out("project", "get", "p1", "user.colour"), "blue")
+        shown = self.daemon.get("/1.0/projects/p1")
+        self.assertEqual(shown["config"]["features.images"], "true")
+        self.assertEqual(shown["used_by"], ["/1.0/profiles/default?project=p1"])
+        self.daemon.lxc("project", "rename", "p1", "p2")
+        self.addCleanup(self.daemon.lxc, "project", "rename", "p2", "p1")
+        self.assertEqual(self.daemon.get("/1.0/profiles/default?project=p2")["description"], "Default LXD profile for project p1")
+        self.assertEqual(self.daemon.request("GET", "/1.0/projects/p1")[0], 404)
+
+    def test_what_is_refused(self):
+        self.project("p3")
+        status = lambda *call: self.daemon.outcome(*call)[0]
+        self.assertEqual(status("POST", "/1.0/projects", {"name": "p3"}), 409)
+        for name in ("", "a_b", "a--b", "a/b", "..", "a:b", "-a", "a-", "x" * 64):
+            self.assertEqual(status("POST", "/1.0/projects", {"name": name}), 400, name)
+        for key, value in (("limits.disk", "1GiB"), ("features.networks", "true"), ("restricted.devices.gpu", "allow")):
+            got, why = self.daemon.outcome("PATCH", "/1.0/projects/p3", {"config": {key: value}})
+            self.assertEqual((got, "not supported yet" in why), (400, True), (key, why))
+        self.assertEqual(status("PATCH", "/1.0/projects/p3", {"config": {"nonsense": "1"}}), 400)
+        self.assertEqual(status("DELETE", "/1.0/projects/default"), 403)
+        self.assertEqual(status("GET", "/1.0/instances?project=nowhere"), 404)
+        self.assertEqual(self.daemon.request("PUT", "/1.0/projects/p3", {"config": {}}, {"If-Match": '"old"'})[0], 412)
+        self.assertEqual(set(self.daemon.get("/1.0/projects/p3")["config"]),
+                         {"features.images", "features.profiles", "features.storage.buckets", "features.storage.volumes"})
+
+    # --- own things and shared ones
+
+    def test_the_same_name_lives_in_two_projects_and_an_image_in_each(self):
+        self.project("own")
+        name = self.daemon.name("twin")
+        self.daemon.lxc("profile", "device", "add", "default", "root", "disk", "path=/", "pool=default", "--project", "own")
+        self.assertEqual(self.daemon.outcome("GET", "/1.0/images/aliases/busybox?project=own")[0], 404)
+        self.daemon.lxc("image", "export", "busybox", self.daemon.home / "exported")
+        files = [str(file) for file in sorted(self.daemon.home.glob("exported*"))]
+        self.daemon.lxc("image", "import", *files, "--alias", "mine", "--project", "own")
+        self.addCleanup(run, "rm", *files)
+        self.daemon.lxc("launch", "mine", name, "--project", "own")
+        self.addCleanup(self.daemon.lxc, "delete", "-f", name)
+        self.daemon.lxc("launch", "busybox", name)
+        self.daemon.note_cards()
+        self.assertEqual(self.daemon.exec(name, "hostname").stdout.strip(), name)
+        self.daemon.exec(name, "touch", "/only-in-default")
+        self.assertNotIn("only-in-default", self.daemon.lxc_out("exec", name, "--project", "own", "--", "ls", "/"))
+        listed = self.daemon.lxc_out("list", "--all-projects", "-f", "csv", "-c", "n").splitlines()
+        self.assertEqual(listed.count(name), 2)
+        self.assertEqual(self.daemon.outcome("DELETE", "/1.0/projects/own"), (400, "Only empty projects can be removed"))
+        # The image goes in one project and stays, files and all, in the other.
+        self.daemon.lxc("delete", "-f", name, "--project", "own")
+        self.daemon.lxc("image", "delete", "mine", "--project", "own")
+        self.daemon.lxc("restart", "-f", name)
+        self.daemon.lxc("image", "export", "busybox", self.daemon.home / "exported")
+
+    def test_a_project_without_the_feature_uses_what_is_defaults(self):
+        self.sharing("share")
+        name = self.daemon.name("shared")
+        self.daemon.lxc("launch", "busybox", name, "--project", "share")
+        self.daemon.note_cards()
+        self.assertEqual(self.names("share"), [name])
+        self.assertEqual(self.daemon.request("GET", f"/1.0/instances/{name}")[0], 404)
+        self.assertIn(f"/1.0/instances/{name}?project=share", self.daemon.get("/1.0/profiles/default")["used_by"])
+        status, why = self.daemon.outcome("PATCH", "/1.0/projects/share", {"config": {"features.profiles": "true"}})
+        self.assertEqual((status, why.startswith("Features can only be changed on empty projects")), (400, True), why)
+        self.assertEqual(self.daemon.get(f"/1.0/events/history?entity=instance/share/{name}")[0]["project"], "share")
+
+    def test_names_in_dns_are_apart(self):
+        self.sharing("dns")
+        one, two = self.daemon.launch("dnsa"), self.daemon.name("dnsb")
+        self.addCleanup(self.daemon.lxc, "delete", "-f", one)
+        self.daemon.lxc("launch", "busybox", two, "--project", "dns")
+        self.daemon.note_cards()
+        self.daemon.address(one)
+        leases = lambda: {l["hostname"] for l in self.daemon.get(f"/1.0/networks/{self.daemon.bridge}/leases")}
+        eventually(lambda: f"{two}--dns" in leases(), "a lease of the other project's instance")
+        self.assertNotIn(two, leases())
+
+    # --- restrictions
+
+    def test_no_verb_brings_in_what_the_project_forbids(self):
+        self.sharing("strict", "restricted=true")
+        status, begun = self.daemon.request("POST", "/1.0/instances?project=strict",
+                                            {"name": "good", "source": {"type": "none"}, "devices": self.root})
+        self.assertEqual(begun["metadata"]["resources"]["instances"], ["/1.0/instances/good?project=strict"])
+        self.assertEqual(self.daemon.get(begun["operation"] + "/wait")["status"], "Success")
+        closed = {"security.nesting": "true", "security.privileged": "true", "raw.lxc": "lxc.environment = A=B",
+                  "linux.sysctl.net.ipv4.ip_forward": "1", "security.idmap.size": "131072"}
+        devices = {"root": self.root["root"], "eth1": {"type": "nic", "nictype": "bridged", "parent": self.daemon.bridge}}
+        self.daemon.lxc("profile", "create", "evil")
+        self.addCleanup(self.daemon.lxc, "profile", "delete", "evil")
+        put = {"architecture": "x86_64", "profiles": ["default"], "devices": self.root}
+        url = "/1.0/instances/good?project=strict"
+        for key, value in closed.items():
+            config = {key: value}
+            self.assertEqual(self.create("strict", "bad", config=config)[0], 403, key)
+            self.assertEqual(self.daemon.outcome("PUT", url, {**put, "config": config})[0], 403, key)
+            self.assertEqual(self.daemon.outcome("PATCH", url, {"config": config})[0], 403, key)
+            self.assertEqual(self.daemon.outcome("PUT", "/1.0/profiles/evil", {"config": config})[0], 200, key)
+            self.assertEqual(self.create("strict", "bad", profiles=["default", "evil"])[0], 403, key)
+            self.assertEqual(self.daemon.outcome("PATCH", url, {"profiles": ["default", "evil"]})[0], 403, key)
+        self.assertEqual(self.create("strict", "bad", devices=devices)[0], 403)
+        self.assertEqual(self.daemon.outcome("PATCH", url, {"devices": devices})[0], 403)
+        # A profile in use cannot become what its users may not have.
+        self.daemon.outcome("PUT", "/1.0/profiles/evil", {"config": {}})
+        self.assertEqual(self.daemon.outcome("PATCH", url, {"profiles": ["default", "evil"]}), (200, ""))
+        for key, value in closed.items():
+            self.assertEqual(self.daemon.outcome("PUT", "/1.0/profiles/evil", {"config": {key: value}})[0], 403, key)
+        self.assertEqual(self.daemon.get(url)["config"].get("security.nesting"), None)
+        self.daemon.outcome("PATCH", url, {"profiles": ["default"]})
+
+    def test_a_project_is_not_restricted_over_the_head_of_its_instances(self):
+        self.sharing("later")
+        self.assertEqual(self.create("later", "nested", config={"security.nesting": "true"}), (200, ""))
+        status, why = self.daemon.outcome("PATCH", "/1.0/projects/later", {"config": {"restricted": "true"}})
+        self.assertEqual((status, '"nested"' in why), (403, True), why)
+        allowed = {"restricted": "true", "restricted.containers.nesting": "allow"}
+        self.assertEqual(self.daemon.outcome("PATCH", "/1.0/projects/later", {"config": allowed}), (200, ""))
+        self.assertEqual(self.daemon.outcome("PATCH", "/1.0/projects/later", {"config": {"restricted.containers.nesting": ""}})[0], 403)
+
+    # --- limits
+
+    def crowd(self, count, call):
+        answers, threads = [], []
+        for number in range(count):
+            threads.append(threading.Thread(target=lambda n=number: answers.append(call(n))))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return answers
+
+    def test_of_200_parallel_creates_exactly_ten_come_through(self):
+        self.sharing("ten", "limits.instances=10")
+        answers = self.crowd(200, lambda n: self.create("ten", f"c{n}"))
+        self.assertEqual(sorted({status for status, _ in answers}), [200, 403], answers[:3])
+        self.assertEqual(sum(status == 200 for status, _ in answers), 10)
+        self.assertEqual(len(self.names("ten")), 10)
+        state = self.daemon.get("/1.0/projects/ten/state")["resources"]
+        self.assertEqual(state["instances"], {"Limit": 10, "Usage": 10})
+        self.assertEqual(state["memory"], {"Limit": -1, "Usage": 0})
+        self.assertEqual(self.daemon.outcome("PATCH", "/1.0/projects/ten", {"config": {"limits.instances": "9"}})[0], 403)
+        self.daemon.outcome("DELETE", f"/1.0/instances/{self.names('ten')[0]}?project=ten")
+        self.assertEqual(self.create("ten", "again"), (200, ""))
+
+    def test_memory_is_shared_out_exactly_by_parallel_changes(self):
+        self.sharing("mem", "limits.memory=100MiB")
+        self.assertEqual(self.create("mem", "no-key")[0], 400)
+        for n in range(8):
+            self.assertEqual(self.create("mem", f"m{n}", config={"limits.memory": "1MiB"}), (200, ""))
+        grow = {"config": {"limits.memory": "30MiB"}}
+        answers = self.crowd(8, lambda n: self.daemon.outcome("PATCH", f"/1.0/instances/m{n}?project=mem", grow))
+        self.assertEqual(sorted({status for status, _ in answers}), [200, 403], answers)
+        self.assertEqual(sum(status == 200 for status, _ in answers), 3)
+        self.assertEqual(self.daemon.get("/1.0/projects/mem/state")["resources"]["memory"],
+                         {"Limit": 100 << 20, "Usage": 95 << 20})
+        # Who shrinks makes room; a claim that was refused holds none.
+        big = next(n for n in range(8) if self.daemon.get(f"/1.0/instances/m{n}?project=mem")["config"]["limits.memory"] == "30MiB")
+        self.assertEqual(self.daemon.outcome("PATCH", f"/1.0/instances/m{big}?project=mem", {"config": {"limits.memory": "1MiB"}})[0], 200)
+        small = next(n for n in range(8) if n != big and
+                     self.daemon.get(f"/1.0/instances/m{n}?project=mem")["config"]["limits.memory"] == "1MiB")
+        self.assertEqual(self.daemon.outcome("PATCH", f"/1.0/instances/m{small}?project=mem", grow), (200, ""))
+
+    def test_rules_and_instances_that_change_at_once_never_disagree(self):
+        self.sharing("race")
+        for n in range(12):
+            name = f"r{n}"
+            def tighten():
+                return self.daemon.outcome("PATCH", "/1.0/projects/race", {"config": {"restricted": "true"}})
+            def nest():
+                return self.create("race", name, config={"security.nesting": "true"})
+            both = self.crowd(2, lambda which: nest() if which else tighten())
+            restricted = self.daemon.get("/1.0/projects/race")["config"].get("restricted") == "true"
+            self.assertFalse(restricted and name in self.names("race"), both)
+            if name in self.names("race"):
+                self.daemon.outcome("DELETE", f"/1.0/instances/{name}?project=race")
+            self.daemon.outcome("PATCH", "/1.0/projects/race", {"config": {"restricted": ""}})
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
