@@ -18,7 +18,7 @@ void serve_next(const instance_ptr& me) {
   next();
 }
 
-void begin(const instance_ptr& me, const planner& plan, caf::response_promise promise, bool exclusive) {
+void begin(const instance_ptr& me, const planner& plan, sure_promise promise, bool exclusive) {
   auto work = plan();
   if (!work) {
     promise.deliver(to_caf(work.error()));
@@ -40,7 +40,7 @@ void begin(const instance_ptr& me, const planner& plan, caf::response_promise pr
 
 // One change after the other. A forced stop does not wait behind what it is there to end.
 caf::response_promise change(const instance_ptr& me, planner plan, bool urgent = false) {
-  auto promise = me->self->make_response_promise();
+  auto promise = promise_of(me->self);
   if (urgent)
     begin(me, plan, promise, !me->busy);
   else if (!me->busy)
@@ -58,7 +58,7 @@ bool is_forced_stop(const envelope<schema::ChangeInstanceState>& request) {
 }
 
 caf::response_promise exec(const instance_ptr& me, const run_exec& request) {
-  auto promise = me->self->make_response_promise();
+  auto promise = promise_of(me->self);
   if (me->now != instance_state::RUNNING) {
     promise.deliver(to_caf(
         {fault::wrong_state, me->now == instance_state::FROZEN ? "Instance is frozen" : "Instance is not running"}));
@@ -82,7 +82,7 @@ bool has_processes(instance_state now) {
 }
 
 caf::response_promise locate(const instance_ptr& me) {
-  auto promise = me->self->make_response_promise();
+  auto promise = promise_of(me->self);
   auto spec = me->spec();
   if (!spec) {
     promise.deliver(to_caf({fault::not_found, "Instance not found"}));
@@ -113,6 +113,7 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
   self->attach_functor([me] { // the actor's state refers to itself: let go
     me->queue.clear();
     me->when_clear.clear();
+    me->halting = {};
     me->monitor_watch.reset();
     me->leader_watch.reset();
   });

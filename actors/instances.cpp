@@ -1,8 +1,10 @@
 #include "actors/instances.hpp"
 
+#include "actors/children.hpp"
 #include "actors/names.hpp"
 #include "actors/networks.hpp"
 
+#include <algorithm>
 #include <caf/event_based_actor.hpp>
 #include <filesystem>
 #include <set>
@@ -27,9 +29,10 @@ caf::actor activate(const data_ptr& all, const std::string& project, const std::
   auto key = in_project(project, name);
   auto at = all->active.find(key);
   if (at != all->active.end()) return at->second;
-  auto child = all->self->spawn<caf::monitored>([&with = all->with, project, name](caf::event_based_actor* actor) {
+  auto start = [&with = all->with, project, name](caf::event_based_actor* actor) {
     return instance(actor, with, project, name);
-  });
+  };
+  auto child = spawn_child(all->self, all->with, "instance", key, start);
   return all->active.emplace(key, child).first->second;
 }
 
@@ -62,7 +65,7 @@ caf::result<operation_record> create(const data_ptr& all, const envelope<schema:
     return to_caf({fault::already_exists, "This instance is being created already"});
   ++all->next_id;
   (*plan)->owner = all->self;
-  auto promise = all->self->make_response_promise<operation_record>();
+  auto promise = promise_of(all->self);
   all->self->request(all->with.find(role::operations), caf::infinite, begin_saga{*plan})
       .then(
           [all, promise, entity](const operation_record& record) mutable {
@@ -77,13 +80,12 @@ caf::result<operation_record> create(const data_ptr& all, const envelope<schema:
 }
 
 // What an instance leaves outside of its volume: logs, its name in DHCP and DNS, its lease.
-caf::result<step_result_ptr> forget(const data_ptr& all, const step_act& step) {
+void forget(const data_ptr& all, const step_act& step, sure_promise promise) {
   auto project = std::string{get(step.step.args, "project")}, name = std::string{get(step.step.args, "name")};
   if (auto at = all->active.find(in_project(project, name)); at != all->active.end()) {
     all->self->send_exit(at->second, caf::exit_reason::user_shutdown);
     all->active.erase(at);
   }
-  auto promise = all->self->make_response_promise<step_result_ptr>();
   auto key = instance_key(project, name);
   auto rest = [all, promise, key]() mutable {
     on_blocking_thread(
@@ -101,7 +103,6 @@ caf::result<step_result_ptr> forget(const data_ptr& all, const step_act& step) {
         log().warn("{}", from_caf(why).message);
         rest();
       });
-  return promise;
 }
 
 template <class Step, class Reply>
@@ -118,12 +119,15 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
   end_children_with(self, [all](auto each) {
     for (auto& [name, child] : all->active) each(child);
   });
-  self->set_down_handler([all](caf::down_msg& down) {
-    std::erase_if(all->active, [&](auto& entry) { return entry.second.address() == down.source; });
-    if (down.reason != caf::exit_reason::user_shutdown && down.reason) {
-      log().error("An instance actor failed and is rebuilt from its record");
-      adopt_running(all);
-    }
+  self->set_down_handler([self, all](caf::down_msg& down) {
+    auto is_it = [&](auto& entry) { return entry.second.address() == down.source; };
+    auto at = std::find_if(all->active.begin(), all->active.end(), is_it);
+    if (at == all->active.end()) return;
+    auto key = at->first;
+    all->active.erase(at);
+    if (!has_failed(down)) return;
+    tell_of_restart(self, all->with, "instance", key, down);
+    adopt_running(all);
   });
   return {
       [all](const envelope<schema::CreateInstance>& request) { return create(all, request); },
@@ -142,8 +146,10 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
       [all](const to_instance& to, const run_exec& request) { return pass_on<exec_session_ptr>(all, to, request); },
       [all](const to_instance& to, const locate_root& request) { return pass_on<file_root_ptr>(all, to, request); },
       [all](const step_act& step) -> caf::result<step_result_ptr> {
-        if (step.step.kind == "instance.forget") return forget(all, step);
-        return to_performer<step_act, step_result_ptr>(all, step);
+        if (step.step.kind != "instance.forget") return to_performer<step_act, step_result_ptr>(all, step);
+        in_turn(all->self, all->with, step.operation,
+                [all, step](sure_promise promise) { forget(all, step, promise); });
+        return caf::delegated<step_result_ptr>{};
       },
       [all](const step_undo& step) -> caf::result<caf::unit_t> {
         return to_performer<step_undo, caf::unit_t>(all, step);

@@ -125,7 +125,7 @@ struct applied {
   std::vector<std::string> command;
 };
 
-void apply_now(const network_ptr& me, const std::optional<config_map>& config, caf::response_promise promise) {
+void apply_now(const network_ptr& me, const std::optional<config_map>& config, sure_promise promise) {
   auto plan = config ? plan_bridge(me->name, *config) : plan_from_record(*me);
   if (!plan) return promise.deliver(to_caf(plan.error()));
   on_blocking_thread(
@@ -149,7 +149,7 @@ void apply_now(const network_ptr& me, const std::optional<config_map>& config, c
       });
 }
 
-void take_down(const network_ptr& me, caf::response_promise promise) {
+void take_down(const network_ptr& me, sure_promise promise) {
   end_dnsmasq(me);
   on_blocking_thread(
       me->self, me->with,
@@ -162,7 +162,7 @@ void take_down(const network_ptr& me, caf::response_promise promise) {
       [promise](outcome<void> done) mutable { answer(promise, done); });
 }
 
-void forget(const network_ptr& me, const forget_host& request, caf::response_promise promise) {
+void forget(const network_ptr& me, const forget_host& request, sure_promise promise) {
   on_blocking_thread(
       me->self, me->with,
       [dir = me->dir, plan = me->plan, request]() -> outcome<bool> {
@@ -209,18 +209,18 @@ caf::behavior network(caf::event_based_actor* self, services& with, std::string 
   self->attach_functor([me] { me->dnsmasq.reset(); });
   sweep_unfinished(me->dir);
   return {
-      [me](const apply_network& request) {
-        auto promise = me->self->make_response_promise();
+      [me](const apply_network& request) -> caf::response_promise {
+        auto promise = promise_of(me->self);
         apply_now(me, request.config, promise);
         return promise;
       },
-      [me](take_down_network) {
-        auto promise = me->self->make_response_promise();
+      [me](take_down_network) -> caf::response_promise {
+        auto promise = promise_of(me->self);
         take_down(me, promise);
         return promise;
       },
-      [me](const announce_host& request) {
-        auto promise = me->self->make_response_promise();
+      [me](const announce_host& request) -> caf::response_promise {
+        auto promise = promise_of(me->self);
         on_blocking_thread(
             me->self, me->with, [dir = me->dir, host = request.host] { return add_dhcp_host(dir, host); },
             [me, promise](outcome<dhcp_notice> done) mutable {
@@ -232,8 +232,8 @@ caf::behavior network(caf::event_based_actor* self, services& with, std::string 
             });
         return promise;
       },
-      [me](const forget_host& request) {
-        auto promise = me->self->make_response_promise();
+      [me](const forget_host& request) -> caf::response_promise {
+        auto promise = promise_of(me->self);
         forget(me, request, promise);
         return promise;
       },

@@ -50,7 +50,6 @@ principal peer_of(kj::AsyncIoStream& stream) {
 
 struct bus_door::data {
   services& with;
-  door asks;
   std::unique_ptr<unix_listener> listener;
   std::thread thread;
   kj::Own<kj::CrossThreadPromiseFulfiller<void>> close, end; // of the socket, of the thread
@@ -61,7 +60,7 @@ namespace {
 // Everything that lives on the bus thread.
 class bus_loop {
 public:
-  bus_loop(services& with, const door& asks) : with_{with}, asks_{asks} {
+  explicit bus_loop(services& with) : with_{with} {
     io_.waitScope.setBusyPollInterval(events_between_polls);
   }
 
@@ -94,7 +93,7 @@ private:
     auto who = peer_of(*stream);
     auto head = std::make_shared<header>();
     head->who = who;
-    on_bus::session_ptr session{new on_bus::session{with_, asks_, io_, background_, std::move(who)}};
+    on_bus::session_ptr session{new on_bus::session{with_, io_, background_, std::move(who)}};
     auto root = on_bus::handle_of<bus::Bus>({session, std::move(head), {}});
     auto made = kj::heap<connection>(std::move(session), kj::mv(stream), kj::mv(root));
     ++sessions_;
@@ -103,7 +102,6 @@ private:
   }
 
   services& with_;
-  const door& asks_;
   task_errors errors_;
   size_t sessions_ = 0;
   kj::AsyncIoContext io_ = kj::setupAsyncIo();
@@ -113,14 +111,12 @@ private:
 
 } // namespace
 
-bus_door::bus_door(services& with) : data_{new data{with, open_door(with.system), nullptr, {}, {}, {}}} {}
+bus_door::bus_door(services& with) : data_{new data{with, nullptr, {}, {}, {}}} {}
 
 bus_door::~bus_door() {
-  if (data_->thread.joinable()) {
-    data_->end->fulfill();
-    data_->thread.join();
-  }
-  caf::anon_send_exit(data_->asks.handle, caf::exit_reason::user_shutdown);
+  if (!data_->thread.joinable()) return;
+  data_->end->fulfill();
+  data_->thread.join();
 }
 
 outcome<void> bus_door::listen(const std::string& unix_socket) {
@@ -129,7 +125,7 @@ outcome<void> bus_door::listen(const std::string& unix_socket) {
   data_->listener = std::make_unique<unix_listener>(std::move(*listener));
   std::promise<void> ready;
   data_->thread = std::thread{[this, &ready] {
-    bus_loop loop{data_->with, data_->asks};
+    bus_loop loop{data_->with};
     auto close = kj::newPromiseAndCrossThreadFulfiller<void>();
     auto end = kj::newPromiseAndCrossThreadFulfiller<void>();
     data_->close = kj::mv(close.fulfiller);

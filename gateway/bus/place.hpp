@@ -15,7 +15,6 @@ namespace troupe::on_bus {
 /// not say otherwise.
 struct session {
   services& with;
-  const door& asks;
   kj::AsyncIoContext& io;
   kj::TaskSet& background; // work that outlives the call which began it
   principal who;
