@@ -1,5 +1,6 @@
 #include "runtime/fault_points.hpp"
 
+#include <caf/abstract_actor.hpp>
 #include <caf/actor_cast.hpp>
 #include <caf/exit_reason.hpp>
 #include <caf/send.hpp>
@@ -42,13 +43,20 @@ fault_points::effect fault_points::reach(const std::string& point) {
 }
 
 void fault_points::enter(std::string kind, std::string name, const caf::actor& who) {
-  std::lock_guard lock{guard_};
-  actors_.insert_or_assign({std::move(kind), std::move(name)}, who.address());
+  std::pair key{std::move(kind), std::move(name)};
+  {
+    std::lock_guard lock{guard_};
+    actors_.insert_or_assign(key, who.address());
+  }
+  // Somebody may hold a dead actor for a while. The next of this name may be there already.
+  caf::actor_cast<caf::abstract_actor*>(who)->attach_functor([this, key, gone = who.address()] {
+    std::lock_guard lock{guard_};
+    if (auto at = actors_.find(key); at != actors_.end() && at->second == gone) actors_.erase(at);
+  });
 }
 
 std::vector<fault_points::actor_entry> fault_points::actors() {
   std::lock_guard lock{guard_};
-  std::erase_if(actors_, [](auto& entry) { return !caf::actor_cast<caf::strong_actor_ptr>(entry.second); });
   std::vector<actor_entry> out;
   for (auto& [key, who] : actors_) out.push_back({key.first, key.second});
   return out;
