@@ -49,6 +49,25 @@ void adopt_running(const data_ptr& all) {
   if (auto bytes = records.get(table::counters, id_counter)) all->next_id = std::stoull(std::string{*bytes}) + 1;
 }
 
+// After a failure of this actor: what is being created keeps its name until that has ended. (When the daemon begins
+// there is nobody to ask yet; then the operations themselves refuse what meets unfinished work.)
+void reserve_unfinished(const data_ptr& all) {
+  auto operations = all->with.find(role::operations);
+  if (!operations) return;
+  auto records = all->with.db.read();
+  records.scan(table::journal, "", [&](std::string_view id, std::string_view) {
+    auto record = load<schema::Operation>(records, table::operations, id);
+    if (!record) return true;
+    auto [kind, entity] = record->read([](auto op) { return std::pair{text(op.getKind()), text(op.getEntity())}; });
+    if (kind != "instance.create") return true;
+    all->reserved.insert(entity);
+    auto ended = [all, entity = entity] { all->reserved.erase(entity); };
+    all->self->request(operations, caf::infinite, await_operation{std::string{id}})
+        .then([ended](const operation_record&) { ended(); }, [ended](const caf::error&) { ended(); });
+    return true;
+  });
+}
+
 template <class Reply, class Request>
 caf::result<Reply> pass_on(const data_ptr& all, const to_instance& to, const Request& request) {
   auto key = in_project(to.project, to.name);
@@ -116,6 +135,7 @@ caf::result<Reply> to_performer(const data_ptr& all, const Step& step) {
 caf::behavior instances(caf::event_based_actor* self, services& with) {
   auto all = std::make_shared<instances_data>(instances_data{with, self});
   adopt_running(all);
+  reserve_unfinished(all);
   end_children_with(self, [all](auto each) {
     for (auto& [name, child] : all->active) each(child);
   });
