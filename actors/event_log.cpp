@@ -53,7 +53,7 @@ subscription_ptr admit(const log_ptr& log, client one) {
 using rows_result = outcome<std::shared_ptr<snapshot_rows>>;
 
 void open_with_rows(const log_ptr& log, const open_subscription& request, const event_matcher& wanted,
-                    caf::response_promise promise) {
+                    sure_promise promise) {
   auto done = [log, request, wanted, promise](rows_result rows) mutable {
     if (rows && log->rows_bytes + (*rows)->bytes > rows_bytes_max)
       rows = fail(fault::busy, "Too many snapshots are being read; try again later");
@@ -82,7 +82,7 @@ subscription_ptr take_over(const log_ptr& log, const open_subscription& request,
 }
 
 void reopen_durable(const log_ptr& log, const open_subscription& request, const durable_facts& known,
-                    caf::response_promise promise) {
+                    sure_promise promise) {
   if (request.filter != event_filter{} && request.filter != known.filter)
     return promise.deliver(to_caf({fault::already_exists, "The subscription \"" + known.name +
                                                               "\" has another filter; leave it out, or delete it"}));
@@ -93,7 +93,7 @@ void reopen_durable(const log_ptr& log, const open_subscription& request, const 
 }
 
 void create_durable(const log_ptr& log, const open_subscription& request, const event_matcher& wanted, beginning where,
-                    caf::response_promise promise) {
+                    sure_promise promise) {
   if (auto good = check_plain_name("Subscription", request.durable); !good)
     return promise.deliver(to_caf(good.error()));
   if (log->durables.size() >= durables_max)
@@ -117,7 +117,7 @@ void create_durable(const log_ptr& log, const open_subscription& request, const 
 }
 
 caf::response_promise open(const log_ptr& log, const open_subscription& request) {
-  auto promise = log->self->make_response_promise();
+  auto promise = promise_of(log->self);
   auto refuse = [&](const error& why) {
     promise.deliver(to_caf(why));
     return promise;
@@ -168,7 +168,7 @@ void acknowledge(const log_ptr& log, const acknowledge_events& what) {
 }
 
 caf::response_promise remove_durable(const log_ptr& log, const std::string& name) {
-  auto promise = log->self->make_response_promise();
+  auto promise = promise_of(log->self);
   if (!log->durables.find(name)) {
     promise.deliver(to_caf({fault::not_found, "Subscription not found"}));
     return promise;

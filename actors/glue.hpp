@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/promise.hpp"
 #include "messages/envelope.hpp"
 #include "messages/error.hpp"
 #include "runtime/actor_error.hpp"
@@ -56,7 +57,7 @@ void end_children_with(Self* self, Handles handles) {
 }
 
 template <class T>
-void answer(caf::response_promise promise, const outcome<T>& result) {
+void answer(sure_promise promise, const outcome<T>& result) {
   if (!result)
     promise.deliver(to_caf(result.error()));
   else if constexpr (std::is_void_v<T>)

@@ -127,13 +127,11 @@ progress_sink report_to(const services& with, const std::string& operation) {
   };
 }
 
-caf::response_promise store_upload(const data_ptr& me, const step_act& act) {
-  auto promise = me->self->make_response_promise();
+void store_upload(const data_ptr& me, const step_act& act, sure_promise promise) {
   auto number = std::string{get(act.step.args, "upload")};
   auto at = me->uploads.find(number);
   if (at == me->uploads.end()) {
-    promise.deliver(to_caf({fault::internal, "The upload is gone"}));
-    return promise;
+    return promise.deliver(to_caf({fault::internal, "The upload is gone"}));
   }
   auto request = at->second;
   auto stop = me->reading[act.operation] = std::make_shared<cancel_token>();
@@ -165,7 +163,6 @@ caf::response_promise store_upload(const data_ptr& me, const step_act& act) {
                 promise.deliver(to_caf(done.error()));
             });
       });
-  return promise;
 }
 
 // Files without a record: what an interrupted import left.
@@ -310,12 +307,10 @@ outcome<std::shared_ptr<saga>> plan_alias(const data_ptr& me, const change_alias
   return plan;
 }
 
-caf::response_promise forget_files(const data_ptr& me, const step_act& act) {
-  auto promise = me->self->make_response_promise();
+void forget_files(const data_ptr& me, const step_act& act, sure_promise promise) {
   // Completed late, it may meet the same image imported anew.
   if (!projects_with_image(me->with.db.read(), get(act.step.args, "image")).empty()) {
-    promise.deliver(step_result_ptr{std::make_shared<step_result>()});
-    return promise;
+    return promise.deliver(step_result_ptr{std::make_shared<step_result>()});
   }
   on_blocking_thread(
       me->self, me->with,
@@ -328,7 +323,11 @@ caf::response_promise forget_files(const data_ptr& me, const step_act& act) {
         else
           promise.deliver(to_caf(done.error()));
       });
-  return promise;
+}
+
+void take_back(const data_ptr& me, const step_undo& undo, sure_promise promise) {
+  me->uploads.erase(std::string{get(undo.step.args, "upload")});
+  sweep_files(me, [promise](const outcome<void>& done) { answer(promise, done); });
 }
 
 } // namespace
@@ -353,13 +352,13 @@ caf::behavior images(caf::event_based_actor* self, services& with) {
       [me](const update_image& request) { return begin(me, plan_update(me, request)); },
       [me](const change_alias& request) { return begin(me, plan_alias(me, request)); },
       [me](const step_act& act) {
-        return act.step.kind == "image.store" ? store_upload(me, act) : forget_files(me, act);
+        return in_turn(me->self, me->with, act.operation, [me, act](sure_promise promise) {
+          act.step.kind == "image.store" ? store_upload(me, act, promise) : forget_files(me, act, promise);
+        });
       },
-      [me](const step_undo& undo) -> caf::result<caf::unit_t> {
-        me->uploads.erase(std::string{get(undo.step.args, "upload")});
-        auto promise = me->self->make_response_promise<caf::unit_t>();
-        sweep_files(me, [promise](const outcome<void>& done) mutable { answer(promise, done); });
-        return promise;
+      [me](const step_undo& undo) {
+        return in_turn(me->self, me->with, undo.operation,
+                       [me, undo](sure_promise promise) { take_back(me, undo, promise); });
       },
       [me](const step_interrupt& stop) {
         if (auto at = me->reading.find(stop.operation); at != me->reading.end()) at->second->cancel();

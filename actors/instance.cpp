@@ -24,7 +24,7 @@ void give_back_claim(const instance_ptr& me) {
   me->self->send(me->with.find(role::instances), release_use{me->project, me->name});
 }
 
-void refuse(const instance_ptr& me, caf::response_promise promise, caf::error why, bool exclusive) {
+void refuse(const instance_ptr& me, const sure_promise& promise, caf::error why, bool exclusive) {
   promise.deliver(std::move(why));
   if (!exclusive) return;
   give_back_claim(me);
@@ -32,7 +32,7 @@ void refuse(const instance_ptr& me, caf::response_promise promise, caf::error wh
   serve_next(me);
 }
 
-void submit(const instance_ptr& me, const std::shared_ptr<saga>& work, caf::response_promise promise, bool exclusive) {
+void submit(const instance_ptr& me, const std::shared_ptr<saga>& work, const sure_promise& promise, bool exclusive) {
   me->self->request(me->with.find(role::operations), caf::infinite, begin_saga{work})
       .then(
           [me, promise, exclusive](const operation_record& record) mutable {
@@ -42,7 +42,7 @@ void submit(const instance_ptr& me, const std::shared_ptr<saga>& work, caf::resp
           [me, promise, exclusive](caf::error& why) mutable { refuse(me, promise, std::move(why), exclusive); });
 }
 
-void begin(const instance_ptr& me, const planner& plan, caf::response_promise promise, bool exclusive) {
+void begin(const instance_ptr& me, const planner& plan, const sure_promise& promise, bool exclusive) {
   auto work = plan();
   if (!work) {
     promise.deliver(to_caf(work.error()));
@@ -61,7 +61,7 @@ void begin(const instance_ptr& me, const planner& plan, caf::response_promise pr
 
 // One change after the other. A forced stop does not wait behind what it is there to end.
 caf::response_promise change(const instance_ptr& me, const planner& plan, bool urgent = false) {
-  auto promise = me->self->make_response_promise();
+  auto promise = promise_of(me->self);
   if (urgent)
     begin(me, plan, promise, !me->busy);
   else if (!me->busy)
@@ -79,7 +79,7 @@ bool is_forced_stop(const envelope<schema::ChangeInstanceState>& request) {
 }
 
 caf::response_promise exec(const instance_ptr& me, const run_exec& request) {
-  auto promise = me->self->make_response_promise();
+  auto promise = promise_of(me->self);
   if (me->now != instance_state::RUNNING) {
     promise.deliver(to_caf(
         {fault::wrong_state, me->now == instance_state::FROZEN ? "Instance is frozen" : "Instance is not running"}));
@@ -103,7 +103,7 @@ bool has_processes(instance_state now) {
 }
 
 caf::response_promise locate(const instance_ptr& me) {
-  auto promise = me->self->make_response_promise();
+  auto promise = promise_of(me->self);
   auto spec = me->spec();
   if (!spec) {
     promise.deliver(to_caf({fault::not_found, "Instance not found"}));
@@ -134,6 +134,7 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
   self->attach_functor([me] { // the actor's state refers to itself: let go
     me->queue.clear();
     me->when_clear.clear();
+    me->halting = {};
     me->monitor_watch.reset();
     me->leader_watch.reset();
   });

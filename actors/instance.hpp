@@ -63,7 +63,7 @@ struct instance_data {
 
   std::vector<message<schema::Event>> untold; // transitions; they go with the next commit of the status
 
-  caf::response_promise halting; // a halt step that waits for the end
+  sure_promise halting; // a halt step that waits for the end
   bool halt_forced = false;
   bool boot_abandoned = false; // a forced stop came while it was starting
 
@@ -97,10 +97,12 @@ outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me,
 /// instance_boot.cpp: what a boot needs, from the records; blocking (reads templates).
 outcome<boot_plan> make_boot_plan(services& with, const spec_record& spec, root_mount root);
 
-/// instance_power.cpp: the steps that boot, halt, freeze and thaw, and what the host reports.
+/// instance_power.cpp: the steps that boot, halt, freeze and thaw.
+caf::response_promise perform(const instance_ptr& me, const step_act& act);
+caf::response_promise take_back(const instance_ptr& me, const step_undo& undo);
+
+/// instance_host.cpp: what the host reports of the instance's processes.
 void restore(const instance_ptr& me, const status_record& recorded);
-caf::result<step_result_ptr> perform(const instance_ptr& me, const step_act& step);
-caf::result<caf::unit_t> take_back(const instance_ptr& me, const step_undo& step);
 void on_monitor_ended(const instance_ptr& me, uint64_t life);
 void on_leader_ended(const instance_ptr& me, uint64_t life);
 void on_halt_timeout(const instance_ptr& me, uint64_t life);

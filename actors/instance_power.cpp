@@ -1,10 +1,8 @@
-#include "actors/instance.hpp"
 #include "actors/instance_nics.hpp"
+#include "actors/instance_status.hpp"
 #include "actors/networks.hpp"
 #include "actors/pools.hpp"
-#include "actors/store_actor.hpp"
 #include "net/links.hpp"
-#include "runtime/child.hpp"
 
 #include <caf/event_based_actor.hpp>
 #include <poll.h>
@@ -17,98 +15,12 @@ using boot_outcome = outcome<std::shared_ptr<boot_result>>;
 
 std::string argument(const saga_step& step, std::string_view key) { return std::string{get(step.args, key)}; }
 
-const header& internal_head(const std::string& project) {
-  static thread_local header head;
-  head = {};
-  head.project = project;
-  return head;
-}
-
-// The status as it is now and the transitions that led to it, in the order they happened.
-void add_status(const instance_ptr& me, batch& to) {
-  to.writes.push_back(put(table::statuses, me->id(), me->status));
-  for (auto& event : std::exchange(me->untold, {})) to.events.push_back(std::move(event));
-}
-
-// Transitions that no commit has taken along by the end of this message are committed by themselves; nobody waits.
-void tell_soon(const instance_ptr& me) {
-  me->self->send(caf::actor_cast<caf::actor>(me->self), resume{[me] {
-                   if (me->untold.empty()) return;
-                   me->status =
-                       changed(me->status, [&](schema::InstanceStatus::Builder status) { status.setState(me->now); });
-                   batch change;
-                   add_status(me, change);
-                   propose_quietly(me->self, me->with, std::move(change));
-                 }});
-}
-
-void enter(const instance_ptr& me, instance_state to) {
-  if (to == me->now) return;
-  auto from = words_of(me->now).word, word = words_of(to).word;
-  log().info("Instance {}: {} -> {}", me->id(), from, word);
-  me->now = to;
-  me->untold.push_back(lifecycle_event(internal_head(me->project), "instance", me->name, "instance-state-changed",
-                                       me->url(), {{"from", std::string{from}}, {"to", std::string{word}}}));
-  tell_soon(me);
-}
-
-bool move(const instance_ptr& me, trigger on) {
-  auto to = next(me->now, on);
-  if (to) enter(me, *to);
-  return to.has_value();
-}
-
-status_record status_now(const instance_ptr& me, const boot_result* alive = nullptr) {
-  return changed(me->status, [&](schema::InstanceStatus::Builder status) {
-    status.setState(me->now);
-    if (alive) {
-      status.setLeader(alive->leader);
-      status.setMonitor(alive->monitor);
-      status.setMonitorStart(alive->monitor_start);
-      status.setLastUsedAt(now_ns());
-      status.setBootedAt(now_ns());
-    } else if (me->now == instance_state::STOPPED || me->now == instance_state::ERROR) {
-      status.setLeader(0);
-      status.setMonitor(0);
-      status.setMonitorStart(0);
-      status.setLastUsedAt(now_ns());
-    }
-  });
-}
-
-void watch(const instance_ptr& me, boot_result& alive) {
-  auto life = ++me->life;
-  auto actor = caf::actor_cast<caf::actor>(me->self);
-  if (alive.leader_pidfd)
-    me->leader_watch = std::make_unique<exit_watch>(me->with.io, std::move(alive.leader_pidfd),
-                                                    [actor, life] { caf::anon_send(actor, leader_ended{life}); });
-  if (alive.monitor_pidfd)
-    me->monitor_watch = std::make_unique<exit_watch>(me->with.io, std::move(alive.monitor_pidfd),
-                                                     [actor, life] { caf::anon_send(actor, monitor_ended{life}); });
-}
-
-std::shared_ptr<step_result> result_with(const instance_ptr& me, std::string_view action) {
-  auto result = std::make_shared<step_result>();
-  add_status(me, result->more);
-  if (!action.empty())
-    result->more.events.push_back(lifecycle_event(internal_head(me->project), "instance", me->name, action, me->url()));
-  return result;
-}
-
-// The requestor of the operation stands in the event of what it brought about.
-std::shared_ptr<step_result> result_with(const instance_ptr& me, const header& head, std::string_view action) {
-  auto result = std::make_shared<step_result>();
-  add_status(me, result->more);
-  result->more.events.push_back(lifecycle_event(head, "instance", me->name, action, me->url()));
-  return result;
-}
-
 // ---- boot
 
 struct boot_request {
   std::shared_ptr<const header> head;
   std::string action;
-  mutable caf::response_promise promise; // a handle
+  sure_promise promise;
 };
 
 void boot_failed(const instance_ptr& me, const boot_request& request, error why) {
@@ -180,24 +92,15 @@ void begin_boot(const instance_ptr& me, const boot_request& request) {
   });
 }
 
-caf::response_promise boot(const instance_ptr& me, const step_act& step) {
-  boot_request request{step.head, argument(step.step, "action"), me->self->make_response_promise()};
+void boot(const instance_ptr& me, const step_act& step, sure_promise promise) {
+  boot_request request{step.head, argument(step.step, "action"), std::move(promise)};
   if (me->clearing)
     me->when_clear.push_back([me, request] { begin_boot(me, request); });
   else
     begin_boot(me, request);
-  return request.promise;
 }
 
 // ---- halt
-
-std::vector<std::string> host_links_of(const instance_data& me) {
-  std::vector<std::string> names;
-  if (auto spec = me.spec())
-    for (auto& nic : spec->read([&](auto s) { return nics_of(expand(me.with.db.read(), s)); }))
-      names.push_back(nic.host_name);
-  return names;
-}
 
 outcome<void> kill_now(instance_driver& driver, const std::string& key, pid_t leader,
                        const std::vector<std::string>& links) {
@@ -208,19 +111,16 @@ outcome<void> kill_now(instance_driver& driver, const std::string& key, pid_t le
   return killed;
 }
 
-caf::response_promise halt(const instance_ptr& me, const step_act& step) {
-  auto promise = me->self->make_response_promise();
+void halt(const instance_ptr& me, const step_act& step, sure_promise promise) {
   bool force = argument(step.step, "force") == "true";
   if (me->now == instance_state::STARTING && force) {
     me->boot_abandoned = true;
     me->halting = promise;
     me->halt_forced = true;
-    return promise;
+    return;
   }
-  if (!move(me, force ? trigger::force_stop : trigger::stop)) {
-    promise.deliver(to_caf({fault::wrong_state, std::string{words_of(me->now).refusal}}));
-    return promise;
-  }
+  if (!move(me, force ? trigger::force_stop : trigger::stop))
+    return promise.deliver(to_caf({fault::wrong_state, std::string{words_of(me->now).refusal}}));
   if (me->halting.pending()) me->halting.deliver(to_caf({fault::cancelled, "A forced stop took over"}));
   me->halting = promise;
   me->halt_forced = force;
@@ -239,17 +139,13 @@ caf::response_promise halt(const instance_ptr& me, const step_act& step) {
         move(me, trigger::still_running);
         me->halting.deliver(to_caf(sent.error()));
       });
-  return promise;
 }
 
 // ---- freeze and thaw
 
-caf::response_promise change_freezer(const instance_ptr& me, const step_act& step, bool freeze) {
-  auto promise = me->self->make_response_promise();
-  if (!move(me, freeze ? trigger::freeze : trigger::thaw)) {
-    promise.deliver(to_caf({fault::wrong_state, std::string{words_of(me->now).refusal}}));
-    return promise;
-  }
+void change_freezer(const instance_ptr& me, const step_act& step, bool freeze, sure_promise promise) {
+  if (!move(me, freeze ? trigger::freeze : trigger::thaw))
+    return promise.deliver(to_caf({fault::wrong_state, std::string{words_of(me->now).refusal}}));
   on_blocking_thread(
       me->self, me->with,
       [&with = me->with, key = me->key(), freeze] {
@@ -265,50 +161,9 @@ caf::response_promise change_freezer(const instance_ptr& me, const step_act& ste
         me->status = status_now(me, nullptr);
         promise.deliver(step_result_ptr{result_with(me, *head, freeze ? "instance-paused" : "instance-resumed")});
       });
-  return promise;
 }
 
-// ---- the end, whoever brought it
-
-// What the last life left on the host goes before the next begins: they would bear the same names.
-void clear_host(const instance_ptr& me) {
-  me->clearing = true;
-  on_blocking_thread(
-      me->self, me->with,
-      [&with = me->with, key = me->key(), links = host_links_of(*me)]() -> outcome<void> {
-        for (auto& name : links) static_cast<void>(remove_link(name));
-        with.containers.sweep(key);
-        return {};
-      },
-      [me](const outcome<void>&) {
-        me->clearing = false;
-        for (auto& go_on : std::exchange(me->when_clear, {})) go_on();
-      });
-}
-
-void settle_down(const instance_ptr& me) {
-  me->monitor_watch.reset();
-  me->leader_watch.reset();
-  ++me->life;
-  move(me, trigger::exited);
-  me->status = status_now(me);
-  clear_host(me);
-}
-
-void remove_if_ephemeral(const instance_ptr& me) {
-  auto spec = me->spec();
-  if (!spec || !spec->read([](auto s) { return s.getEphemeral(); })) return;
-  auto head = std::make_shared<header>();
-  head->project = me->project;
-  caf::anon_send(caf::actor_cast<caf::actor>(me->self), delete_instance{head});
-}
-
-void record_unasked(const instance_ptr& me, std::string_view action) {
-  batch change;
-  add_status(me, change);
-  change.events.push_back(lifecycle_event(internal_head(me->project), "instance", me->name, action, me->url()));
-  propose_quietly(me->self, me->with, std::move(change));
-}
+// ---- undoing
 
 // Undoes a boot that a crash or a failed commit left: the record does not know these processes, the driver does. What
 // the record knows was started by somebody else, and stays. True: nothing runs any more.
@@ -329,99 +184,25 @@ outcome<bool> end_what_is_not_recorded(instance_driver& driver, const std::strin
   return true;
 }
 
-void record_state(const instance_ptr& me, const std::string& reason) {
-  me->status = changed(me->status, [&](schema::InstanceStatus::Builder status) {
-    status.setState(me->now);
-    status.setReason(reason);
-  });
-  batch change;
-  add_status(me, change);
-  propose_quietly(me->self, me->with, std::move(change));
-}
-
-// An undoing failed: the host may have more of this instance than its record tells.
-void enter_error(const instance_ptr& me, const error& why) {
-  if (move(me, trigger::undo_failed)) record_state(me, why.message);
-}
-
-} // namespace
-
-void on_monitor_ended(const instance_ptr& me, uint64_t life) {
-  if (life != me->life) return;
-  settle_down(me);
-  auto action = me->halt_forced ? "instance-stopped" : "instance-shutdown";
-  if (me->halting.pending())
-    me->halting.deliver(step_result_ptr{result_with(me, action)});
-  else
-    record_unasked(me, "instance-shutdown");
-  me->halting = {};
-  me->halt_forced = false;
-  remove_if_ephemeral(me);
-}
-
-void on_leader_ended(const instance_ptr& me, uint64_t life) {
-  if (life != me->life || me->halt_forced) return;
-  me->leader_watch.reset();
-  // Either the monitor follows, or it boots the container anew: liblxc says which.
-  using found_ptr = outcome<std::shared_ptr<boot_result>>;
-  on_blocking_thread(
-      me->self, me->with,
-      [&with = me->with, key = me->key()]() -> found_ptr {
-        auto found = with.containers.await_reboot(key);
-        if (!found) return tl::unexpected{found.error()};
-        if (!*found) return std::shared_ptr<boot_result>{};
-        auto alive = std::make_shared<boot_result>();
-        alive->leader = (*found)->leader;
-        alive->monitor = (*found)->monitor;
-        alive->monitor_start = (*found)->monitor_start;
-        alive->leader_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, alive->leader, 0)));
-        alive->monitor_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, alive->monitor, 0)));
-        return alive;
-      },
-      [me, life](found_ptr found) {
-        if (life != me->life || !found || !*found) return;
-        watch(me, **found);
-        move(me, trigger::started);
-        me->status = status_now(me, found->get());
-        if (me->halting.pending())
-          me->halting.deliver(to_caf({fault::wrong_state, "The instance rebooted instead of stopping"}));
-        me->halting = {};
-        record_unasked(me, "instance-restarted");
-      });
-}
-
-void on_halt_timeout(const instance_ptr& me, uint64_t life) {
-  if (life != me->life || !me->halting.pending() || me->halt_forced) return;
+// The container may go down all the same; then the host reports it.
+void give_up_halting(const instance_ptr& me, error why) {
+  if (!me->halting.pending() || me->halt_forced) return; // a forced one ends soon by itself
   move(me, trigger::still_running);
-  me->halting.deliver(
-      to_caf({fault::timed_out, "Failed shutting down instance, status is \"Running\": it did not stop in time"}));
+  me->halting.deliver(to_caf(why));
   me->halting = {};
 }
 
-caf::result<step_result_ptr> perform(const instance_ptr& me, const step_act& step) {
-  auto& kind = step.step.kind;
-  if (kind == "instance.boot")
-    boot(me, step);
-  else if (kind == "instance.halt")
-    halt(me, step);
-  else if (kind == "instance.freeze")
-    change_freezer(me, step, true);
-  else if (kind == "instance.thaw")
-    change_freezer(me, step, false);
-  else
-    return to_caf({fault::internal, "No instance performs " + kind});
-  return caf::delegated<step_result_ptr>{};
+// What is down stays down, and the record shows it.
+void take_back_halt(const instance_ptr& me, sure_promise promise) {
+  auto recorded = load<schema::InstanceStatus>(me->with.db.read(), table::statuses, me->id());
+  bool known = recorded && recorded->read([](auto s) { return s.getState() == instance_state::STOPPED; });
+  if (me->now == instance_state::STOPPED && !known) record_unasked(me, "instance-stopped");
+  promise.deliver(caf::unit);
 }
 
-caf::result<caf::unit_t> take_back(const instance_ptr& me, const step_undo& step) {
-  auto& kind = step.step.kind;
-  if (kind == "instance.halt") { // what is down stays down, and the record shows it
-    auto recorded = load<schema::InstanceStatus>(me->with.db.read(), table::statuses, me->id());
-    bool known = recorded && recorded->read([](auto s) { return s.getState() == instance_state::STOPPED; });
-    if (me->now == instance_state::STOPPED && !known) record_unasked(me, "instance-stopped");
-    return caf::unit;
-  }
-  auto promise = me->self->make_response_promise<caf::unit_t>();
+void take_back(const instance_ptr& me, const saga_step& step, sure_promise promise) {
+  auto& kind = step.kind;
+  if (kind == "instance.halt") return take_back_halt(me, promise);
   on_blocking_thread(
       me->self, me->with,
       [&with = me->with, id = me->id(), key = me->key(), kind]() -> outcome<bool> {
@@ -447,37 +228,31 @@ caf::result<caf::unit_t> take_back(const instance_ptr& me, const step_undo& step
         if (was_error) record_state(me, "");
         promise.deliver(caf::unit);
       });
-  return promise;
 }
 
-void restore(const instance_ptr& me, const status_record& recorded) {
-  me->status = recorded;
-  auto [state, leader, monitor, started] = recorded.read([](schema::InstanceStatus::Reader s) {
-    return std::tuple{s.getState(), s.getLeader(), s.getMonitor(), s.getMonitorStart()};
+} // namespace
+
+caf::response_promise perform(const instance_ptr& me, const step_act& act) {
+  return in_turn(me->self, me->with, act.operation, [me, act](sure_promise promise) {
+    auto& kind = act.step.kind;
+    if (kind == "instance.boot")
+      boot(me, act, promise);
+    else if (kind == "instance.halt")
+      halt(me, act, promise);
+    else if (kind == "instance.freeze")
+      change_freezer(me, act, true, promise);
+    else if (kind == "instance.thaw")
+      change_freezer(me, act, false, promise);
+    else
+      promise.deliver(to_caf({fault::internal, "No instance performs " + kind}));
   });
-  if (state == instance_state::ERROR && monitor == 0) { // until the undoing that failed is tried again
-    me->now = instance_state::ERROR;
-    return;
-  }
-  boot_result alive;
-  alive.leader = leader;
-  alive.monitor = monitor;
-  alive.monitor_start = started;
-  if (monitor > 0) {
-    alive.monitor_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, monitor, 0)));
-    alive.leader_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, leader, 0)));
-  }
-  me->now = state;
-  if (monitor > 0 && alive.monitor_pidfd && process_start_time(monitor) == started) {
-    enter(me, state == instance_state::FROZEN ? instance_state::FROZEN : instance_state::RUNNING);
-    watch(me, alive);
-    return;
-  }
-  if (state == instance_state::STOPPED) return;
-  enter(me, instance_state::STOPPED);
-  me->status = status_now(me);
-  if (state != instance_state::STARTING) record_unasked(me, "instance-shutdown"); // else it never ran
-  clear_host(me);
+}
+
+// A graceful stop may wait for ever for its end: whoever undoes it waits no longer.
+caf::response_promise take_back(const instance_ptr& me, const step_undo& undo) {
+  if (undo.step.kind == "instance.halt") give_up_halting(me, {fault::cancelled, "The stop was taken back"});
+  return in_turn(me->self, me->with, undo.operation,
+                 [me, step = undo.step](sure_promise promise) { take_back(me, step, promise); });
 }
 
 } // namespace troupe

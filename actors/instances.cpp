@@ -1,9 +1,11 @@
 #include "actors/instances.hpp"
 
+#include "actors/children.hpp"
 #include "actors/names.hpp"
 #include "actors/networks.hpp"
 #include "actors/project_claims.hpp"
 
+#include <algorithm>
 #include <caf/event_based_actor.hpp>
 #include <filesystem>
 #include <set>
@@ -19,6 +21,7 @@ struct instances_data {
   std::map<std::string, caf::actor> active;
   std::map<std::string, std::string> creating; // operation -> instance (PROJECT/NAME)
   std::set<std::string> reserved;              // the same instances: a name is taken from the first request on
+  std::set<std::string> unaccounted;           // those of before a failure: nobody knows what they take
   project_claims claims;
   uint64_t next_id = 1;
 };
@@ -33,9 +36,10 @@ caf::actor activate(const data_ptr& all, const std::string& project, const std::
   auto key = in_project(project, name);
   auto at = all->active.find(key);
   if (at != all->active.end()) return at->second;
-  auto child = all->self->spawn<caf::monitored>([&with = all->with, project, name](caf::event_based_actor* actor) {
+  auto start = [&with = all->with, project, name](caf::event_based_actor* actor) {
     return instance(actor, with, project, name);
-  });
+  };
+  auto child = spawn_child(all->self, all->with, "instance", key, start);
   return all->active.emplace(key, child).first->second;
 }
 
@@ -52,6 +56,30 @@ void adopt_running(const data_ptr& all) {
   if (auto bytes = records.get(table::counters, id_counter)) all->next_id = std::stoull(std::string{*bytes}) + 1;
 }
 
+// After a failure of this actor: what is being created keeps its name until that has ended. (When the daemon begins
+// there is nobody to ask yet; then the operations themselves refuse what meets unfinished work.)
+void reserve_unfinished(const data_ptr& all) {
+  auto operations = all->with.find(role::operations);
+  if (!operations) return;
+  auto records = all->with.db.read();
+  records.scan(table::journal, "", [&](std::string_view id, std::string_view) {
+    auto record = load<schema::Operation>(records, table::operations, id);
+    if (!record) return true;
+    auto [kind, entity] = record->read([](auto op) { return std::pair{text(op.getKind()), text(op.getEntity())}; });
+    if (kind != "instance.create") return true;
+    auto key = entity.substr(entity.find('/') + 1);
+    all->reserved.insert(key);
+    all->unaccounted.insert(key);
+    auto ended = [all, key] {
+      all->reserved.erase(key);
+      all->unaccounted.erase(key);
+    };
+    all->self->request(operations, caf::infinite, await_operation{std::string{id}})
+        .then([ended](const operation_record&) { ended(); }, [ended](const caf::error&) { ended(); });
+    return true;
+  });
+}
+
 template <class Reply, class Request>
 caf::result<Reply> pass_on(const data_ptr& all, const to_instance& to, const Request& request) {
   auto key = in_project(to.project, to.name);
@@ -66,6 +94,13 @@ void release(const data_ptr& all, const std::string& key) {
   all->reserved.erase(key);
 }
 
+outcome<void> grant(const data_ptr& all, const std::string& project, const std::string& name, const project_use& most) {
+  auto first = all->unaccounted.lower_bound(project + "/");
+  if (first != all->unaccounted.end() && first->starts_with(project + "/"))
+    return fail(fault::busy, "An earlier creation in this project has not ended yet; try again");
+  return all->claims.grant(all->with.db.read(), project, name, most);
+}
+
 caf::result<operation_record> create(const data_ptr& all, const envelope<schema::CreateInstance>& request) {
   auto plan = plan_create(all->with, request, all->next_id);
   if (!plan) return to_caf(plan.error());
@@ -73,13 +108,12 @@ caf::result<operation_record> create(const data_ptr& all, const envelope<schema:
   if (all->reserved.count(key)) return to_caf({fault::already_exists, "This instance is being created already"});
   if (auto& claim = (*plan)->claim) {
     auto [project, name] = split_key(key);
-    if (auto granted = all->claims.grant(all->with.db.read(), project, name, *claim); !granted)
-      return to_caf(granted.error());
+    if (auto granted = grant(all, project, name, *claim); !granted) return to_caf(granted.error());
   }
   all->reserved.insert(key);
   ++all->next_id;
   (*plan)->owner = all->self;
-  auto promise = all->self->make_response_promise<operation_record>();
+  auto promise = promise_of(all->self);
   all->self->request(all->with.find(role::operations), caf::infinite, begin_saga{*plan})
       .then(
           [all, promise, key](const operation_record& record) mutable {
@@ -94,13 +128,12 @@ caf::result<operation_record> create(const data_ptr& all, const envelope<schema:
 }
 
 // What an instance leaves outside of its volume: logs, its name in DHCP and DNS, its lease.
-caf::result<step_result_ptr> forget(const data_ptr& all, const step_act& step) {
+void forget(const data_ptr& all, const step_act& step, sure_promise promise) {
   auto project = std::string{get(step.step.args, "project")}, name = std::string{get(step.step.args, "name")};
   if (auto at = all->active.find(in_project(project, name)); at != all->active.end()) {
     all->self->send_exit(at->second, caf::exit_reason::user_shutdown);
     all->active.erase(at);
   }
-  auto promise = all->self->make_response_promise<step_result_ptr>();
   auto key = instance_key(project, name);
   auto rest = [all, promise, key]() mutable {
     on_blocking_thread(
@@ -118,7 +151,6 @@ caf::result<step_result_ptr> forget(const data_ptr& all, const step_act& step) {
         log().warn("{}", from_caf(why).message);
         rest();
       });
-  return promise;
 }
 
 template <class Step, class Reply>
@@ -132,17 +164,21 @@ caf::result<Reply> to_performer(const data_ptr& all, const Step& step) {
 caf::behavior instances(caf::event_based_actor* self, services& with) {
   auto all = std::make_shared<instances_data>(instances_data{with, self});
   adopt_running(all);
+  reserve_unfinished(all);
   end_children_with(self, [all](auto each) {
     for (auto& [name, child] : all->active) each(child);
   });
-  self->set_down_handler([all](caf::down_msg& down) {
-    for (auto& [key, child] : all->active)
-      if (auto [project, name] = split_key(key); child.address() == down.source) all->claims.release(project, name);
-    std::erase_if(all->active, [&](auto& entry) { return entry.second.address() == down.source; });
-    if (down.reason != caf::exit_reason::user_shutdown && down.reason) {
-      log().error("An instance actor failed and is rebuilt from its record");
-      adopt_running(all);
-    }
+  self->set_down_handler([self, all](caf::down_msg& down) {
+    auto is_it = [&](auto& entry) { return entry.second.address() == down.source; };
+    auto at = std::find_if(all->active.begin(), all->active.end(), is_it);
+    if (at == all->active.end()) return;
+    auto key = at->first;
+    all->active.erase(at);
+    auto [project, name] = split_key(key);
+    all->claims.release(project, name);
+    if (!has_failed(down)) return;
+    tell_of_restart(self, all->with, "instance", key, down);
+    adopt_running(all);
   });
   return {
       [all](const envelope<schema::CreateInstance>& request) { return create(all, request); },
@@ -161,8 +197,10 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
       [all](const to_instance& to, const run_exec& request) { return pass_on<exec_session_ptr>(all, to, request); },
       [all](const to_instance& to, const locate_root& request) { return pass_on<file_root_ptr>(all, to, request); },
       [all](const step_act& step) -> caf::result<step_result_ptr> {
-        if (step.step.kind == "instance.forget") return forget(all, step);
-        return to_performer<step_act, step_result_ptr>(all, step);
+        if (step.step.kind != "instance.forget") return to_performer<step_act, step_result_ptr>(all, step);
+        in_turn(all->self, all->with, step.operation,
+                [all, step](sure_promise promise) { forget(all, step, promise); });
+        return caf::delegated<step_result_ptr>{};
       },
       [all](const step_undo& step) -> caf::result<caf::unit_t> {
         return to_performer<step_undo, caf::unit_t>(all, step);
@@ -177,7 +215,7 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
         all->creating.erase(at);
       },
       [all](const claim_use& wanted) -> caf::result<caf::unit_t> {
-        auto granted = all->claims.grant(all->with.db.read(), wanted.project, wanted.name, wanted.most);
+        auto granted = grant(all, wanted.project, wanted.name, wanted.most);
         if (!granted) return to_caf(granted.error());
         return caf::unit;
       },

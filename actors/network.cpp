@@ -65,35 +65,56 @@ pid_t running_with(const std::vector<std::string>& command) {
   return 0;
 }
 
-bool take_over(const network_ptr& me, std::function<void()> ended) {
-  std::ifstream in{pid_file(*me)};
+struct written_down {
+  std::unique_ptr<child> process; // nullptr: it does not run
+  std::vector<std::string> command;
+};
+
+// What runs for this network, whoever started it.
+written_down find_running(const network_data& me, std::function<void()> ended) {
+  written_down found;
+  std::ifstream in{pid_file(me)};
   pid_t pid = 0;
   uint64_t started = 0;
   std::string rest;
-  if (!(in >> pid >> started) || !std::getline(in, rest)) return false;
-  std::vector<std::string> command;
-  for (std::string word; std::getline(in, word);) command.push_back(word);
-  bool unknown = pid == 0;
-  if (unknown) {
-    pid = running_with(command);
+  if (!(in >> pid >> started) || !std::getline(in, rest)) return found;
+  for (std::string word; std::getline(in, word);) found.command.push_back(word);
+  if (pid == 0) {
+    pid = running_with(found.command);
     started = process_start_time(pid);
   }
-  auto adopted = adopt(me->with.io, pid, started, std::move(ended));
-  if (!adopted) return false;
-  if (command != me->command) { // it serves an older plan
-    (*adopted)->signal(SIGTERM);
+  if (auto adopted = adopt(me.with.io, pid, started, std::move(ended))) found.process = std::move(*adopted);
+  return found;
+}
+
+bool take_over(const network_ptr& me, std::function<void()> ended) {
+  auto found = find_running(*me, std::move(ended));
+  if (!found.process) return false;
+  if (found.command != me->command) { // it serves an older plan
+    found.process->signal(SIGTERM);
     return false;
   }
-  me->dnsmasq = std::move(*adopted);
-  if (unknown) write_down(*me, pid);
+  me->dnsmasq = std::move(found.process);
+  write_down(*me, me->dnsmasq->pid());
   return true;
 }
 
+// Also one that an earlier daemon started, and this actor never saw.
+void end_dnsmasq(const network_ptr& me) {
+  ++me->life;
+  if (!me->dnsmasq) me->dnsmasq = find_running(*me, [] {}).process;
+  if (me->dnsmasq) me->dnsmasq->signal(SIGTERM);
+  me->dnsmasq.reset();
+  std::error_code ignored;
+  std::filesystem::remove(pid_file(*me), ignored);
+}
+
 void run_dnsmasq(const network_ptr& me) {
+  if (me->command.empty()) return end_dnsmasq(me);
   auto life = ++me->life;
   auto actor = caf::actor_cast<caf::actor>(me->self);
   auto ended = [actor, life] { caf::anon_send(actor, dnsmasq_ended{life}); };
-  if (me->command.empty() || take_over(me, ended)) return;
+  if (take_over(me, ended)) return;
   child_spec spec;
   spec.command = me->command;
   write_down(*me, 0);
@@ -104,14 +125,6 @@ void run_dnsmasq(const network_ptr& me) {
   }
   me->dnsmasq = std::move(*started);
   write_down(*me, me->dnsmasq->pid());
-}
-
-void end_dnsmasq(const network_ptr& me) {
-  ++me->life;
-  if (me->dnsmasq) me->dnsmasq->signal(SIGTERM);
-  me->dnsmasq.reset();
-  std::error_code ignored;
-  std::filesystem::remove(pid_file(*me), ignored);
 }
 
 outcome<bridge_plan> plan_from_record(const network_data& me) {
@@ -125,7 +138,7 @@ struct applied {
   std::vector<std::string> command;
 };
 
-void apply_now(const network_ptr& me, const std::optional<config_map>& config, caf::response_promise promise) {
+void apply_now(const network_ptr& me, const std::optional<config_map>& config, sure_promise promise) {
   auto plan = config ? plan_bridge(me->name, *config) : plan_from_record(*me);
   if (!plan) return promise.deliver(to_caf(plan.error()));
   on_blocking_thread(
@@ -149,7 +162,7 @@ void apply_now(const network_ptr& me, const std::optional<config_map>& config, c
       });
 }
 
-void take_down(const network_ptr& me, caf::response_promise promise) {
+void take_down(const network_ptr& me, sure_promise promise) {
   end_dnsmasq(me);
   on_blocking_thread(
       me->self, me->with,
@@ -162,7 +175,7 @@ void take_down(const network_ptr& me, caf::response_promise promise) {
       [promise](outcome<void> done) mutable { answer(promise, done); });
 }
 
-void forget(const network_ptr& me, const forget_host& request, caf::response_promise promise) {
+void forget(const network_ptr& me, const forget_host& request, sure_promise promise) {
   on_blocking_thread(
       me->self, me->with,
       [dir = me->dir, plan = me->plan, request]() -> outcome<bool> {
@@ -209,18 +222,18 @@ caf::behavior network(caf::event_based_actor* self, services& with, std::string 
   self->attach_functor([me] { me->dnsmasq.reset(); });
   sweep_unfinished(me->dir);
   return {
-      [me](const apply_network& request) {
-        auto promise = me->self->make_response_promise();
+      [me](const apply_network& request) -> caf::response_promise {
+        auto promise = promise_of(me->self);
         apply_now(me, request.config, promise);
         return promise;
       },
-      [me](take_down_network) {
-        auto promise = me->self->make_response_promise();
+      [me](take_down_network) -> caf::response_promise {
+        auto promise = promise_of(me->self);
         take_down(me, promise);
         return promise;
       },
-      [me](const announce_host& request) {
-        auto promise = me->self->make_response_promise();
+      [me](const announce_host& request) -> caf::response_promise {
+        auto promise = promise_of(me->self);
         on_blocking_thread(
             me->self, me->with, [dir = me->dir, host = request.host] { return add_dhcp_host(dir, host); },
             [me, promise](outcome<dhcp_notice> done) mutable {
@@ -232,8 +245,8 @@ caf::behavior network(caf::event_based_actor* self, services& with, std::string 
             });
         return promise;
       },
-      [me](const forget_host& request) {
-        auto promise = me->self->make_response_promise();
+      [me](const forget_host& request) -> caf::response_promise {
+        auto promise = promise_of(me->self);
         forget(me, request, promise);
         return promise;
       },

@@ -1,8 +1,10 @@
 #include "actors/networks.hpp"
 
+#include "actors/children.hpp"
 #include "actors/names.hpp"
 #include "net/links.hpp"
 
+#include <algorithm>
 #include <caf/event_based_actor.hpp>
 
 namespace troupe {
@@ -20,13 +22,9 @@ std::string url_of(const std::string& name) { return "/1.0/networks/" + name; }
 
 caf::actor actor_of(const data_ptr& me, const std::string& name) {
   auto at = me->all.find(name);
-  if (at == me->all.end())
-    at = me->all
-             .emplace(name, me->self->spawn<caf::monitored>([&with = me->with, name](caf::event_based_actor* child) {
-               return network(child, with, name);
-             }))
-             .first;
-  return at->second;
+  if (at != me->all.end()) return at->second;
+  auto start = [&with = me->with, name](caf::event_based_actor* child) { return network(child, with, name); };
+  return me->all.emplace(name, spawn_child(me->self, me->with, "network", name, start)).first->second;
 }
 
 std::vector<bridge_plan> all_plans(const services& with, const std::string& except = {}) {
@@ -198,10 +196,9 @@ void forget_actor(const data_ptr& me, const std::string& name) {
   me->all.erase(name);
 }
 
-caf::result<step_result_ptr> perform(const data_ptr& me, const saga_step& step) {
+void perform(const data_ptr& me, const saga_step& step, sure_promise promise) {
   bool make = step.kind == "network.make", remove = step.kind == "network.remove";
   auto name = std::string{get(step.args, make ? "@network" : "network")};
-  auto promise = me->self->make_response_promise<step_result_ptr>();
   auto done = [me, promise, name, make, remove]() mutable {
     if (remove && !me->with.db.read().get(table::networks, key_of(name))) forget_actor(me, name);
     if (make) {
@@ -229,13 +226,11 @@ caf::result<step_result_ptr> perform(const data_ptr& me, const saga_step& step) 
     me->self->request(actor_of(me, name), caf::infinite, take_down_network{}).then(done, failed);
   else
     me->self->request(actor_of(me, name), caf::infinite, apply).then(done, failed);
-  return promise;
 }
 
-caf::result<caf::unit_t> take_back(const data_ptr& me, const saga_step& step) {
-  if (step.kind != "network.make") return caf::unit;
+void take_back(const data_ptr& me, const saga_step& step, sure_promise promise) {
+  if (step.kind != "network.make") return promise.deliver(caf::unit);
   auto name = std::string{get(step.args, "@network")};
-  auto promise = me->self->make_response_promise<caf::unit_t>();
   me->self->request(actor_of(me, name), caf::infinite, take_down_network{})
       .then(
           [me, promise, name]() mutable {
@@ -243,13 +238,12 @@ caf::result<caf::unit_t> take_back(const data_ptr& me, const saga_step& step) {
             promise.deliver(caf::unit);
           },
           [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
-  return promise;
 }
 
 // An instance does not say which networks it was on: each network looks for its host entries.
 caf::result<caf::unit_t> forget_everywhere(const data_ptr& me, const forget_host& request) {
   if (me->all.empty()) return caf::unit;
-  auto promise = me->self->make_response_promise<caf::unit_t>();
+  auto promise = promise_of(me->self);
   auto left = std::make_shared<size_t>(me->all.size());
   auto one_done = [promise, left]() mutable {
     if (--*left == 0) promise.deliver(caf::unit);
@@ -261,6 +255,17 @@ caf::result<caf::unit_t> forget_everywhere(const data_ptr& me, const forget_host
   return promise;
 }
 
+void child_down(const data_ptr& me, const caf::down_msg& down) {
+  auto is_it = [&](auto& entry) { return entry.second.address() == down.source; };
+  auto at = std::find_if(me->all.begin(), me->all.end(), is_it);
+  if (at == me->all.end()) return;
+  auto name = at->first;
+  me->all.erase(at);
+  if (!has_failed(down)) return;
+  tell_of_restart(me->self, me->with, "network", name, down);
+  apply_recorded(me);
+}
+
 } // namespace
 
 caf::behavior networks(caf::event_based_actor* self, services& with) {
@@ -269,13 +274,7 @@ caf::behavior networks(caf::event_based_actor* self, services& with) {
   end_children_with(self, [me](auto each) {
     for (auto& [name, child] : me->all) each(child);
   });
-  self->set_down_handler([me](caf::down_msg& down) {
-    std::erase_if(me->all, [&](auto& entry) { return entry.second.address() == down.source; });
-    if (down.reason && down.reason != caf::exit_reason::user_shutdown) {
-      log().error("A network actor failed and is started anew");
-      apply_recorded(me);
-    }
-  });
+  self->set_down_handler([me](caf::down_msg& down) { child_down(me, down); });
   return {
       [me](const envelope<schema::NetworksPost>& request) { return begin(me, plan_create(me, request)); },
       [me](const update_network& request) { return begin(me, plan_update(me, request)); },
@@ -285,8 +284,14 @@ caf::behavior networks(caf::event_based_actor* self, services& with) {
         return hand_over<caf::unit_t>(me->self, actor_of(me, request.network), request);
       },
       [me](const forget_host& request) { return forget_everywhere(me, request); },
-      [me](const step_act& act) { return perform(me, act.step); },
-      [me](const step_undo& undo) { return take_back(me, undo.step); },
+      [me](const step_act& act) {
+        return in_turn(me->self, me->with, act.operation,
+                       [me, step = act.step](sure_promise promise) { perform(me, step, promise); });
+      },
+      [me](const step_undo& undo) {
+        return in_turn(me->self, me->with, undo.operation,
+                       [me, step = undo.step](sure_promise promise) { take_back(me, step, promise); });
+      },
       [](resume& back) { back.run(); },
   };
 }

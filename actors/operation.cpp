@@ -16,6 +16,9 @@ using step_state = schema::Step::State;
 
 constexpr int64_t show_every = 500'000'000; // ns; progress in between is known to who asks, but is no event
 
+constexpr unsigned tries_max = 6;
+constexpr std::chrono::milliseconds first_pause{20}; // doubled with every try
+
 enum class phase : uint8_t { before, committing, undoing, after };
 
 struct operation_data {
@@ -27,11 +30,12 @@ struct operation_data {
   batch commit;
   caf::actor owner;
   bool may_cancel = false;
-  caf::response_promise accepted = {}; // the 202, pending until the journal has us
+  sure_promise accepted = {}; // the 202, pending until the journal has us
   phase now = phase::before;
   size_t at = 0; // the step that runs
   bool cancel_asked = false, something_left = false;
   int64_t shown_at = 0;
+  unsigned tries_in_a_row = 0; // of a step whose performer failed at it
 };
 using data_ptr = std::shared_ptr<operation_data>;
 
@@ -53,6 +57,17 @@ void ask_performer(const data_ptr& op, const saga_step& step, Request request, T
       .then(then, [otherwise](const caf::error& why) mutable { otherwise(from_caf(why)); });
 }
 
+// Where fault tests stop the daemon, or have a step fail. True: what was to be done here fails.
+bool fails_at(const data_ptr& op, moment when, const saga_step* step = nullptr) {
+  if (!op->with.faults) return false;
+  auto point = op->record.read([](schema::Operation::Reader record) { return text(record.getKind()); }) + "/";
+  if (step) point += step->kind + "/";
+  point += moments()[static_cast<size_t>(when)].name;
+  return op->with.faults->reach(point) == fault_points::effect::fail;
+}
+
+const error fault_on_purpose{fault::backend_failed, "This step was made to fail"};
+
 condition journal_says(const data_ptr& op, std::string_view phase) {
   return {table::journal, id_of(op->record), std::string{phase}};
 }
@@ -69,6 +84,7 @@ void end(data_ptr op, state how, std::string_view journal, error why) {
   add_writes(last, ended, journal);
   last.events.push_back(operation_event(ended));
   auto done = [op, how, why, ended] {
+    fails_at(op, moment::ended);
     op->record = ended;
     leave(op, how == state::SUCCEEDED, why);
   };
@@ -106,9 +122,11 @@ void commit_now(data_ptr op) {
   change.conditions.push_back(journal_says(op, journal_running));
   add_writes(change, next, over ? std::string_view{} : journal_committed);
   if (over) change.events.push_back(operation_event(next));
+  if (fails_at(op, moment::committing)) return begin_undo(op, op->before.size(), fault_on_purpose, state::ROLLED_BACK);
   put_on_disk(
       op, std::move(change),
       [op, over, next] { // not earlier: who looks meanwhile must not be told of a success that is not on disk
+        fails_at(op, moment::committed);
         op->record = next;
         over ? leave(op, true, {}) : run_after(op, 0);
       },
@@ -130,17 +148,28 @@ void run_before(data_ptr op, size_t step) {
   if (step == op->before.size()) return commit_now(op);
   op->record = with_cancel(with_step(op->record, step, step_state::RUNNING), cancel_effect(*op));
   if (step > 0) show_now_and_then(op);
+  fails_at(op, moment::begun, &op->before[step]);
+  auto failed = [op, step](error why) {
+    op->record = with_step(op->record, step, step_state::FAILED, why.message);
+    begin_undo(op, step + 1, std::move(why), op->cancel_asked ? state::CANCELLED : state::FAILED);
+  };
   ask_performer(
       op, op->before[step], step_act{id_of(op->record), op->head, op->before[step]},
-      [op, step](const step_result_ptr& result) {
+      [op, step, failed](const step_result_ptr& result) {
+        if (fails_at(op, moment::acted, &op->before[step])) return failed(fault_on_purpose);
         op->record = with_step(op->record, step, step_state::DONE);
         take_result(op, *result);
         run_before(op, step + 1);
       },
-      [op, step](error why) {
-        op->record = with_step(op->record, step, step_state::FAILED, why.message);
-        begin_undo(op, step + 1, std::move(why), op->cancel_asked ? state::CANCELLED : state::FAILED);
-      });
+      failed);
+}
+
+// A performer that failed at its work is there again in a moment, and steps can be repeated: so it is asked again.
+// After a number of tries in a row it counts as a failure like any other. True: it will be asked again.
+bool ask_again(const data_ptr& op, const error& why, std::function<void()> again) {
+  if (why.code != fault::busy || op->tries_in_a_row == tries_max) return false;
+  op->self->delayed_send(op->self, first_pause * (1 << op->tries_in_a_row++), resume{std::move(again)});
+  return true;
 }
 
 void run_after(data_ptr op, size_t step) {
@@ -150,13 +179,17 @@ void run_after(data_ptr op, size_t step) {
   auto row = op->before.size() + step;
   op->record = with_step(op->record, row, step_state::RUNNING);
   if (step > 0) show_now_and_then(op);
+  fails_at(op, moment::begun, &op->after[step]);
   ask_performer(
       op, op->after[step], step_act{id_of(op->record), op->head, op->after[step]},
       [op, step, row](const step_result_ptr& result) {
+        fails_at(op, moment::acted, &op->after[step]);
+        op->tries_in_a_row = 0;
         op->record = with_step(with_metadata(op->record, result->metadata), row, step_state::DONE);
         run_after(op, step + 1);
       },
-      [op, row](error why) {
+      [op, step, row](error why) {
+        if (ask_again(op, why, [op, step] { run_after(op, step); })) return;
         // Committed, but not complete. The journal keeps it: the rest is tried again, see operations.cpp.
         for (auto left = row; left < op->before.size() + op->after.size(); ++left)
           op->record = with_step(op->record, left, step_state::LEFT, left == row ? why.message : "");
@@ -176,10 +209,13 @@ void undo(data_ptr op, size_t steps, error why, state how) {
   ask_performer(
       op, step, step_undo{id_of(op->record), step},
       [op, steps, why, how] {
+        fails_at(op, moment::undone, &op->before[steps - 1]);
+        op->tries_in_a_row = 0;
         op->record = with_step(op->record, steps - 1, step_state::UNDONE);
         undo(op, steps - 1, why, how);
       },
       [op, steps, why, how](const error& failed) {
+        if (ask_again(op, failed, [op, steps, why, how] { undo(op, steps, why, how); })) return;
         log().error("Operation {}: step {} could not be undone: {}", id_of(op->record), op->before[steps - 1].kind,
                     failed.message);
         op->something_left = true;
@@ -198,7 +234,11 @@ void begin_undo(data_ptr op, size_t steps, error why, state how) {
   mark.conditions.push_back(journal_says(op, journal_running));
   add_writes(mark, op->record, journal_undoing);
   put_on_disk(
-      op, std::move(mark), [op, steps, why, how] { undo(op, steps, why, how); },
+      op, std::move(mark),
+      [op, steps, why, how] {
+        fails_at(op, moment::undoing);
+        undo(op, steps, why, how);
+      },
       [op, steps, why, how](const error& refused) {
         if (refused.code == fault::precondition) return op->self->quit(); // another actor has taken this over
         log().error("Operation {}: {}", id_of(op->record), refused.message);
@@ -223,7 +263,7 @@ caf::result<caf::unit_t> cancel(const data_ptr& op) {
                                                     : "This operation can't be cancelled"});
   op->cancel_asked = true;
   op->record = with_cancel(op->record, effect::NO, true);
-  auto promise = op->self->make_response_promise<caf::unit_t>();
+  auto promise = promise_of(op->self);
   batch change;
   change.conditions.push_back(journal_says(op, journal_running));
   change.writes.push_back(put(table::operations, id_of(op->record), op->record));
@@ -242,6 +282,7 @@ caf::behavior saga_behavior(data_ptr op) {
       [op](const operation_progress& progress) { take_progress(op, progress); },
       [op](const cancel_operation&) { return cancel(op); },
       [op](const find_operation&) { return op->record; },
+      [](resume& back) { back.run(); },
   };
 }
 
@@ -265,6 +306,7 @@ void accept_and_commit(data_ptr op) {
   put_on_disk(
       op, std::move(change),
       [op, over, next] {
+        fails_at(op, moment::committed);
         op->accepted.deliver(op->record);
         op->record = next;
         over ? leave(op, true, {}) : run_after(op, 0);
@@ -281,6 +323,7 @@ void accept_and_run(data_ptr op) {
   put_on_disk(
       op, std::move(change),
       [op] {
+        fails_at(op, moment::accepted);
         op->accepted.deliver(op->record);
         run_before(op, 0);
       },
@@ -318,7 +361,12 @@ void recover(data_ptr op, std::string_view phase) {
     leave(op, false, refused);
   };
   put_on_disk(
-      op, std::move(mark), [op, why, how] { undo(op, op->before.size(), why, how); }, look_again);
+      op, std::move(mark),
+      [op, why, how] {
+        fails_at(op, moment::undoing);
+        undo(op, op->before.size(), why, how);
+      },
+      look_again);
 }
 
 } // namespace
@@ -327,8 +375,8 @@ caf::behavior operation(caf::event_based_actor* self, services& with, operation_
                         std::shared_ptr<const saga> what) {
   auto op = std::make_shared<operation_data>(operation_data{with, self, std::move(record), what->head, what->before,
                                                             what->after, what->commit, what->owner, what->may_cancel});
-  caf::message_handler begin{[op](const begin_saga&) {
-    op->accepted = op->self->make_response_promise();
+  caf::message_handler begin{[op](const begin_saga&) -> caf::response_promise {
+    op->accepted = promise_of(op->self);
     op->before.empty() ? accept_and_commit(op) : accept_and_run(op);
     return op->accepted;
   }};

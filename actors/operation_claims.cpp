@@ -55,7 +55,7 @@ caf::result<claim_answer> request_claims::take(const claim_request& request) {
   auto at = held_.find(key);
   if (at == held_.end()) return grant(key, head);
   if (at->second.digest != head.request_digest) return to_caf(reused());
-  auto later = self_->make_response_promise<claim_answer>();
+  auto later = promise_of(self_);
   at->second.waiting.push_back({request, later});
   return later;
 }

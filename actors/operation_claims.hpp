@@ -16,7 +16,7 @@ public:
   void release(const release_claim& gone);
 
 private:
-  using promise = caf::typed_response_promise<claim_answer>;
+  using promise = sure_promise;
   struct waiter {
     claim_request request;
     promise answer;

@@ -1,5 +1,6 @@
 #include "actors/operations.hpp"
 
+#include "actors/children.hpp"
 #include "actors/operation_claims.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/records.hpp"
@@ -35,7 +36,7 @@ using data_ptr = std::shared_ptr<operations_data>;
 
 template <class Behavior>
 caf::actor run(const data_ptr& all, const std::string& id, Behavior behavior) {
-  auto child = all->self->spawn<caf::monitored>(behavior);
+  auto child = spawn_child(all->self, all->with, "operation", id, std::move(behavior));
   all->running.insert_or_assign(id, child);
   all->by_actor.insert_or_assign(child.id(), id);
   return child;
@@ -84,7 +85,7 @@ caf::actor begin(const data_ptr& all, const begin_saga& request) {
 
 // The owner hears of the end behind the answer, as of any operation's.
 caf::result<operation_record> forecast(const data_ptr& all, const saga& what) {
-  auto promise = all->self->make_response_promise<operation_record>();
+  auto promise = promise_of(all->self);
   auto record = make_forecast(what, make_uuid_v7(), all->with.server_name, all->with.db.read());
   promise.deliver(record);
   if (what.owner) all->self->send(what.owner, operation_ended{id_of(record), true});
@@ -94,7 +95,7 @@ caf::result<operation_record> forecast(const data_ptr& all, const saga& what) {
 // Something of this entity could be neither completed nor undone. It is tried again now: nothing new is built upon it.
 // The request was judged by what was before that, so it has to be made anew.
 caf::result<operation_record> refuse_until_settled(const data_ptr& all, const std::string& before) {
-  auto promise = all->self->make_response_promise<operation_record>();
+  auto promise = promise_of(all->self);
   if (!all->running.count(before)) recover(all, before);
   all->waiting[before].push_back([promise, before](const operation_record& last) mutable {
     auto url = "/1.0/operations/" + before;
@@ -111,6 +112,7 @@ caf::result<operation_record> refuse_until_settled(const data_ptr& all, const st
 
 caf::result<operation_record> begin_or_refuse(const data_ptr& all, const begin_saga& request) {
   auto& what = *request.what;
+  if (!is_saga_kind(what.kind)) return to_caf({fault::internal, "No saga is known as " + what.kind});
   if (what.head->plan) return forecast(all, what);
   if (all->running.size() >= running_max)
     return to_caf({fault::busy, "Too many operations are running; try again later"});
@@ -131,7 +133,7 @@ operation_record begin(const data_ptr& all, const begin_live& request) {
 
 caf::result<operation_record> await(const data_ptr& all, const std::string& id) {
   if (all->running.count(id)) {
-    auto promise = all->self->make_response_promise<operation_record>();
+    auto promise = promise_of(all->self);
     all->waiting[id].push_back([promise](const operation_record& last) mutable { promise.deliver(last); });
     return promise;
   }
@@ -142,7 +144,7 @@ caf::result<operation_record> await(const data_ptr& all, const std::string& id) 
 // Asks the operation's own actor; `instead` answers when it has just ended.
 template <class T, class Request>
 caf::response_promise ask_running(const data_ptr& all, const Request& request, std::function<outcome<T>()> instead) {
-  auto promise = all->self->make_response_promise();
+  auto promise = promise_of(all->self);
   auto at = all->running.find(request.id);
   if (at == all->running.end()) {
     answer(promise, instead());
@@ -201,10 +203,8 @@ void child_down(const data_ptr& all, const caf::down_msg& down) {
   auto id = at->second;
   all->by_actor.erase(at);
   all->running.erase(id);
-  if (!all->recovering.count(id) && all->with.db.read().get(table::journal, id)) {
-    log().error("The actor of operation {} failed; what it had begun is finished by another", id);
-    return recover(all, id);
-  }
+  if (has_failed(down)) tell_of_restart(all->self, all->with, "operation", id, down);
+  if (!all->recovering.count(id) && all->with.db.read().get(table::journal, id)) return recover(all, id);
   all->recovering.erase(id);
   if (auto record = stored(all, id)) over(all, id, *record);
 }

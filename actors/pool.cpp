@@ -23,9 +23,8 @@ struct pool_data {
   caf::event_based_actor* self;
   std::string name;
   driver_ptr driver;
-  std::map<std::string, image_load> loading;           // by image
-  std::map<std::string, std::function<void()>> acting; // operation -> what to do when its act has ended: its undoing
-  std::set<std::string> trash_grows;                   // operations whose act destroys a volume
+  std::map<std::string, image_load> loading; // by image
+  std::set<std::string> trash_grows;         // operations whose act destroys a volume
   bool emptying = false, empty_again = false;
   caf::behavior serve; // once it is up
 };
@@ -127,7 +126,7 @@ void load_image(const pool_ptr& me, const std::string& fingerprint) {
       [me, fingerprint](outcome<void> result) { loaded(me, fingerprint, result); });
 }
 
-void answer_step(caf::response_promise promise, const outcome<void>& done) {
+void answer_step(sure_promise promise, const outcome<void>& done) {
   if (done)
     promise.deliver(step_result_ptr{std::make_shared<step_result>()});
   else
@@ -155,16 +154,13 @@ void interrupt(const pool_ptr& me, const std::string& operation) {
   }
 }
 
-// The end of an act. An undoing that came meanwhile (the operations actor was restarted) follows.
-void finish(const pool_ptr& me, caf::response_promise promise, const std::string& operation, outcome<void> done) {
+void finish(const pool_ptr& me, sure_promise promise, const std::string& operation, outcome<void> done) {
   answer_step(promise, done);
   if (me->trash_grows.erase(operation)) empty_trash(me);
-  auto next = me->acting.extract(operation);
-  if (!next.empty() && next.mapped()) next.mapped()();
 }
 
 template <class Work>
-void run(const pool_ptr& me, caf::response_promise promise, const std::string& operation, Work work) {
+void run(const pool_ptr& me, sure_promise promise, const std::string& operation, Work work) {
   on_blocking_thread(
       me->self, me->with, [driver = me->driver, work] { return work(*driver); },
       [me, promise, operation](outcome<void> done) { finish(me, promise, operation, std::move(done)); });
@@ -192,7 +188,22 @@ void sweep_images(const pool_ptr& me) {
       });
 }
 
-void perform(const pool_ptr& me, const saga_step& step, const std::string& operation, caf::response_promise promise) {
+// An image volume without an image record goes when no overlay stands on it any more.
+void unload_image(const pool_ptr& me, const std::string& fingerprint, sure_promise promise) {
+  on_blocking_thread(
+      me->self, me->with,
+      [driver = me->driver, fingerprint]() -> outcome<void> {
+        auto done = driver->destroy_volume({"images", fingerprint});
+        if (!done && done.error().code == fault::in_use) return {};
+        return done;
+      },
+      [me, promise](outcome<void> done) mutable {
+        answer_step(promise, done);
+        empty_trash(me);
+      });
+}
+
+void perform(const pool_ptr& me, const saga_step& step, const std::string& operation, sure_promise promise) {
   auto volume = container(step);
   if (step.kind == "volume.clone") {
     volume_id image{"images", std::string{get(step.args, "image")}};
@@ -210,19 +221,14 @@ void perform(const pool_ptr& me, const saga_step& step, const std::string& opera
     run(me, promise, operation, [from = container(step, "from"), to = container(step, "to")](storage_driver& driver) {
       return driver.rename_volume(from, to);
     });
+  } else if (step.kind == "image.unload") {
+    unload_image(me, std::string{get(step.args, "image")}, promise);
   } else {
     finish(me, promise, operation, fail(fault::internal, "No pool performs " + step.kind));
   }
 }
 
-caf::response_promise perform(const pool_ptr& me, const step_act& act) {
-  auto promise = me->self->make_response_promise();
-  me->acting.emplace(act.operation, nullptr);
-  perform(me, act.step, act.operation, promise);
-  return promise;
-}
-
-void take_back(const pool_ptr& me, const saga_step& step, caf::response_promise promise) {
+void take_back(const pool_ptr& me, const saga_step& step, sure_promise promise) {
   on_blocking_thread(
       me->self, me->with,
       [driver = me->driver, step]() -> outcome<void> {
@@ -236,40 +242,13 @@ void take_back(const pool_ptr& me, const saga_step& step, caf::response_promise 
       });
 }
 
-caf::response_promise take_back(const pool_ptr& me, const step_undo& undo) {
-  auto promise = me->self->make_response_promise();
-  auto go = [me, step = undo.step, promise] { take_back(me, step, promise); };
-  if (auto act = me->acting.find(undo.operation); act != me->acting.end())
-    act->second = go;
-  else
-    go();
-  return promise;
-}
-
-// An image volume without an image record goes when no overlay stands on it any more.
-caf::response_promise unload_image(const pool_ptr& me, const std::string& fingerprint) {
-  auto promise = me->self->make_response_promise();
-  on_blocking_thread(
-      me->self, me->with,
-      [driver = me->driver, fingerprint]() -> outcome<void> {
-        auto done = driver->destroy_volume({"images", fingerprint});
-        if (!done && done.error().code == fault::in_use) return {};
-        return done;
-      },
-      [me, promise](outcome<void> done) mutable {
-        answer_step(promise, done);
-        empty_trash(me);
-      });
-  return promise;
-}
-
 } // namespace
 
 caf::behavior pool(caf::event_based_actor* self, services& with, std::string name, driver_ptr driver) {
   auto me = std::make_shared<pool_data>(pool_data{with, self, std::move(name), std::move(driver)});
   me->serve = caf::behavior{
-      [me](const locate_volume& where) {
-        auto promise = me->self->make_response_promise();
+      [me](const locate_volume& where) -> caf::response_promise {
+        auto promise = promise_of(me->self);
         auto root = me->driver->root(where.volume);
         if (root)
           promise.deliver(root_mount_ptr{std::make_shared<root_mount>(*root)});
@@ -279,23 +258,25 @@ caf::behavior pool(caf::event_based_actor* self, services& with, std::string nam
       },
       [me](const borrow_driver&) { return me->driver; },
       [me](const step_act& act) {
-        if (act.step.kind == "image.unload") return unload_image(me, std::string{get(act.step.args, "image")});
-        return perform(me, act);
+        return in_turn(me->self, me->with, act.operation,
+                       [me, act](sure_promise promise) { perform(me, act.step, act.operation, promise); });
       },
-      [me](const step_undo& undo) { return take_back(me, undo); },
+      [me](const step_undo& undo) {
+        return in_turn(me->self, me->with, undo.operation,
+                       [me, undo](sure_promise promise) { take_back(me, undo.step, promise); });
+      },
       [me](const step_interrupt& stop) { interrupt(me, stop.operation); },
       [](resume& back) { back.run(); },
   };
   self->attach_functor([me] { // they refer to us
     me->serve = {};
-    me->acting.clear();
     for (auto& [fingerprint, load] : me->loading) load.waiters.clear();
   });
   // What comes before the pool is up waits in the mailbox.
   self->set_default_handler(caf::skip);
   return {
-      [me](open_pool) {
-        auto promise = me->self->make_response_promise();
+      [me](open_pool) -> caf::response_promise {
+        auto promise = promise_of(me->self);
         on_blocking_thread(
             me->self, me->with, [driver = me->driver] { return driver->open(); },
             [me, promise](outcome<void> done) mutable {

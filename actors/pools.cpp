@@ -1,5 +1,6 @@
 #include "actors/pools.hpp"
 
+#include "actors/children.hpp"
 #include "actors/names.hpp"
 
 #include <caf/event_based_actor.hpp>
@@ -22,8 +23,10 @@ driver_ptr make_driver(const services& with, const std::string& name, const std:
 
 caf::actor add(const data_ptr& me, const std::string& name, driver_ptr driver) {
   me->drivers[name] = driver;
-  auto child = me->self->spawn<caf::monitored>(
-      [&with = me->with, name, driver](caf::event_based_actor* actor) { return pool(actor, with, name, driver); });
+  auto start = [&with = me->with, name, driver](caf::event_based_actor* actor) {
+    return pool(actor, with, name, driver);
+  };
+  auto child = spawn_child(me->self, me->with, "pool", name, start);
   me->all[name] = child;
   return child;
 }
@@ -161,12 +164,11 @@ config_map config_of(const saga_step& step) {
 
 // Makes or removes the pool itself; what lies in it belongs to its actor.
 template <class Reply>
-caf::result<Reply> change_pool(const data_ptr& me, const saga_step& step, bool make) {
+void change_pool(const data_ptr& me, const saga_step& step, bool make, sure_promise promise) {
   auto name = std::string{get(step.args, "@pool")};
   auto driver = make_driver(me->with, name, std::string{get(step.args, "@driver")}, config_of(step));
-  if (!driver) return to_caf({fault::internal, "No driver for pool " + name});
+  if (!driver) return promise.deliver(to_caf({fault::internal, "No driver for pool " + name}));
   if (!make) remove(me, name);
-  auto promise = me->self->template make_response_promise<Reply>();
   on_blocking_thread(
       me->self, me->with,
       [driver, make]() -> outcome<void> {
@@ -185,7 +187,14 @@ caf::result<Reply> change_pool(const data_ptr& me, const saga_step& step, bool m
         else
           promise.deliver(caf::unit);
       });
-  return promise;
+}
+
+template <class Reply>
+caf::result<Reply> change_pool_in_turn(const data_ptr& me, const std::string& operation, const saga_step& step,
+                                       bool make) {
+  in_turn(me->self, me->with, operation,
+          [me, step, make](sure_promise promise) { change_pool<Reply>(me, step, make, promise); });
+  return caf::delegated<Reply>{};
 }
 
 template <class Reply, class Request>
@@ -206,7 +215,7 @@ caf::behavior pools(caf::event_based_actor* self, services& with) {
   self->set_down_handler([me](caf::down_msg& down) {
     for (auto& [name, child] : me->all)
       if (child.address() == down.source) {
-        log().error("The actor of pool {} failed and is started anew", name);
+        tell_of_restart(me->self, me->with, "pool", name, down);
         auto driver = me->drivers[name];
         tell(me->self, add(me, name, driver), open_pool{});
         return;
@@ -219,12 +228,15 @@ caf::behavior pools(caf::event_based_actor* self, services& with) {
       [me](const locate_volume& request) { return to_pool<root_mount_ptr>(me, request.pool, request); },
       [me](const borrow_driver& request) { return to_pool<driver_ptr>(me, request.pool, request); },
       [me](const step_act& act) -> caf::result<step_result_ptr> {
-        if (act.step.kind == "pool.create") return change_pool<step_result_ptr>(me, act.step, true);
-        if (act.step.kind == "pool.destroy") return change_pool<step_result_ptr>(me, act.step, false);
+        if (act.step.kind == "pool.create")
+          return change_pool_in_turn<step_result_ptr>(me, act.operation, act.step, true);
+        if (act.step.kind == "pool.destroy")
+          return change_pool_in_turn<step_result_ptr>(me, act.operation, act.step, false);
         return to_pool<step_result_ptr>(me, std::string{get(act.step.args, "pool")}, act);
       },
       [me](const step_undo& undo) -> caf::result<caf::unit_t> {
-        if (undo.step.kind == "pool.create") return change_pool<caf::unit_t>(me, undo.step, false);
+        if (undo.step.kind == "pool.create")
+          return change_pool_in_turn<caf::unit_t>(me, undo.operation, undo.step, false);
         return to_pool<caf::unit_t>(me, std::string{get(undo.step.args, "pool")}, undo);
       },
       [me](const step_interrupt& stop) {

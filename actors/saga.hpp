@@ -4,6 +4,7 @@
 #include "actors/project_use.hpp"
 #include "actors/services.hpp"
 
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -67,6 +68,19 @@ struct step_kind {
 };
 /// nullptr: unknown (a journal of a newer daemon).
 const step_kind* find_step_kind(std::string_view kind);
+
+/// All kinds of sagas there are; others do not begin.
+std::span<const std::string_view> saga_kinds();
+bool is_saga_kind(std::string_view kind);
+
+/// The moments of a saga's life at which a crash must do no harm; fault tests stop the daemon at each. A point is
+/// "SAGA/MOMENT", of a step "SAGA/STEP/MOMENT".
+enum class moment : uint8_t { accepted, begun, acted, committing, committed, undoing, undone, ended };
+struct moment_row {
+  std::string_view name;
+  bool of_step, of_undo;
+};
+std::span<const moment_row> moments(); // by number
 
 /// From an operation to its owner, after its end was committed.
 struct operation_ended {

@@ -1,10 +1,12 @@
 #pragma once
 
 #include "actors/glue.hpp"
+#include "actors/step_turns.hpp"
 #include "backends/image/image_store.hpp"
 #include "backends/instance/instance_driver.hpp"
 #include "persist/store.hpp"
 #include "runtime/blocking_pool.hpp"
+#include "runtime/fault_points.hpp"
 #include "runtime/log.hpp"
 #include "runtime/loop.hpp"
 #include "runtime/state_dir.hpp"
@@ -30,9 +32,11 @@ enum class role : uint8_t {
   projects,
   instances,
   server,
-  sinks
+  sinks,
+  rest_door,
+  bus_door,
 };
-constexpr size_t role_count = 11;
+constexpr size_t role_count = 13;
 
 /// What the actors share: the outside world behind narrow interfaces. Built by main, outlives every actor.
 /// All members are thread-safe.
@@ -46,6 +50,8 @@ struct services {
   state_dir dir;
   std::string server_name;
   id_range ids; // what unprivileged instances may use on this host (root's line of /etc/subuid, or LXD's default)
+  std::shared_ptr<step_turns> turns = std::make_shared<step_turns>();
+  fault_points* faults = nullptr; // only for fault tests
 
   caf::actor find(role who) const;
   void enter(role who,
@@ -63,6 +69,22 @@ void on_blocking_thread(Self* self, services& with, Work work, Then then) {
     caf::anon_send(back, resume{[then, value]() mutable { then(std::move(*value)); }});
   });
   if (!taken) then(result{fail(fault::busy, "The server has too much to do right now; try again")});
+}
+
+/// Performs a step when its operation's turn comes: perform(promise), whose answer ends the turn.
+template <class Self, class Perform>
+caf::response_promise in_turn(Self* self, services& with, const std::string& operation, Perform perform) {
+  auto promise = promise_of(self);
+  auto back = caf::actor_cast<caf::actor>(self);
+  auto turn = with.turns->take(operation, [back, promise, perform](step_turns::turn mine) {
+    promise.hold(std::move(mine));
+    caf::anon_send(back, resume{[promise, perform] { perform(promise); }});
+  });
+  if (turn) {
+    promise.hold(std::move(turn));
+    perform(promise);
+  }
+  return promise;
 }
 
 } // namespace troupe

@@ -62,7 +62,7 @@ struct sink_data {
   unsigned failures = 0;                 // one after the other
   unsigned refusals = 0;                 // of the first that waits
   bool saving = false, unsaved = false;
-  std::vector<caf::typed_response_promise<caf::unit_t>> stopping;
+  std::vector<sure_promise> stopping;
 };
 using data_ptr = std::shared_ptr<sink_data>;
 
@@ -276,7 +276,7 @@ void write_next(const data_ptr& me) {
 }
 
 caf::result<caf::unit_t> stop(const data_ptr& me) {
-  auto promise = me->self->make_response_promise<caf::unit_t>();
+  auto promise = promise_of(me->self);
   me->stopping.push_back(promise);
   if (me->stopping.size() > 1) return promise;
   ++me->reader; // hears nothing more

@@ -1,5 +1,6 @@
 #include "actors/sinks.hpp"
 
+#include "actors/children.hpp"
 #include "actors/sink.hpp"
 #include "actors/store_actor.hpp"
 
@@ -34,10 +35,10 @@ bool is_recorded(const data_ptr& me, const std::string& name) {
 }
 
 void start(const data_ptr& me, const std::string& name) {
-  me->all[name] =
-      me->self->spawn<caf::monitored>([&with = me->with, &threads = me->threads, name](caf::event_based_actor* child) {
-        return sink(child, with, threads, name);
-      });
+  auto start = [&with = me->with, &threads = me->threads, name](caf::event_based_actor* child) {
+    return sink(child, with, threads, name);
+  };
+  me->all[name] = spawn_child(me->self, me->with, "sink", name, start);
 }
 
 void start_recorded(const data_ptr& me) {
@@ -47,10 +48,8 @@ void start_recorded(const data_ptr& me) {
   });
 }
 
-using step_promise = caf::typed_response_promise<step_result_ptr>;
-
 // What the deleted sink had of its own. Its actor has ended, so nothing of it comes behind.
-void forget_state(const data_ptr& me, const std::string& name, step_promise promise) {
+void forget_state(const data_ptr& me, const std::string& name, sure_promise promise) {
   batch change;
   change.writes.push_back(erase(table::sink_statuses, name));
   me->with.db.read().scan(table::dead_letters, dead_letters_of(name), [&](std::string_view key, std::string_view) {
@@ -64,7 +63,7 @@ void forget_state(const data_ptr& me, const std::string& name, step_promise prom
 }
 
 // `before` has ended: the record as it is now holds from here on.
-void go_on(const data_ptr& me, const std::string& name, const caf::actor& before, step_promise promise) {
+void go_on(const data_ptr& me, const std::string& name, const caf::actor& before, sure_promise promise) {
   auto at = me->all.find(name);
   bool replaced = at != me->all.end() && at->second != before; // by a change that came at the same time
   if (!is_recorded(me, name)) {
@@ -75,19 +74,16 @@ void go_on(const data_ptr& me, const std::string& name, const caf::actor& before
   promise.deliver(std::make_shared<const step_result>());
 }
 
-caf::result<step_result_ptr> apply(const data_ptr& me, const saga_step& step) {
+void apply(const data_ptr& me, const saga_step& step, sure_promise promise) {
   auto name = std::string{get(step.args, "sink")};
-  auto promise = me->self->make_response_promise<step_result_ptr>();
   auto running = me->all.find(name);
   if (running == me->all.end()) {
-    go_on(me, name, {}, promise);
-    return promise;
+    return go_on(me, name, {}, promise);
   }
   auto before = running->second;
   me->self->request(before, caf::infinite, stop_sink{})
       .then([me, name, before, promise] { go_on(me, name, before, promise); },
             [me, name, before, promise](const caf::error&) { go_on(me, name, before, promise); }); // ended by itself
-  return promise;
 }
 
 caf::result<operation_record> begin(const data_ptr& me, outcome<std::shared_ptr<saga>> plan) {
@@ -97,8 +93,8 @@ caf::result<operation_record> begin(const data_ptr& me, outcome<std::shared_ptr<
 
 void note_end(const data_ptr& me, const caf::down_msg& down) {
   for (auto& [name, child] : me->all) {
-    if (child.address() != down.source || !down.reason || down.reason == caf::exit_reason::user_shutdown) continue;
-    log().error("The actor of sink {} failed and is started anew: {}", name, to_string(down.reason));
+    if (child.address() != down.source || !has_failed(down)) continue;
+    tell_of_restart(me->self, me->with, "sink", name, down);
     me->self->delayed_send(me->self, revival_delay, revive_sink{name});
     me->all.erase(name);
     return;
@@ -117,11 +113,15 @@ caf::behavior sinks(caf::event_based_actor* self, services& with, blocking_pool&
   return {
       [me](const change_sink& request) { return begin(me, plan_sink_change(me->with, request)); },
       [me](const delete_dead_letters& request) { return begin(me, plan_dead_letters_end(me->with, request)); },
-      [me](const step_act& act) { return apply(me, act.step); },
+      [me](const step_act& act) {
+        return in_turn(me->self, me->with, act.operation,
+                       [me, step = act.step](sure_promise promise) { apply(me, step, promise); });
+      },
       [](const step_undo&) { return caf::unit; },
       [me](const revive_sink& lost) {
         if (!me->all.count(lost.name) && is_recorded(me, lost.name)) start(me, lost.name);
       },
+      [](resume& back) { back.run(); },
   };
 }
 

@@ -29,7 +29,35 @@ constexpr step_kind rows[] = {
     {"sink.apply", role::sinks},        // start, stop or start anew as the record says (after the commit)
 };
 
+// Every kind of saga there is.
+constexpr std::string_view sagas[] = {
+    "image.alias",     "image.delete",    "image.import",     "image.update",   "instance.create", "instance.delete",
+    "instance.freeze", "instance.rename", "instance.restart", "instance.start", "instance.stop",   "instance.unfreeze",
+    "instance.update", "network.create",  "network.delete",   "network.rename", "network.update",  "pool.create",
+    "pool.delete",     "pool.update",     "profile.create",   "profile.delete", "profile.rename",  "profile.update",
+    "project.create",  "project.delete",  "project.rename",   "project.update", "server.update",   "sink.create",
+    "sink.delete",     "sink.update",
+};
+
+constexpr moment_row moment_rows[] = {
+    {"accepted", false, false},                             // it is in the journal
+    {"begun", true, false},                                 // the step will be asked for
+    {"acted", true, false},                                 // the step was done
+    {"committing", false, false},                           // the commit will be asked for
+    {"committed", false, false},  {"undoing", false, true}, // the journal says so
+    {"undone", true, true},                                 // the step was undone
+    {"ended", false, false},                                // its end is on disk
+};
+
 } // namespace
+
+std::span<const std::string_view> saga_kinds() { return sagas; }
+
+bool is_saga_kind(std::string_view kind) {
+  return std::find(std::begin(sagas), std::end(sagas), kind) != std::end(sagas);
+}
+
+std::span<const moment_row> moments() { return moment_rows; }
 
 const step_kind* find_step_kind(std::string_view kind) {
   auto at = std::find_if(std::begin(rows), std::end(rows), [&](const step_kind& row) { return row.kind == kind; });

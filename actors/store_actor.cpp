@@ -10,7 +10,7 @@ namespace {
 
 struct pending {
   std::shared_ptr<const batch> what;
-  caf::response_promise promise;
+  sure_promise promise;
 };
 
 struct flush {}; // INTERNAL: behind everything that was in the mailbox when the first batch arrived
@@ -91,8 +91,8 @@ caf::behavior store_actor(caf::event_based_actor* self, services& with) {
   auto state = std::make_shared<store_state>(store_state{with, {}, read_retention(with)});
   self->send(self, trim{true});
   return {
-      [self, state](const propose& request) {
-        auto promise = self->make_response_promise();
+      [self, state](const propose& request) -> caf::response_promise {
+        auto promise = promise_of(self);
         if (state->waiting.empty()) self->send(self, flush{});
         state->waiting.push_back({request.what, promise});
         return promise;

@@ -17,8 +17,9 @@ namespace {
 constexpr size_t sessions_max = 512;
 constexpr size_t words_in_flight_max = 128 << 10; // parameters of unanswered calls; then the session is not read from
 constexpr size_t unsent_bytes_max = 4 << 20;      // of answers; then, too
+constexpr size_t calls_at_work_max = 128;         // of those that do not wait for the client; then, too
 constexpr capnp::ReaderOptions frame_limits{1 << 20, 64}; // words of one message, depth of its pointers
-constexpr unsigned events_between_polls = 16; // so that a flood on one connection does not starve the others
+constexpr unsigned events_between_polls = 8; // so that a flood on one connection does not starve the others
 
 class task_errors final : public kj::TaskSet::ErrorHandler {
 public:
@@ -32,11 +33,15 @@ struct connection {
   capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc;
 
   connection(on_bus::session_ptr session, kj::Own<kj::AsyncIoStream> from, capnp::Capability::Client bootstrap)
-      : of{std::move(session)}, stream{kj::mv(from), [this] { return network.getCurrentQueueSize(); },
-                                       unsent_bytes_max},
+      : of{std::move(session)}, stream{kj::mv(from), [this] { return may_read(); }},
         rpc{capnp::makeRpcServer(network, kj::mv(bootstrap))} {
     rpc.setFlowLimit(words_in_flight_max);
+    of->on_answered = [this] { stream.look_again(); };
   }
+  ~connection() noexcept(false) { of->on_answered = nullptr; } // handles may keep the session
+  KJ_DISALLOW_COPY(connection);
+
+  bool may_read() { return network.getCurrentQueueSize() <= unsent_bytes_max && of->at_work < calls_at_work_max; }
 };
 
 principal peer_of(kj::AsyncIoStream& stream) {
@@ -50,7 +55,6 @@ principal peer_of(kj::AsyncIoStream& stream) {
 
 struct bus_door::data {
   services& with;
-  door asks;
   std::unique_ptr<unix_listener> listener;
   std::thread thread;
   kj::Own<kj::CrossThreadPromiseFulfiller<void>> close, end; // of the socket, of the thread
@@ -61,9 +65,7 @@ namespace {
 // Everything that lives on the bus thread.
 class bus_loop {
 public:
-  bus_loop(services& with, const door& asks) : with_{with}, asks_{asks} {
-    io_.waitScope.setBusyPollInterval(events_between_polls);
-  }
+  explicit bus_loop(services& with) : with_{with} { io_.waitScope.setBusyPollInterval(events_between_polls); }
 
   // No descriptor left (or the like): pauses instead of asking again at once.
   kj::Promise<void> accept_all(kj::ConnectionReceiver& from) {
@@ -94,7 +96,12 @@ private:
     auto who = peer_of(*stream);
     auto head = std::make_shared<header>();
     head->who = who;
-    on_bus::session_ptr session{new on_bus::session{with_, asks_, io_, background_, std::move(who)}};
+    on_bus::session_ptr session{new on_bus::session{with_, open_, io_, background_, std::move(who)},
+                                [this](on_bus::session* over) {
+                                  open_.erase(over);
+                                  delete over;
+                                }};
+    open_.insert(session.get());
     auto root = on_bus::handle_of<bus::Bus>({session, std::move(head), {}});
     auto made = kj::heap<connection>(std::move(session), kj::mv(stream), kj::mv(root));
     ++sessions_;
@@ -103,9 +110,9 @@ private:
   }
 
   services& with_;
-  const door& asks_;
   task_errors errors_;
   size_t sessions_ = 0;
+  std::set<const on_bus::session*> open_;
   kj::AsyncIoContext io_ = kj::setupAsyncIo();
   kj::TaskSet background_{errors_};
   kj::TaskSet connections_{errors_};
@@ -113,14 +120,12 @@ private:
 
 } // namespace
 
-bus_door::bus_door(services& with) : data_{new data{with, open_door(with.system), nullptr, {}, {}, {}}} {}
+bus_door::bus_door(services& with) : data_{new data{with, nullptr, {}, {}, {}}} {}
 
 bus_door::~bus_door() {
-  if (data_->thread.joinable()) {
-    data_->end->fulfill();
-    data_->thread.join();
-  }
-  caf::anon_send_exit(data_->asks.handle, caf::exit_reason::user_shutdown);
+  if (!data_->thread.joinable()) return;
+  data_->end->fulfill();
+  data_->thread.join();
 }
 
 outcome<void> bus_door::listen(const std::string& unix_socket) {
@@ -129,7 +134,7 @@ outcome<void> bus_door::listen(const std::string& unix_socket) {
   data_->listener = std::make_unique<unix_listener>(std::move(*listener));
   std::promise<void> ready;
   data_->thread = std::thread{[this, &ready] {
-    bus_loop loop{data_->with, data_->asks};
+    bus_loop loop{data_->with};
     auto close = kj::newPromiseAndCrossThreadFulfiller<void>();
     auto end = kj::newPromiseAndCrossThreadFulfiller<void>();
     data_->close = kj::mv(close.fulfiller);

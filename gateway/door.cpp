@@ -1,15 +1,9 @@
 #include "gateway/door.hpp"
 
-#include <future>
 #include <pwd.h>
 
 namespace troupe {
 namespace {
-
-caf::behavior door_behavior(caf::event_based_actor* self, std::promise<caf::event_based_actor*>* here) {
-  here->set_value(self);
-  return {[](resume& work) { work.run(); }};
-}
 
 std::string user_name(uint32_t uid) {
   if (uid == 0) return "root";
@@ -22,10 +16,8 @@ std::string user_name(uint32_t uid) {
 
 } // namespace
 
-door open_door(caf::actor_system& system) {
-  std::promise<caf::event_based_actor*> here;
-  auto actor = system.spawn(door_behavior, &here);
-  return {actor, here.get_future().get()};
+caf::behavior door(caf::event_based_actor* self, services&) {
+  return {[self](const door_work& work) { work.run(self); }};
 }
 
 principal unix_principal(uint32_t uid) { return {user_name(uid), "unix", "@", uid}; }

@@ -8,23 +8,23 @@
 
 namespace troupe {
 
-/// The gateway's own actor: requests to other actors are made in its name. `self` is valid while the daemon runs.
-struct door {
-  caf::actor handle;
-  caf::event_based_actor* self = nullptr;
+/// INTERNAL, to a door's actor: a request to be made in its name.
+struct door_work {
+  std::function<void(caf::event_based_actor* self)> run;
 };
 
-/// Spawns one; whoever does ends it with an exit message.
-door open_door(caf::actor_system& system);
+/// A DOOR's actor (roles rest_door and bus_door): the gateway's requests to other actors are made in its name. When it
+/// fails, those that it waits for are dropped, and the gateway answers them with an error.
+caf::behavior door(caf::event_based_actor* self, services& with);
 
 /// Who is at the other end of a unix socket.
 principal unix_principal(uint32_t uid);
 
-/// Sends a request to the actor of that role; `then(outcome<Reply>)` runs in the door's actor. Any thread.
+/// Sends a request to the actor of role `whom`; `then(outcome<Reply>)` runs in the door's actor. Any thread.
 template <class Reply, class Then, class... Args>
-void ask_through(const door& asks, const services& with, role whom, Then then, Args... args) {
+void ask_through(role door, const services& with, role whom, Then then, Args... args) {
   auto to = with.find(whom);
-  auto run = [self = asks.self, to, then = std::move(then), ... args = std::move(args)]() mutable {
+  auto run = [to, then = std::move(then), ... args = std::move(args)](caf::event_based_actor* self) mutable {
     if (!to) return then(outcome<Reply>{fail(fault::busy, "This part of the server is being restarted; try again")});
     auto shared = std::make_shared<Then>(std::move(then));
     auto failed = [shared](const caf::error& why) { (*shared)(outcome<Reply>{tl::unexpected{from_caf(why)}}); };
@@ -34,7 +34,10 @@ void ask_through(const door& asks, const services& with, role whom, Then then, A
       self->request(to, caf::infinite, std::move(args)...)
           .then([shared](const Reply& reply) { (*shared)(outcome<Reply>{reply}); }, failed);
   };
-  caf::anon_send(asks.handle, resume{[run = std::make_shared<decltype(run)>(std::move(run))] { (*run)(); }});
+  auto shared = std::make_shared<decltype(run)>(std::move(run));
+  caf::anon_send(with.find(door), door_work{[shared](caf::event_based_actor* self) { (*shared)(self); }});
 }
 
 } // namespace troupe
+
+TROUPE_LOCAL_MESSAGE(troupe::door_work)

@@ -10,8 +10,10 @@
 #include "actors/store_actor.hpp"
 #include "backends/instance/lxc/lxc_driver.hpp"
 #include "gateway/bus_door.hpp"
+#include "gateway/door.hpp"
 #include "gateway/rest_door.hpp"
 #include "runtime/config.hpp"
+#include "runtime/fault_points.hpp"
 #include "runtime/limits.hpp"
 #include "runtime/memory.hpp"
 #include "runtime/notify.hpp"
@@ -19,6 +21,7 @@
 #include "runtime/supervisor.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <caf/actor_system_config.hpp>
 #include <caf/scoped_actor.hpp>
 #include <csignal>
@@ -58,25 +61,29 @@ id_range subordinate_ids() {
 
 template <caf::spawn_options Options = caf::no_spawn_options, class Behavior>
 actor_spec part(std::string id, role who, services& with, Behavior behavior) {
-  return {std::move(id), [who, &with, behavior](caf::event_based_actor* parent) {
+  return {id, [id, who, &with, behavior](caf::event_based_actor* parent) {
             auto started = parent->spawn<Options>(
                 [&with, behavior](caf::event_based_actor* self) { return behavior(self, with); });
             with.enter(who, started);
+            if (with.faults) with.faults->enter(id, "", started);
             return started;
           }};
 }
 
-supervisor_spec tree(services& with, blocking_pool& sink_threads) {
-  supervisor_spec root;
-  root.name = "root";
-  root.on_failure = strategy::one_for_one;
-  root.on_restart = [&with](const std::string& child, const std::string& why) {
+std::function<void(const std::string&, const std::string&)> tell_of_restart(services& with) {
+  return [&with](const std::string& child, const std::string& why) {
     auto told = std::make_shared<batch>();
     told->events.push_back(restart_event(child, why));
     caf::anon_send(with.find(role::store), propose{told});
   };
-  root.children = {
-      part<caf::detached>("store", role::store, with, store_actor), // commits block: a thread of its own
+}
+
+supervisor_spec parts(services& with, blocking_pool& sink_threads) {
+  supervisor_spec all;
+  all.name = "parts";
+  all.on_failure = strategy::one_for_one;
+  all.on_restart = tell_of_restart(with);
+  all.children = {
       part("events", role::events, with, event_log),
       part("pools", role::pools, with, pools),
       part("networks", role::networks, with, networks),
@@ -87,9 +94,41 @@ supervisor_spec tree(services& with, blocking_pool& sink_threads) {
       part("instances", role::instances, with, instances),
       part("operations", role::operations, with, operations),
       part("sinks", role::sinks, with,
-           [&sink_threads](auto* self, services& all) { return sinks(self, all, sink_threads); }),
+           [&sink_threads](auto* self, services& known) { return sinks(self, known, sink_threads); }),
+      part("rest_door", role::rest_door, with, door),
+      part("bus_door", role::bus_door, with, door),
+  };
+  return all;
+}
+
+// A change may be on its way to the store from any part: if it fails, all begin anew with what is on disk.
+supervisor_spec tree(services& with, blocking_pool& sink_threads) {
+  supervisor_spec root;
+  root.name = "root";
+  root.on_failure = strategy::rest_for_one;
+  root.on_restart = tell_of_restart(with);
+  root.children = {
+      part<caf::detached>("store", role::store, with, store_actor), // commits block: a thread of its own
+      {"parts",
+       [&with, &sink_threads](caf::event_based_actor* parent) {
+         auto started = spawn_supervisor(parent, parts(with, sink_threads));
+         if (with.faults) with.faults->enter("supervisor", "parts", started);
+         return started;
+       }},
   };
   return root;
+}
+
+// Returns when every part can be asked for: nobody is let in before.
+void wait_for_the_parts(caf::actor_system& system, const caf::actor& root) {
+  caf::scoped_actor asks{system};
+  auto find = [&](const caf::actor& below, std::string id) {
+    caf::actor found;
+    asks->request(below, caf::infinite, caf::get_atom::value, std::move(id))
+        .receive([&](const caf::actor& it) { found = it; }, [](const caf::error&) {});
+    return found;
+  };
+  if (auto all = find(root, "parts")) find(all, "bus_door");
 }
 
 // A new database gets what every LXD server has from the start.
@@ -130,6 +169,8 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   if (!dir) return tl::unexpected{dir.error()};
   open_log(dir->logs + "/troupe.log", config.debug);
   static_cast<void>(raise_open_files());
+  auto faults = fault_points::from_environment();
+  if (!faults) return tl::unexpected{faults.error()};
   auto db = store::open(dir->path, host_name());
   if (!db) return tl::unexpected{db.error()};
   if (auto done = make_first_records(**db); !done) return done;
@@ -145,9 +186,17 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   actor_config.set("scheduler.policy", caf::atom("sharing")); // the default, work stealing, polls when idle
   caf::actor_system system{actor_config};
   services with{system, io, blocking, **db, *containers, image_files, std::move(*dir), host_name(), subordinate_ids()};
+  with.faults = faults->get();
 
   blocking_pool sink_threads{sinks_max}; // ends before the actors' system does: its work answers to actors
   auto root = spawn_supervisor(system, tree(with, sink_threads));
+  std::atomic<bool> gave_up = false; // it fails too often to go on: better a new process than half a daemon
+  root->attach_functor([&gave_up](const caf::error& why) {
+    if (why == caf::exit_reason::user_shutdown) return;
+    gave_up = true;
+    kill(getpid(), SIGTERM);
+  });
+  wait_for_the_parts(system, root);
   outcome<void> listening;
   {
     rest_door door{with};
@@ -173,6 +222,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   with.forget_all(); // the directory's handles keep dead actors, and the store's thread, in memory
   root = nullptr;
   system.await_all_actors_done();
+  if (listening && gave_up) return fail(fault::internal, "The daemon's parts fail too often");
   return listening;
 }
 

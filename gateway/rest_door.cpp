@@ -74,19 +74,16 @@ void handle(rest_context& context, http_request request, responder answer) {
 } // namespace
 
 struct rest_door::data {
-  data(services& with, door asks) : streams{with.io}, context{with, asks, streams} {}
+  explicit data(services& with) : streams{with.io}, context{with, streams} {}
 
   live_streams streams;
   rest_context context;
   std::unique_ptr<http_server> server;
 };
 
-rest_door::rest_door(services& with) : data_{std::make_unique<data>(with, open_door(with.system))} {}
+rest_door::rest_door(services& with) : data_{std::make_unique<data>(with)} {}
 
-rest_door::~rest_door() {
-  data_->server.reset();
-  caf::anon_send_exit(data_->context.asks.handle, caf::exit_reason::user_shutdown);
-}
+rest_door::~rest_door() { data_->server.reset(); }
 
 outcome<void> rest_door::listen(const std::string& unix_socket) {
   auto& context = data_->context;

@@ -50,6 +50,7 @@ interface ByteStream {
 struct Page {
   after @0 :Text;             # the last key already seen, empty: from the start
   limit @1 :UInt32;           # at most so many, 0: 1,000 (which is also the most)
+  filter @2 :Text;            # as in REST: "status eq Running and config.user.x ne 1"; empty: all
 }
 struct Guard {
   etag  @0 :Text;             # only if the thing still has this etag; empty: in any case
@@ -65,6 +66,15 @@ interface Bus extends(Handle(Bus)) {
   projects     @3 Page -> (items :List(ProjectView), next :Text) $reads;
   project      @4 (name :Text = "default") -> (project :Project) $reads;
   describe     @5 () -> (interfaces :List(InterfaceView), nodes :List(Node)) $reads;
+  sessions     @6 () -> (items :List(SessionView)) $reads;
+  allInstances @7 Page -> (items :List(InstanceView), next :Text) $reads;   # of all projects; `after` is "PROJECT/NAME"
+}
+struct SessionView {
+  # One connection to the bus.
+  user       @0 :Text;
+  handles    @1 :UInt32;
+  atWork     @2 :UInt32;      # calls that were read and are not answered; none that wait for an end or for the client
+  mostAtWork @3 :UInt32;      # since it began
 }
 struct InterfaceView {
   name    @0 :Text;

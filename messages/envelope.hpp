@@ -22,8 +22,6 @@ struct header {
   std::string project = "default";
   std::string request_id;     // chosen by who asks: the same one again is the same operation, never a second
   std::string parent;         // operation this is a part of
-  int64_t deadline = 0;       // ns since the epoch, 0: none
-  uint32_t hop = 0;           // members passed
   std::string request_digest; // of the whole request: another request under the same request_id is refused
   bool plan = false;          // only tell what would be done
 };

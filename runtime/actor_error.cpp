@@ -23,7 +23,7 @@ error from_caf(const caf::error& from) {
             from.context().get_as<std::string>(1)};
   if (from == caf::sec::request_timeout) return {fault::timed_out, "An actor did not answer in time"};
   if (from == caf::sec::request_receiver_down || from.category() == caf::atom("exit"))
-    return {fault::cancelled, "The actor that should have answered has ended"};
+    return {fault::busy, "The part of the server that was at work on this failed and is started anew; try again"};
   return {fault::internal, "An actor failed: " + to_string(from)};
 }
 

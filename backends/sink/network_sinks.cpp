@@ -8,28 +8,30 @@ namespace troupe {
 namespace {
 
 // Beside the program, like the helpers.
-void* module() {
-  static void* const loaded = [] {
-    std::error_code failed;
-    auto program = std::filesystem::read_symlink("/proc/self/exe", failed);
-    return failed ? nullptr : dlopen((program.parent_path() / "troupe-sinks.so").c_str(), RTLD_NOW | RTLD_LOCAL);
-  }();
+outcome<void*> load_module() {
+  std::error_code failed;
+  auto program = std::filesystem::read_symlink("/proc/self/exe", failed);
+  if (auto* loaded = dlopen((program.parent_path() / "troupe-sinks.so").c_str(), RTLD_NOW | RTLD_LOCAL)) return loaded;
+  auto* why = dlerror();
+  return fail(fault::unsupported,
+              std::string{"Webhook and NATS sinks need troupe-sinks.so, which cannot be loaded: "} + (why ? why : ""));
+}
+
+const outcome<void*>& module() {
+  static const outcome<void*> loaded = load_module();
   return loaded;
 }
 
 class missing_module final : public sink_writer {
 public:
-  sink_progress write(std::span<const sink_record>) override {
-    return {0, error{fault::unsupported, "The module troupe-sinks.so cannot be loaded"}};
-  }
+  sink_progress write(std::span<const sink_record>) override { return {0, module().error()}; }
   void stop() override {}
 };
 
 template <class Entry, class... Args>
 std::unique_ptr<sink_writer> make(const char* name, const Args&... args) {
-  auto* entry = module() ? reinterpret_cast<Entry*>(dlsym(module(), name)) : nullptr;
-  if (!entry) return std::make_unique<missing_module>();
-  return std::unique_ptr<sink_writer>{entry(args...)};
+  if (!module()) return std::make_unique<missing_module>();
+  return std::unique_ptr<sink_writer>{reinterpret_cast<Entry*>(dlsym(*module(), name))(args...)};
 }
 
 } // namespace
@@ -43,8 +45,14 @@ std::unique_ptr<sink_writer> make_nats_sink(const std::string& name, const confi
 }
 
 bool is_sink_url(const std::string& value, std::initializer_list<std::string_view> schemes, bool with_path) {
-  auto* fits = module() ? reinterpret_cast<decltype(troupe_url_fits)*>(dlsym(module(), "troupe_url_fits")) : nullptr;
-  return fits && fits(value, {schemes.begin(), schemes.size()}, with_path);
+  if (!module()) return false;
+  auto* fits = reinterpret_cast<decltype(troupe_url_fits)*>(dlsym(*module(), "troupe_url_fits"));
+  return fits(value, {schemes.begin(), schemes.size()}, with_path);
+}
+
+outcome<void> check_network_sinks() {
+  if (!module()) return tl::unexpected{module().error()};
+  return {};
 }
 
 } // namespace troupe

@@ -83,6 +83,8 @@ outcome<void> check_sink_config(std::string_view type, const config_map& config)
   if (std::none_of(sink_keys().begin(), sink_keys().end(), [&](auto& row) { return row.type == type; }))
     return fail(fault::invalid,
                 "Unknown type of sink \"" + std::string{type.substr(0, 100)} + "\": it is file, webhook or nats");
+  if (type != "file")
+    if (auto there = check_network_sinks(); !there) return there;
   for (auto& [key, value] : config) {
     auto row = find_sink_key(type, key);
     if (!row)

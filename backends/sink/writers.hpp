@@ -14,4 +14,7 @@ std::unique_ptr<sink_writer> make_nats_sink(const std::string& name, const confi
 /// A URL of one of these schemes with a host and without credentials; path and query only where they are allowed.
 bool is_sink_url(const std::string& value, std::initializer_list<std::string_view> schemes, bool with_path);
 
+/// unsupported, with what is missing: no sink but a file can be made here.
+outcome<void> check_network_sinks();
+
 } // namespace troupe

@@ -28,7 +28,8 @@ bool write_file(const std::string& path, std::string_view text) {
 }
 
 // An idmapped mount wants a user namespace, and that wants a process for the moment in which its map is written. The
-// child makes system calls only, and is no SIGCHLD child, so that nobody else reaps it.
+// child makes system calls only, and is no SIGCHLD child, so that nobody else reaps it. It keeps nothing open but the
+// pipe it waits at: with the other end of another child's pipe both would wait for ever, the daemon's lock in their hands.
 unique_fd make_user_namespace() {
   std::array<int, 2> ends;
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return {};
@@ -36,7 +37,8 @@ unique_fd make_user_namespace() {
   auto child = static_cast<pid_t>(syscall(SYS_clone, CLONE_NEWUSER, nullptr, nullptr, nullptr, nullptr));
   if (child == 0) {
     char byte;
-    syscall(SYS_close, ends[1]);
+    if (ends[0] > 0) syscall(SYS_close_range, 0u, static_cast<unsigned>(ends[0] - 1), 0u);
+    syscall(SYS_close_range, static_cast<unsigned>(ends[0] + 1), ~0u, 0u);
     syscall(SYS_read, ends[0], &byte, 1); // until the parent is done, or dead
     for (;;) syscall(SYS_exit_group, 0);
   }

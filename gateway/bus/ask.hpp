@@ -38,7 +38,7 @@ template <class Reply, class... Args>
 kj::Promise<Reply> ask(const place& at, role whom, Args... args) {
   auto [ticket, answer] = make_ticket<Reply>();
   ask_through<Reply>(
-      at.of->asks, at.with(), whom, [back = ticket](const outcome<Reply>& reply) { back->fill(reply); },
+      role::bus_door, at.with(), whom, [back = ticket](const outcome<Reply>& reply) { back->fill(reply); },
       std::move(args)...);
   return kj::mv(answer);
 }

@@ -47,6 +47,11 @@ kj::Promise<void> list_instances(const call_ptr& c) {
                                                                        c->at.head->project + "/", fill_view);
 }
 
+kj::Promise<void> list_all_instances(const call_ptr& c) {
+  return reply_page<bus::Bus::AllInstancesResults, schema::InstanceSpec>(c, c->params<bus::Page>(), table::instances, "",
+                                                                      fill_view);
+}
+
 kj::Promise<void> create_instance(const call_ptr& c) {
   auto params = c->params<schema::CreateInstance>();
   if (auto project = view(params.getProject()); !project.empty() && project != c->at.head->project)

@@ -14,6 +14,7 @@ constexpr uint64_t reads_id = 0xd3a7c01be5f64921, implied_id = 0xe94b80d12c7fa63
 struct row {
   std::string_view name;
   handler run;
+  bool waits = false;
 };
 
 // To a collection that the project may share with project default.
@@ -33,13 +34,15 @@ constexpr row rows[] = {
     {"Bus.projects", list_projects},
     {"Bus.project", get_project},
     {"Bus.describe", describe},
+    {"Bus.sessions", list_sessions},
+    {"Bus.allInstances", list_all_instances},
     {"Project.view", view_project},
     {"Project.instances", navigate},
     {"Project.operations", navigate},
     {"Operations.list", list_operations},
     {"Operations.get", navigate},
     {"Operation.view", view_operation},
-    {"Operation.wait", wait_operation},
+    {"Operation.wait", wait_operation, true},
     {"Operation.cancel", cancel_operation},
     {"Operation.follow", follow_operation},
     {"Project.events", navigate},
@@ -143,7 +146,11 @@ struct index {
       facts.implied |= note.getId() == implied_id;
     }
     for (auto& candidate : rows)
-      if (candidate.name == facts.name) facts.run = candidate.run;
+      if (candidate.name == facts.name) {
+        facts.run = candidate.run;
+        facts.waits = candidate.waits;
+      }
+    for (auto field : method.getParamType().getFields()) facts.waits |= field.getType().isInterface();
     methods.emplace(key{type.getProto().getId(), method.getOrdinal()}, std::move(facts));
     for (auto fields : {method.getParamType().getFields(), method.getResultType().getFields()})
       for (auto field : fields) follow(field.getType());

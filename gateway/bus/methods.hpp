@@ -11,6 +11,7 @@ struct method_facts {
   std::string name;      // "Instance.start"
   bool reads = false;    // changes nothing
   bool implied = false;  // no rule judges it
+  bool waits = false;    // for the client or for an operation's end: not counted as work that is under way
   handler run = nullptr; // null: of an interface that is no handle of a thing (Process, ByteStream, ...)
 };
 
@@ -35,6 +36,7 @@ kj::Promise<void> list_projects(const call_ptr& c);
 kj::Promise<void> get_project(const call_ptr& c);
 kj::Promise<void> view_project(const call_ptr& c);
 kj::Promise<void> describe(const call_ptr& c);
+kj::Promise<void> list_sessions(const call_ptr& c);
 // operations.cpp
 kj::Promise<void> list_operations(const call_ptr& c);
 kj::Promise<void> view_operation(const call_ptr& c);
@@ -48,6 +50,7 @@ kj::Promise<void> list_durables_(const call_ptr& c);
 kj::Promise<void> delete_durable_(const call_ptr& c);
 // instances.cpp
 kj::Promise<void> list_instances(const call_ptr& c);
+kj::Promise<void> list_all_instances(const call_ptr& c);
 kj::Promise<void> create_instance(const call_ptr& c);
 kj::Promise<void> change_all_instances(const call_ptr& c);
 kj::Promise<void> view_instance(const call_ptr& c);

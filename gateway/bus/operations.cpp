@@ -1,3 +1,4 @@
+#include "actors/lifecycle_event.hpp"
 #include "actors/operation_record.hpp"
 #include "gateway/bus/methods.hpp"
 #include "gateway/bus/page.hpp"
@@ -61,11 +62,13 @@ kj::Promise<void> list_operations(const call_ptr& c) {
   return reply_from_blocking_thread(
       c,
       [&db = c->with().db, project = c->at.head->project, after = text(params.getPage().getAfter()),
-       limit = params.getPage().getLimit(), running = params.getRunning()]() -> outcome<message<results>> {
+       limit = params.getPage().getLimit(), filter = filter_of(params.getPage()), running = params.getRunning()]() -> outcome<message<results>> {
         auto records = db.read();
         auto wanted = [&](std::string_view id, std::string_view bytes) {
           if (running && !records.get(table::journal, id)) return false;
-          return operation_record::from_bytes(bytes).read([&](auto op) { return view(op.getProject()) == project; });
+          auto record = operation_record::from_bytes(bytes);
+          if (record.read([](auto op) { return text(op.getProject()); }) != project) return false;
+          return filter.empty() || filter.matches(operation_json(record));
         };
         auto found = read_page(records, table::operations, "", after, limit, wanted);
         return message<results>::make([&](results::Builder out) {

@@ -2,6 +2,7 @@
 
 #include "actors/records.hpp"
 #include "gateway/bus/ask.hpp"
+#include "gateway/rest/filter.hpp"
 
 #include <algorithm>
 
@@ -40,25 +41,38 @@ page_records read_page(const snapshot& records, table where, const std::string& 
   return out;
 }
 
+/// Throws invalid.
+list_filter filter_of(bus::Page::Reader page);
+
+/// Whether an item passes, judged as REST shows it: the fields of its `spec` beside its own.
+bool passes(const list_filter& filter, capnp::DynamicStruct::Reader item);
+
 /// Answers a list method on a blocking thread; `fill(item builder, snapshot, record reader)`.
 template <class Results, class Record, class Fill>
 kj::Promise<void> reply_page(const call_ptr& c, bus::Page::Reader page, table where, const std::string& prefix,
                              Fill fill) {
-  return reply_from_blocking_thread(c,
-                                    [&db = c->with().db, where, prefix, after = text(page.getAfter()),
-                                     limit = page.getLimit(), fill]() -> outcome<message<Results>> {
-                                      auto records = db.read();
-                                      auto found = read_page(records, where, prefix, after, limit,
-                                                             [](auto, auto) { return true; });
-                                      return message<Results>::make([&](typename Results::Builder out) {
-                                        auto items = out.initItems(static_cast<unsigned>(found.rows.size()));
-                                        for (unsigned i = 0; i < found.rows.size(); ++i)
-                                          message<Record>::from_bytes(found.rows[i].second).read([&](auto record) {
-                                            fill(items[i], records, record);
-                                          });
-                                        out.setNext(found.next);
-                                      });
-                                    });
+  auto work = [&db = c->with().db, where, prefix, after = text(page.getAfter()), limit = page.getLimit(),
+               filter = filter_of(page), fill]() -> outcome<message<Results>> {
+    using item_type = capnp::FromBuilder<std::decay_t<decltype(std::declval<typename Results::Builder>().getItems()[0])>>;
+    auto records = db.read();
+    auto fill_from = [&](auto item, std::string_view bytes) {
+      message<Record>::from_bytes(bytes).read([&](auto record) { fill(item, records, record); });
+    };
+    auto wanted = [&](std::string_view, std::string_view bytes) {
+      if (filter.empty()) return true;
+      capnp::MallocMessageBuilder scratch;
+      auto item = scratch.initRoot<item_type>();
+      fill_from(item, bytes);
+      return passes(filter, item.asReader());
+    };
+    auto found = read_page(records, where, prefix, after, limit, wanted);
+    return message<Results>::make([&](typename Results::Builder out) {
+      auto items = out.initItems(static_cast<unsigned>(found.rows.size()));
+      for (unsigned i = 0; i < found.rows.size(); ++i) fill_from(items[i], found.rows[i].second);
+      out.setNext(found.next);
+    });
+  };
+  return reply_from_blocking_thread(c, std::move(work));
 }
 
 } // namespace troupe::on_bus

@@ -5,10 +5,26 @@
 #include "gateway/bus/error.hpp"
 #include "gateway/bus/methods.hpp"
 
+#include <algorithm>
+
 namespace troupe::on_bus {
 namespace {
 
 constexpr size_t handles_max = 65536; // of one session
+
+// From the start of a call to its answer, or to its end without one.
+class work {
+public:
+  explicit work(session_ptr of) : of_{std::move(of)} { of_->most_at_work = std::max(of_->most_at_work, ++of_->at_work); }
+  ~work() noexcept(false) {
+    --of_->at_work;
+    if (of_->on_answered) of_->on_answered();
+  }
+  KJ_DISALLOW_COPY(work);
+
+private:
+  session_ptr of_;
+};
 
 // Every noun's handle: which code serves a call is the method table's business.
 class handle final : public capnp::DynamicCapability::Server {
@@ -23,8 +39,10 @@ public:
     auto* facts = find_method(method.getContainingInterface().getProto().getId(), method.getOrdinal());
     if (!facts || !facts->run) refuse(fault::unsupported, "This method is not supported yet");
     check_texts(context.getParams());
+    auto counted = facts->waits ? kj::Own<work>{} : kj::heap<work>(where_.of);
     try {
-      return facts->run(std::make_shared<on_bus::call>(on_bus::call{where_, getSchema(), method, context}));
+      auto call = std::make_shared<on_bus::call>(on_bus::call{where_, getSchema(), method, context});
+      return facts->run(call).attach(kj::mv(counted));
     } catch (const kj::Exception&) { // refused
       throw;
     } catch (const std::exception& broken) { // malformed stored data; never the end of the daemon

@@ -4,8 +4,10 @@
 #include "messages/config_map.hpp"
 
 #include <capnp/dynamic.h>
+#include <functional>
 #include <kj/async-io.h>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,11 +17,14 @@ namespace troupe::on_bus {
 /// not say otherwise.
 struct session {
   services& with;
-  const door& asks;
+  const std::set<const session*>& all; // that are open
   kj::AsyncIoContext& io;
   kj::TaskSet& background; // work that outlives the call which began it
   principal who;
   size_t handles = 0; // alive
+  size_t at_work = 0; // calls that were read and are not answered, without those that may wait (methods.hpp)
+  size_t most_at_work = 0;
+  std::function<void()> on_answered = {}; // one of them was
 };
 using session_ptr = std::shared_ptr<session>;
 

@@ -71,6 +71,20 @@ kj::Promise<void> view_project(const call_ptr& c) {
   return kj::READY_NOW;
 }
 
+kj::Promise<void> list_sessions(const call_ptr& c) {
+  auto& all = c->at.of->all;
+  auto items = c->results<bus::Bus::SessionsResults>().initItems(static_cast<unsigned>(all.size()));
+  unsigned i = 0;
+  for (auto* each : all) {
+    auto item = items[i++];
+    item.setUser(each->who.username);
+    item.setHandles(static_cast<uint32_t>(each->handles));
+    item.setAtWork(static_cast<uint32_t>(each->at_work));
+    item.setMostAtWork(static_cast<uint32_t>(each->most_at_work));
+  }
+  return kj::READY_NOW;
+}
+
 // The schema itself, for clients that were built without it: SchemaLoader takes the nodes as they are.
 kj::Promise<void> describe(const call_ptr& c) {
   auto results = c->results<bus::Bus::DescribeResults>();

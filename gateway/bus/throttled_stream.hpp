@@ -5,19 +5,22 @@
 
 namespace troupe::on_bus {
 
-/// A connection that is not read from while too many bytes of answers wait to be sent: a client that asks and never
-/// reads costs a bounded amount of memory.
+/// A connection that is read from only as fast as its session may go: not at all while `may_read` says no, and after
+/// so many reads in a row the other connections come first. So a client that floods, or never reads its answers, costs a
+/// bounded amount of memory and a bounded part of every turn of the loop.
 class throttled_stream final : public kj::AsyncIoStream {
 public:
-  /// `waiting`: bytes that wait to be sent right now; `most`: from how many on reading stops.
-  throttled_stream(kj::Own<kj::AsyncIoStream> inner, std::function<size_t()> waiting, size_t most)
-      : inner_{kj::mv(inner)}, waiting_{std::move(waiting)}, most_{most} {}
+  throttled_stream(kj::Own<kj::AsyncIoStream> inner, std::function<bool()> may_read)
+      : inner_{kj::mv(inner)}, may_read_{std::move(may_read)} {}
 
   kj::Promise<size_t> tryRead(void* buffer, size_t least, size_t size) override {
-    if (waiting_() <= most_) return inner_->tryRead(buffer, least, size);
-    auto way = kj::newPromiseAndFulfiller<void>();
-    drained_ = kj::mv(way.fulfiller);
-    return way.promise.then([this, buffer, least, size] { return tryRead(buffer, least, size); });
+    if (!may_read_()) {
+      auto way = kj::newPromiseAndFulfiller<void>();
+      allowed_ = kj::mv(way.fulfiller);
+      return way.promise.then([this, buffer, least, size] { return tryRead(buffer, least, size); });
+    }
+    if (++reads_ % reads_per_turn != 0) return inner_->tryRead(buffer, least, size);
+    return kj::evalLast([this, buffer, least, size] { return inner_->tryRead(buffer, least, size); });
   }
   kj::Promise<void> write(const void* buffer, size_t size) override { return after(inner_->write(buffer, size)); }
   kj::Promise<void> write(kj::ArrayPtr<const kj::ArrayPtr<const kj::byte>> pieces) override {
@@ -33,24 +36,28 @@ public:
     inner_->setsockopt(level, option, value, length);
   }
 
+  /// `may_read` may have changed its mind. Looked at when all that is under way has settled: the sender takes a message
+  /// off its count only after its write has ended.
+  void look_again() {
+    if (allowed_) look_ = kj::evalLast([this] { resume(); }).eagerlyEvaluate(nullptr);
+  }
+
 private:
-  // The sender takes a message off its count only after its write has ended: look when all that has settled.
+  static constexpr unsigned reads_per_turn = 16; // a message takes two
+
   kj::Promise<void> after(kj::Promise<void> written) {
-    return written.then([this] {
-      if (drained_) look_ = kj::evalLast([this] { resume(); }).eagerlyEvaluate(nullptr);
-    });
+    return written.then([this] { look_again(); });
   }
   void resume() {
-    if (drained_ && waiting_() <= most_) {
-      auto drained = kj::mv(drained_);
-      drained->fulfill();
-    }
+    if (!allowed_ || !may_read_()) return;
+    auto allowed = kj::mv(allowed_);
+    allowed->fulfill();
   }
 
   kj::Own<kj::AsyncIoStream> inner_;
-  std::function<size_t()> waiting_;
-  size_t most_;
-  kj::Own<kj::PromiseFulfiller<void>> drained_;
+  std::function<bool()> may_read_;
+  unsigned reads_ = 0;
+  kj::Own<kj::PromiseFulfiller<void>> allowed_;
   kj::Promise<void> look_ = nullptr;
 };
 

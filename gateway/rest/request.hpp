@@ -13,7 +13,6 @@ class live_streams;
 /// What all handlers share. Built by the REST door, outlives every request.
 struct rest_context {
   services& with;
-  door asks;
   live_streams& streams;
 };
 
@@ -50,7 +49,7 @@ http_response error_response(const error& why);
 /// Sends a request to the actor of that role; `then(outcome<Reply>)` runs in the door's actor.
 template <class Reply, class Then, class... Args>
 void ask(const rest_request& from, role whom, Then then, Args... args) {
-  ask_through<Reply>(from.context.asks, from.with(), whom, std::move(then), std::move(args)...);
+  ask_through<Reply>(role::rest_door, from.with(), whom, std::move(then), std::move(args)...);
 }
 
 /// Asks for an operation. The repeat of a request that has begun one (Idempotency-Key) gets that one again; a dry run

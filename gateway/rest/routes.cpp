@@ -92,6 +92,8 @@ constexpr route rows[] = {
     {"GET", "/1.0/sinks/{name}/state", get_sink_state},
     {"GET", "/1.0/sinks/{name}/dead-letters", get_dead_letters},
     {"DELETE", "/1.0/sinks/{name}/dead-letters", delete_dead_letters_},
+    {"GET", "/internal/faults", get_faults},
+    {"POST", "/internal/faults", post_faults, false, false},
     {"GET", "/1.0/storage-pools", get_pools},
     {"POST", "/1.0/storage-pools", post_pools},
     {"GET", "/1.0/storage-pools/{name}", get_pool},

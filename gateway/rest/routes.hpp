@@ -132,5 +132,8 @@ void delete_sink(const rest_request&);
 void get_sink_state(const rest_request&);
 void get_dead_letters(const rest_request&);
 void delete_dead_letters_(const rest_request&);
+// faults.cpp, for fault tests
+void get_faults(const rest_request&);
+void post_faults(const rest_request&);
 
 } // namespace troupe

@@ -42,6 +42,9 @@ struct scene {
     enter(role::store, d.system.spawn([this](caf::event_based_actor* self) { return store_actor(self, with); }));
     enter(role::events, d.system.spawn([]() -> caf::behavior { return {[](const committed_ptr&) {}}; }));
     enter(role::operations, d.system.spawn([]() -> caf::behavior { return {[](const operation_progress&) {}}; }));
+    start_pool();
+  }
+  void start_pool() {
     subject = d.system.spawn([this](caf::event_based_actor* self) { return pool(self, with, "p", driver); });
     actors.push_back(subject);
     caf::anon_send(subject, open_pool{});
@@ -116,5 +119,22 @@ TEST_CASE("An undoing waits for the act that is still going on") {
   s.driver->cloning.open();
   s.until([&] { return s.history.size() == 2; });
   CHECK(s.history == std::vector<std::string>{"one done", "one undone"});
+  CHECK_FALSE(s.driver->has("containers/c1"));
+}
+
+TEST_CASE("An undoing waits for the last call of an act whose actor was killed") {
+  scene s;
+  CHECK(s.driver->seal_volume({"images", fingerprint}));
+  s.driver->cloning.close();
+  s.act("one", "c1");
+  s.until([&] { return s.driver->cloning.somebody_waits(); });
+  caf::anon_send_exit(s.subject, caf::exit_reason::kill);
+  s.d.run();
+  s.start_pool(); // as its parent does
+  s.undo("one", "c1");
+  CHECK(s.history.empty());
+  s.driver->cloning.open();
+  s.until([&] { return s.history.size() == 2; });
+  CHECK(s.history == std::vector<std::string>{"one busy", "one undone"});
   CHECK_FALSE(s.driver->has("containers/c1"));
 }

@@ -224,7 +224,7 @@ struct stage {
 
   saga make(names before, names after = {}) {
     saga s;
-    s.kind = "test.saga";
+    s.kind = "profile.update";
     s.description = "A test";
     s.head = std::make_shared<header>();
     s.entity = "test/default/t";

@@ -1,4 +1,8 @@
+#include "backends/storage/overlay_probe.hpp"
 #include "tests/backends/storage_pool_fixture.hpp"
+
+#include <atomic>
+#include <thread>
 
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -22,6 +26,17 @@ struct timespec changed(const std::string& path) {
 }
 
 } // namespace
+
+TEST_CASE("pools that are opened at the same time do not wait for each other", "[storage]") {
+  if (geteuid() != 0) return;
+  pool_fixture pool{"dir"};
+  std::vector<std::thread> all;
+  std::atomic<int> works = 0;
+  for (int i = 0; i < 32; ++i)
+    all.emplace_back([&, scratch = pool.directory() + "/probe" + std::to_string(i)] { works += can_overlay_idmapped(scratch); });
+  for (auto& each : all) each.join();
+  CHECK(works == 32);
+}
 
 TEST_CASE("a container of a dir pool is an overlay that keeps its image", "[storage]") {
   pool_fixture pool{"dir"};

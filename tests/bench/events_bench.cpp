@@ -4,6 +4,7 @@
 // read.
 
 #include "actors/records.hpp"
+#include "gateway/door.hpp"
 #include "gateway/rest_door.hpp"
 #include "tests/support/event_stage.hpp"
 
@@ -280,6 +281,11 @@ std::string websocket_replay(stage& on, const std::string& path) {
   return text;
 }
 
+void open_door(stage& on) {
+  on.with->enter(role::rest_door,
+                 on.system.spawn([&on](caf::event_based_actor* self) { return door(self, *on.with); }));
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -300,12 +306,13 @@ int main(int argc, char** argv) {
     for (size_t subscribers : {1, 50, 500})
       print("latency_" + std::to_string(subscribers), latency(on, subscribers, 1000));
     {
-      rest_door door{*on.with};
+      open_door(on);
+      rest_door rest{*on.with};
       auto path = folder + "/socket";
-      if (auto listening = door.listen(path); !listening) give_up(listening.error().message);
+      if (auto listening = rest.listen(path); !listening) give_up(listening.error().message);
       for (size_t clients : {1, 50, 500})
         print("websocket_latency_" + std::to_string(clients), websocket_latency(on, path, clients, 500));
-      door.stop_listening();
+      rest.stop_listening();
     }
     for (size_t subscribers : {0, 1, 50})
       print("sustained_" + std::to_string(subscribers), sustained(on, subscribers, 50'000));
@@ -315,11 +322,12 @@ int main(int argc, char** argv) {
     on.start(); // with nothing in memory
     print("replay", replay_rate(on));
     {
-      rest_door door{*on.with};
+      open_door(on);
+      rest_door rest{*on.with};
       auto path = folder + "/socket";
-      if (auto listening = door.listen(path); !listening) give_up(listening.error().message);
+      if (auto listening = rest.listen(path); !listening) give_up(listening.error().message);
       print("websocket_replay", websocket_replay(on, path));
-      door.stop_listening();
+      rest.stop_listening();
     }
   }
   std::printf("  \"event_bytes\": %zu\n}\n", size);

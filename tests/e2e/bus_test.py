@@ -14,6 +14,9 @@ import unittest
 from troupe_e2e import BIN, DaemonTest, eventually, run
 
 PROBE = BIN / "bus_probe"
+LOAD = BIN / "bus_load"
+SUCCEEDED = 3  # Operation.State
+CALLS_AT_WORK_MAX, HANDLES_MAX, SESSIONS_MAX = 128, 65536, 512  # docs/bus.md
 
 
 def processes(*words):
@@ -113,6 +116,80 @@ class BusTest(DaemonTest):
         self.assertEqual(got["seqs"], sorted(got["seqs"]))
         self.assertIn("forbidden", got["foreign"])
         self.assertEqual(got["revoked"], True)
+
+    def call(self, path, **params):
+        return json.loads(self.daemon.troupe("bus", "call", path, json.dumps(params)).stdout)
+
+    def test_a_list_is_filtered_as_in_rest(self):
+        names = lambda **params: [i["spec"]["name"] for i in self.call("instances.list", **params)["items"]]
+        self.assertIn(self.name, names(filter="status eq Running"))
+        self.assertNotIn(self.name, names(filter="status ne Running"))
+        self.assertEqual(names(filter=f"name eq {self.name} and type eq container"), [self.name])
+        self.assertEqual(names(filter="name eq nobody"), [])
+        wrong = self.daemon.troupe("bus", "call", "instances.list", json.dumps({"filter": "name like x"}), check=False)
+        self.assertIn("eq or ne", wrong.stderr)
+
+    def test_instances_of_all_projects(self):
+        self.assertIn(self.name, [i["spec"]["name"] for i in self.call("allInstances", filter="status eq Running")["items"]])
+        self.assertEqual(self.call("allInstances", after="default/~")["items"], [])
+
+
+class LoadTest(DaemonTest):
+    """Many operations, and what one session may take."""
+
+    bare = True
+
+    def load(self, *words):
+        return json.loads(run(LOAD, self.daemon.dir / "bus.socket", *words).stdout)
+
+    def test_many_operations_are_all_found_with_the_right_result(self):
+        done = self.load("submit", 500, 8)
+        self.assertEqual(len(set(done["ids"])), 500)
+        listed = self.load("listed", 100)
+        self.assertGreater(listed["pages"], 5)
+        self.assertEqual({listed["states"].get(i) for i in done["ids"]}, {SUCCEEDED})
+        self.assertEqual(self.load("listed", 7)["states"], listed["states"])  # however it is cut into pages
+        now = {p["name"]: p["description"] for p in self.daemon.get("/1.0/profiles?recursion=1")}
+        self.assertEqual({name: now[name] for name in done["last"]}, done["last"])
+
+    def test_rest_lists_operations_by_pages(self):
+        self.load("submit", 30, 1)
+        ids = lambda query: sorted(one["id"] for some in self.daemon.get(f"/1.0/operations?all=1&recursion=1{query}").values() for one in some)
+        whole, found = ids(""), []
+        while page := ids("&limit=7" + (f"&after={found[-1]}" if found else "")):
+            self.assertLessEqual(len(page), 7)
+            found += page
+        self.assertEqual(found, whole)
+        for nonsense in ("0", "-1", "x", "999999999"):
+            self.assertEqual(self.daemon.request("GET", f"/1.0/operations?all=1&limit={nonsense}")[0], 400, nonsense)
+
+    def test_calls_of_a_flooder_that_are_at_work_are_bounded(self):
+        for kind in ("list", "update"):
+            got = self.load("flood", kind, "0.5")
+            self.assertGreater(got["most_at_work"], 1, kind)
+            self.assertLessEqual(got["most_at_work"], CALLS_AT_WORK_MAX, kind)
+
+    def test_handles_of_a_session_are_bounded(self):
+        got = self.load("handles", HANDLES_MAX + 10)
+        self.assertLess(got["made"], HANDLES_MAX)
+        self.assertGreater(got["made"], HANDLES_MAX - 100)
+        self.assertEqual((got["refused"], got["alive_after"]), ("too_large", True))
+
+    def test_sessions_are_bounded(self):
+        peers = []
+        try:
+            for _ in range(SESSIONS_MAX + 1):
+                peer = socket.socket(socket.AF_UNIX)
+                peer.settimeout(20)
+                peer.connect(str(self.daemon.dir / "bus.socket"))
+                peers.append(peer)
+            self.assertEqual(peers[-1].recv(1), b"")  # closed at once
+            peers[0].sendall(BOOTSTRAP)
+            self.assertNotEqual(peers[0].recv(1), b"")  # the others are served
+        finally:
+            for peer in peers:
+                peer.close()
+        eventually(lambda: self.daemon.troupe("bus", "call", "server", check=False).returncode == 0, "room for a session")
 
 
 # --- hostile frames: whatever one connection sends, a session beside it goes on

@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from troupe_e2e import DaemonTest, eventually  # noqa: E402
+from troupe_e2e import BIN, DaemonTest, eventually  # noqa: E402
 
 SECRET = "open-sesame-4711"
 
@@ -30,10 +31,14 @@ class Hook(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port=0):
+    def __init__(self, port=0, tls=None):
         self.events, self.attempts, self.headers, self.closed = [], [], [], False
         self.verdict = lambda event: 200
         super().__init__(("127.0.0.1", port), self.Handler)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -262,6 +267,50 @@ class SinksTest(DaemonTest):
         self.daemon.troupe("sink", "dead-letters", "picky", "--delete")
         self.assertEqual(self.daemon.get("/1.0/sinks/picky/dead-letters"), [])
 
+    # --- webhook by TLS
+
+    def certificate(self, name):
+        """A CA of its own, and a certificate for `name`: paths of (CA, certificate, key)."""
+        folder = self.daemon.home / f"tls-{name}"
+        folder.mkdir()
+        openssl = lambda *words: subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, cwd=folder)
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+        openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test ca", "-addext", "basicConstraints=critical,CA:TRUE")
+        openssl("req", *key, "-keyout", "key", "-out", "csr", "-subj", f"/CN={name}")
+        (folder / "ext").write_text(f"subjectAltName=DNS:{name}\n")
+        openssl("x509", "-req", "-in", "csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "ext", "-out", "crt")
+        return folder / "ca.crt", folder / "crt", folder / "key"
+
+    def https_hook(self, certificate, key):
+        hook = Hook(tls=(certificate, key))
+        self.addCleanup(hook.close)
+        return hook, f"https://localhost:{hook.server_address[1]}/hook"
+
+    def test_a_webhook_by_tls_gets_every_event_if_its_certificate_is_good(self):
+        ca, certificate, key = self.certificate("localhost")
+        hook, url = self.https_hook(certificate, key)
+        self.make_sink("tls", "webhook", {"url": url, "ca": ca.read_text()})
+        first = seq_of(self.state("tls")["cursor"]) + 1
+        self.make_events(5)
+        last = seq_of(self.settle("tls"))
+        self.check_complete([e["id"] for e in hook.events], first, last)
+
+    def test_a_webhook_whose_certificate_is_not_to_be_trusted_gets_nothing(self):
+        ca, certificate, key = self.certificate("localhost")
+        other_ca, other_certificate, other_key = self.certificate("elsewhere.example")
+        unknown, unknown_url = self.https_hook(certificate, key)
+        misnamed, misnamed_url = self.https_hook(other_certificate, other_key)
+        self.make_sink("unknown", "webhook", {"url": unknown_url})                              # the system's CAs do not know it
+        self.make_sink("misnamed", "webhook", {"url": misnamed_url, "ca": other_ca.read_text()})  # for another host
+        self.make_events(2)
+        for name, hook in (("unknown", unknown), ("misnamed", misnamed)):
+            eventually(lambda: self.state(name)["failing"], f"the failure of {name} to show")
+            self.assertRegex(self.state(name)["last_error"].lower(), "certificate|subject name")
+            self.assertEqual(hook.attempts, [])
+        self.call("PATCH", "/1.0/sinks/unknown", {"config": {"ca": ca.read_text()}})  # now it is known
+        self.settle("unknown")
+        self.assertGreater(len(unknown.events), 0)
+
     # --- NATS
 
     def nats(self, *options):
@@ -375,6 +424,30 @@ class SinksTest(DaemonTest):
         self.assertEqual(self.daemon.request("GET", "/1.0/sinks/cli")[0], 404)
         actions = [e["metadata"]["action"] for e in self.daemon.get("/1.0/events/history?entity=sink//cli")]
         self.assertEqual([a for a in actions if a.startswith("sink-")], ["sink-created", "sink-updated", "sink-deleted"])
+
+
+class NoModuleTest(DaemonTest):
+    """A daemon that was installed without troupe-sinks.so."""
+
+    bare = True
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.daemon.stop()
+        folder = cls.daemon.home / "bin"
+        folder.mkdir()
+        for program in ("trouped", "troupe-lxc", "troupe-unpack"):
+            shutil.copy(BIN / program, folder)
+        cls.daemon.program = folder / "trouped"
+        cls.daemon.start()
+
+    def test_what_is_missing_is_said(self):
+        status, why = self.daemon.outcome("POST", "/1.0/sinks", {"name": "x", "type": "webhook", "config": {"url": "http://127.0.0.1:1/"}})
+        self.assertEqual(status, 400)
+        self.assertIn("troupe-sinks.so", why)
+        self.assertIn(self.daemon.outcome("POST", "/1.0/sinks", {"name": "f", "type": "file"})[0], (200, 201))
+        self.assertEqual(self.daemon.outcome("DELETE", "/1.0/sinks/f")[0], 200)
 
 
 if __name__ == "__main__":

@@ -81,16 +81,21 @@ class Daemon:
             "default-remote: local\nremotes:\n  local:\n    addr: unix://\n    public: false\n")
         self.env = {**os.environ, "LXD_DIR": str(self.dir), "LXD_CONF": str(self.conf), "HOME": str(self.home), "TROUPE_DIR": str(self.dir)}
         self.process = None
+        self.program = BIN / "trouped"
+        self.process_env = {}  # of trouped, beside our own
         self.host_cards = set()  # host side interfaces that were seen on the bridge
         _alive.append(self)
 
     # --- the daemon
 
-    def start(self):
+    def spawn(self):
         log = open(self.home / "trouped.out", "ab")
-        self.process = subprocess.Popen([BIN / "trouped", "--dir", self.dir], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                        start_new_session=True)
+        self.process = subprocess.Popen([self.program, "--dir", self.dir], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                        start_new_session=True, env={**os.environ, **self.process_env})
         log.close()
+
+    def start(self):
+        self.spawn()
         try:
             self.troupe("waitready", "--timeout", READY_SECONDS)
         except AssertionError as problem:
@@ -310,12 +315,14 @@ class DaemonTest(unittest.TestCase):
 
     driver = "btrfs"
     bare = False  # True: neither pool nor network nor image
+    process_env = {}  # of trouped
 
     @classmethod
     def setUpClass(cls):
         if os.geteuid() != 0:
             raise unittest.SkipTest("needs root")
         cls.daemon = Daemon(cls.driver)
+        cls.daemon.process_env = dict(cls.process_env)
         try:
             cls.daemon.start()
             if not cls.bare:

@@ -18,13 +18,13 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
-from troupe_e2e import DaemonTest, _command_line, _processes, eventually  # noqa: E402
+from host_state import ENDED, Host  # noqa: E402
+from troupe_e2e import DaemonTest, eventually  # noqa: E402
 
 SEED = int(os.environ.get("TROUPE_KILL_SEED", random.SystemRandom().randrange(1 << 32)))
 SETTLE_SECONDS = 10      # bounds the wait for what goes on behind a finished operation
 LONGEST_DELAY = 0.12     # seconds from the request to the kill
 LATE_SHARE = 0.2         # of the delays are uniform, the others crowd near the start, where the steps are
-ENDED = {"success", "failure", "cancelled"}
 BODY_OF = {
     "create": lambda names: ("POST", "/1.0/instances", {"name": names[0], "source": {"type": "image", "alias": "busybox"}}),
     "start": lambda names: ("PUT", f"/1.0/instances/{names[0]}/state", {"action": "start", "timeout": -1}),
@@ -64,52 +64,6 @@ class Request:
         return None
 
 
-class Host:
-    """What the host shows of a daemon's instances."""
-
-    def __init__(self, daemon):
-        self.daemon = daemon
-
-    def names_in(self, folder):
-        path = self.daemon.dir / folder
-        return set(os.listdir(path)) if path.is_dir() else set()
-
-    def monitors(self):
-        """Names of the instances that have a monitor; more than one of a name shows as a name with "+"."""
-        found = set()
-        for pid in _processes():
-            words = _command_line(pid).rstrip("\0").replace("\0", " ")
-            if words.startswith(f"[lxc monitor] {self.daemon.dir}/lxc "):
-                name = words.rsplit(" ", 1)[1]
-                found.add(f"{name}+" if name in found else name)
-        return found
-
-    def helpers(self, program):
-        own = lambda words: words and words[0].endswith(f"/{program}") and any(str(self.daemon.dir) in w for w in words[1:])
-        return [pid for pid in _processes() if own(_command_line(pid).split("\0"))]
-
-    def bridge_ports(self):
-        return set(os.listdir(f"/sys/class/net/{self.daemon.bridge}/brif"))
-
-    def cgroups(self):
-        """Name of the instance -> its control groups, in all hierarchies."""
-        found = {}
-        for root in ("/sys/fs/cgroup", *(e.path for e in os.scandir("/sys/fs/cgroup") if e.is_dir(follow_symlinks=False))):
-            for group in pathlib.Path(root).glob("troupe-*/*.*"):
-                if self.daemon.tag in group.name and group.is_dir():
-                    found.setdefault(group.name.split(".", 1)[1], []).append(str(group))
-        return found
-
-    def hosts_files(self):
-        return {f.rsplit(".", 1)[0] for f in self.names_in(f"networks/{self.daemon.bridge}/dnsmasq.hosts")}
-
-
-def in_group_of(pid, name):
-    with contextlib.suppress(OSError):
-        return f"/payload.{name}" in pathlib.Path(f"/proc/{pid}/cgroup").read_text()
-    return False
-
-
 class KillTest(DaemonTest):
     driver = "btrfs"
     rounds = int(os.environ.get("TROUPE_KILL_ROUNDS", 50))
@@ -120,7 +74,6 @@ class KillTest(DaemonTest):
         self.dice = random.Random(f"{SEED} {self.driver}")
         self.bag = []
         self.made = 0
-        self.cards = set()  # every host side name ever recorded
 
     def test_whenever_the_daemon_is_killed_the_next_one_brings_records_and_host_together(self):
         print(f"\n{self.driver}: {self.rounds} kills, TROUPE_KILL_SEED={SEED}", file=sys.stderr)
@@ -144,9 +97,9 @@ class KillTest(DaemonTest):
         self.daemon.stop(signal.SIGKILL)
         accepted = [r.accepted() for r in requests]
         self.daemon.start()
-        eventually(lambda: set(self.operations()) <= ENDED, "the end of all operations")
+        eventually(lambda: set(self.host.operations()) <= ENDED, "the end of all operations")
         story = f"{' and '.join(a + ' ' + '/'.join(n) for a, n in acts)}, killed after {delay * 1000:.1f} ms"
-        journal = {op["id"]: op for group in self.operations().values() for op in group}  # now: it forgets what is long over
+        journal = {op["id"]: op for group in self.host.operations().values() for op in group}  # now: it forgets what is long over
         return story, self.settled_problems(acts, accepted, journal, known)
 
     def next_action(self):
@@ -187,9 +140,6 @@ class KillTest(DaemonTest):
     def instances(self):
         return self.daemon.get("/1.0/instances?recursion=1")
 
-    def operations(self):
-        return {kind: found for kind, found in self.daemon.get("/1.0/operations?recursion=1").items() if found}
-
     def settled_problems(self, acts, accepted, journal, known):
         """What stays wrong, but for what stayed so in a round before."""
         deadline = time.monotonic() + SETTLE_SECONDS
@@ -199,55 +149,7 @@ class KillTest(DaemonTest):
 
     def problems(self, acts, accepted, journal):
         records = {i["name"]: i for i in self.instances()}
-        found = []
-        for name, record in records.items():
-            found += self.problems_of(name, record)
-        found += self.strangers(records)
-        found += self.broken_promises(acts, accepted, journal, records)
-        return found
-
-    def problems_of(self, name, record):
-        """The record against the processes and the card of one instance."""
-        status, monitors = record["status"], self.host.monitors()
-        pid = self.daemon.get(f"/1.0/instances/{name}/state")["pid"]
-        card = record["config"].get("volatile.eth0.host_name", "")
-        self.cards.add(card)
-        if status == "Running":
-            checks = {"has a leader": pid > 0 and in_group_of(pid, name), "has one monitor": name in monitors and f"{name}+" not in monitors,
-                      "has its card on the bridge": card in self.host.bridge_ports()}
-        elif status == "Stopped":
-            checks = {"has no leader": pid <= 0, "has no monitor": name not in monitors,
-                      "has no card": not card or not os.path.exists(f"/sys/class/net/{card}"),
-                      "has no group": name not in self.host.cgroups()}
-        else:
-            checks = {"is at rest": False}
-        return [f"{name} is {status} and must be one that {what}" for what, holds in checks.items() if not holds]
-
-    def strangers(self, records):
-        """What is there of instances that are not, and the other way round."""
-        names = set(records)
-        running = {n for n, r in records.items() if r["status"] == "Running"}
-        pool = "storage-pools/default"
-        volumes = self.daemon.get("/1.0/storage-pools/default/volumes?recursion=1")
-        found = {
-            "volume without a record": self.host.names_in(f"{pool}/containers") - names,
-            "record without a volume": names - self.host.names_in(f"{pool}/containers"),
-            "difference of listed volumes": {v["name"] for v in volumes if v["type"] == "container"} ^ names,
-            "trash": self.host.names_in(f"{pool}/.trash"),
-            "incomplete volume": self.host.names_in(f"{pool}/.incomplete"),
-            "monitor of no running instance": self.host.monitors() - running,
-            "orphan on the bridge": self.host.bridge_ports() - {records[n]["config"].get("volatile.eth0.host_name") for n in running},
-            "card of a gone instance": {c for c in self.cards if c and os.path.exists(f"/sys/class/net/{c}")}
-                                       - {r["config"].get("volatile.eth0.host_name") for r in records.values()},
-            "control group of a gone instance": set(self.host.cgroups()) - names,
-            "DHCP host of a gone instance": self.host.hosts_files() - names,
-            "log folder of a gone instance": {n for n in self.host.names_in("logs") if self.daemon.tag in n} - names,
-            "spooled file": self.host.names_in("spool"),
-            "operation that did not end": set(self.operations()) - ENDED,
-            "second helper": set(map(str, self.host.helpers("troupe-lxc")[1:])),
-            "second dnsmasq": set(map(str, self.host.helpers("dnsmasq")[1:])),
-        }
-        return [f"{what}: {thing}" for what, things in found.items() for thing in sorted(things)]
+        return self.host.problems() + self.broken_promises(acts, accepted, journal, records)
 
     def broken_promises(self, acts, accepted, journal, records):
         """An operation that was answered is in the journal, and it tells the truth about what became of it."""

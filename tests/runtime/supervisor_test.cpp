@@ -410,7 +410,7 @@ TEST_CASE("errors survive the way through an answer") {
   error mine{fault::in_use, "The pool is in use", "pool/p1"};
   CHECK(from_caf(to_caf(mine)) == mine);
   CHECK(from_caf(caf::sec::request_timeout).code == fault::timed_out);
-  CHECK(from_caf(caf::sec::request_receiver_down).code == fault::cancelled);
-  CHECK(from_caf(caf::exit_reason::kill).code == fault::cancelled);
+  CHECK(from_caf(caf::sec::request_receiver_down).code == fault::busy);
+  CHECK(from_caf(caf::exit_reason::kill).code == fault::busy);
   CHECK(from_caf(caf::sec::runtime_error).code == fault::internal);
 }

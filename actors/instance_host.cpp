@@ -1,0 +1,148 @@
+#include "actors/instance_nics.hpp"
+#include "actors/instance_status.hpp"
+#include "net/links.hpp"
+#include "runtime/child.hpp"
+
+#include <caf/event_based_actor.hpp>
+#include <sys/syscall.h>
+
+namespace troupe {
+namespace {
+
+// What the last life left on the host goes before the next begins: they would bear the same names.
+void clear_host(const instance_ptr& me) {
+  me->clearing = true;
+  on_blocking_thread(
+      me->self, me->with,
+      [&with = me->with, key = me->key(), links = host_links_of(*me)]() -> outcome<void> {
+        for (auto& name : links) static_cast<void>(remove_link(name));
+        with.containers.sweep(key);
+        return {};
+      },
+      [me](const outcome<void>&) {
+        me->clearing = false;
+        for (auto& go_on : std::exchange(me->when_clear, {})) go_on();
+      });
+}
+
+void remove_if_ephemeral(const instance_ptr& me) {
+  auto spec = me->spec();
+  if (!spec || !spec->read([](auto s) { return s.getEphemeral(); })) return;
+  auto head = std::make_shared<header>();
+  head->project = me->project;
+  caf::anon_send(caf::actor_cast<caf::actor>(me->self), delete_instance{head});
+}
+
+} // namespace
+
+void watch(const instance_ptr& me, boot_result& alive) {
+  auto life = ++me->life;
+  auto actor = caf::actor_cast<caf::actor>(me->self);
+  if (alive.leader_pidfd)
+    me->leader_watch = std::make_unique<exit_watch>(me->with.io, std::move(alive.leader_pidfd),
+                                                    [actor, life] { caf::anon_send(actor, leader_ended{life}); });
+  if (alive.monitor_pidfd)
+    me->monitor_watch = std::make_unique<exit_watch>(me->with.io, std::move(alive.monitor_pidfd),
+                                                     [actor, life] { caf::anon_send(actor, monitor_ended{life}); });
+}
+
+std::vector<std::string> host_links_of(const instance_data& me) {
+  std::vector<std::string> names;
+  if (auto spec = me.spec())
+    for (auto& nic : spec->read([&](auto s) { return nics_of(expand(me.with.db.read(), s)); }))
+      names.push_back(nic.host_name);
+  return names;
+}
+
+void settle_down(const instance_ptr& me) {
+  me->monitor_watch.reset();
+  me->leader_watch.reset();
+  ++me->life;
+  move(me, trigger::exited);
+  me->status = status_now(me);
+  clear_host(me);
+}
+
+void on_monitor_ended(const instance_ptr& me, uint64_t life) {
+  if (life != me->life) return;
+  settle_down(me);
+  auto action = me->halt_forced ? "instance-stopped" : "instance-shutdown";
+  if (me->halting.pending())
+    me->halting.deliver(step_result_ptr{result_with(me, action)});
+  else
+    record_unasked(me, "instance-shutdown");
+  me->halting = {};
+  me->halt_forced = false;
+  remove_if_ephemeral(me);
+}
+
+void on_leader_ended(const instance_ptr& me, uint64_t life) {
+  if (life != me->life || me->halt_forced) return;
+  me->leader_watch.reset();
+  // Either the monitor follows, or it boots the container anew: liblxc says which.
+  using found_ptr = outcome<std::shared_ptr<boot_result>>;
+  on_blocking_thread(
+      me->self, me->with,
+      [&with = me->with, key = me->key()]() -> found_ptr {
+        auto found = with.containers.await_reboot(key);
+        if (!found) return tl::unexpected{found.error()};
+        if (!*found) return std::shared_ptr<boot_result>{};
+        auto alive = std::make_shared<boot_result>();
+        alive->leader = (*found)->leader;
+        alive->monitor = (*found)->monitor;
+        alive->monitor_start = (*found)->monitor_start;
+        alive->leader_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, alive->leader, 0)));
+        alive->monitor_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, alive->monitor, 0)));
+        return alive;
+      },
+      [me, life](found_ptr found) {
+        if (life != me->life || !found || !*found) return;
+        watch(me, **found);
+        move(me, trigger::started);
+        me->status = status_now(me, found->get());
+        if (me->halting.pending())
+          me->halting.deliver(to_caf({fault::wrong_state, "The instance rebooted instead of stopping"}));
+        me->halting = {};
+        record_unasked(me, "instance-restarted");
+      });
+}
+
+void on_halt_timeout(const instance_ptr& me, uint64_t life) {
+  if (life != me->life || !me->halting.pending() || me->halt_forced) return;
+  move(me, trigger::still_running);
+  me->halting.deliver(
+      to_caf({fault::timed_out, "Failed shutting down instance, status is \"Running\": it did not stop in time"}));
+  me->halting = {};
+}
+
+void restore(const instance_ptr& me, const status_record& recorded) {
+  me->status = recorded;
+  auto [state, leader, monitor, started] = recorded.read([](schema::InstanceStatus::Reader s) {
+    return std::tuple{s.getState(), s.getLeader(), s.getMonitor(), s.getMonitorStart()};
+  });
+  if (state == instance_state::ERROR && monitor == 0) { // until the undoing that failed is tried again
+    me->now = instance_state::ERROR;
+    return;
+  }
+  boot_result alive;
+  alive.leader = leader;
+  alive.monitor = monitor;
+  alive.monitor_start = started;
+  if (monitor > 0) {
+    alive.monitor_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, monitor, 0)));
+    alive.leader_pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, leader, 0)));
+  }
+  me->now = state;
+  if (monitor > 0 && alive.monitor_pidfd && process_start_time(monitor) == started) {
+    enter(me, state == instance_state::FROZEN ? instance_state::FROZEN : instance_state::RUNNING);
+    watch(me, alive);
+    return;
+  }
+  if (state == instance_state::STOPPED) return;
+  enter(me, instance_state::STOPPED);
+  me->status = status_now(me);
+  if (state != instance_state::STARTING) record_unasked(me, "instance-shutdown"); // else it never ran
+  clear_host(me);
+}
+
+} // namespace troupe
