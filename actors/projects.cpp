@@ -21,16 +21,15 @@ plan_ptr new_saga(const change_project& request, std::string kind, std::string d
   auto plan = std::make_shared<saga>();
   plan->kind = std::move(kind);
   plan->description = std::move(description);
-  plan->head = request.head;
+  auto head = std::make_shared<header>(*request.head); // a project is the server's, not one of its own things
+  head->project = "default";
+  plan->head = std::move(head);
   plan->entity = "project/" + request.name;
   return plan;
 }
 
-void tell(saga& plan, const change_project& request, const std::string& name, std::string_view action,
-          const config_map& context = {}) {
-  auto head = *request.head; // a project is the server's, not one of its own things
-  head.project = "default";
-  plan.commit.events.push_back(lifecycle_event(head, "project", name, action, url_of(name), context));
+void tell(saga& plan, const std::string& name, std::string_view action, const config_map& context = {}) {
+  plan.commit.events.push_back(lifecycle_event(*plan.head, "project", name, action, url_of(name), context));
 }
 
 // An underscore would make one project's instance look like another's on the host, two dashes in the DNS.
@@ -85,7 +84,7 @@ outcome<plan_ptr> plan_create(const snapshot& records, const change_project& req
     return make_record(request.name, view(put.getDescription()), config);
   })));
   if (has_profiles(config)) add_default_profile(*plan, request.name);
-  tell(*plan, request, request.name, "project-created");
+  tell(*plan, request.name, "project-created");
   return plan;
 }
 
@@ -149,7 +148,7 @@ outcome<plan_ptr> plan_update(const snapshot& records, const change_project& req
   if (has_profiles(put_) && !has_profiles(before)) add_default_profile(*plan, request.name);
   if (!has_profiles(put_) && has_profiles(before))
     plan->commit.writes.push_back(erase(table::profiles, in_project(request.name, "default")));
-  tell(*plan, request, request.name, "project-updated");
+  tell(*plan, request.name, "project-updated");
   return plan;
 }
 
@@ -172,7 +171,7 @@ outcome<plan_ptr> plan_leaving(const snapshot& records, const change_project& re
     plan->commit.writes.push_back(erase(table::profiles, in_project(request.name, "default")));
   }
   if (remove) {
-    tell(*plan, request, request.name, "project-deleted");
+    tell(*plan, request.name, "project-deleted");
     return plan;
   }
   auto& to = request.new_name;
@@ -183,7 +182,7 @@ outcome<plan_ptr> plan_leaving(const snapshot& records, const change_project& re
   if (own)
     plan->commit.writes.push_back(
         put(table::profiles, in_project(to, "default"), changed(*own, [&](auto p) { p.setProject(to); })));
-  tell(*plan, request, to, "project-renamed", {{"old_name", request.name}});
+  tell(*plan, to, "project-renamed", {{"old_name", request.name}});
   return plan;
 }
 

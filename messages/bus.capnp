@@ -67,6 +67,7 @@ interface Bus extends(Handle(Bus)) {
   project      @4 (name :Text = "default") -> (project :Project) $reads;
   describe     @5 () -> (interfaces :List(InterfaceView), nodes :List(Node)) $reads;
   sessions     @6 () -> (items :List(SessionView)) $reads;
+  createProject @8 Prof.ProjectsPost -> (project :Project, operation :Operation);
   allInstances @7 Page -> (items :List(InstanceView), next :Text) $reads;   # of all projects; `after` is "PROJECT/NAME"
 }
 struct SessionView {
@@ -83,7 +84,8 @@ struct InterfaceView {
   struct Method { name @0 :Text; ordinal @1 :UInt16; reads @2 :Bool; params @3 :Text; results @4 :Text; served @5 :Bool; } 
 }
 
-struct ProjectView { spec @0 :Prof.ProjectSpec; etag @1 :Text; }
+struct ProjectView { spec @0 :Prof.ProjectSpec; etag @1 :Text; usedBy @2 :List(Text); }
+struct LimitState { name @0 :Text; limit @1 :Int64 = -1; usage @2 :UInt64; }   # limit: -1 is none
 interface Project extends(Handle(Project)) {
   view       @0 () -> ProjectView $reads;
   instances  @1 () -> (instances :Instances) $reads;
@@ -93,6 +95,10 @@ interface Project extends(Handle(Project)) {
   pools      @5 () -> (pools :Pools) $reads;
   operations @6 () -> (operations :Operations) $reads;
   events     @7 () -> (events :EventStream) $reads;
+  update     @8 (body :Prof.ProjectPut, guard :Guard) -> (operation :Operation);
+  rename     @9 Net.Rename -> (project :Project, operation :Operation);
+  delete     @10 () -> (operation :Operation);
+  state      @11 () -> (limits :List(LimitState)) $reads;
 }
 
 # ---- operations

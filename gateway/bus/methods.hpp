@@ -32,11 +32,17 @@ kj::Promise<void> restrict_handle(const call_ptr& c);
 kj::Promise<void> view_server(const call_ptr& c);
 kj::Promise<void> update_server(const call_ptr& c);
 kj::Promise<void> view_resources(const call_ptr& c);
-kj::Promise<void> list_projects(const call_ptr& c);
-kj::Promise<void> get_project(const call_ptr& c);
-kj::Promise<void> view_project(const call_ptr& c);
 kj::Promise<void> describe(const call_ptr& c);
 kj::Promise<void> list_sessions(const call_ptr& c);
+// projects.cpp
+kj::Promise<void> list_projects(const call_ptr& c);
+kj::Promise<void> get_project(const call_ptr& c);
+kj::Promise<void> create_project(const call_ptr& c);
+kj::Promise<void> view_project(const call_ptr& c);
+kj::Promise<void> update_project(const call_ptr& c);
+kj::Promise<void> rename_project(const call_ptr& c);
+kj::Promise<void> delete_project(const call_ptr& c);
+kj::Promise<void> measure_project(const call_ptr& c);
 // operations.cpp
 kj::Promise<void> list_operations(const call_ptr& c);
 kj::Promise<void> view_operation(const call_ptr& c);

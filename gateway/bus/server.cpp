@@ -43,34 +43,6 @@ kj::Promise<void> view_resources(const call_ptr& c) {
   });
 }
 
-kj::Promise<void> list_projects(const call_ptr& c) {
-  return reply_page<bus::Bus::ProjectsResults, schema::ProjectSpec>(
-      c, c->params<bus::Page>(), table::projects, "",
-      [](bus::ProjectView::Builder item, const snapshot&, schema::ProjectSpec::Reader project) {
-        copy_shown(project, item.initSpec());
-      });
-}
-
-kj::Promise<void> get_project(const call_ptr& c) {
-  auto params = c->params<bus::Bus::ProjectParams>();
-  if (!c->with().db.read().get(table::projects, view(params.getName()))) refuse(fault::not_found, "Project not found");
-  auto where = c->at;
-  auto head = std::make_shared<header>(*where.head);
-  head->project = text(params.getName());
-  where.head = std::move(head);
-  c->results<bus::Bus::ProjectResults>().setProject(handle_of<bus::Project>(where));
-  return kj::READY_NOW;
-}
-
-kj::Promise<void> view_project(const call_ptr& c) {
-  auto project = load<schema::ProjectSpec>(c->with().db.read(), table::projects, c->at.head->project);
-  if (!project) refuse(fault::not_found, "Project not found");
-  auto results = c->results<bus::ProjectView>();
-  project->read([&](auto p) { copy_shown(p, results.initSpec()); });
-  results.setEtag(etag_of(project->bytes()));
-  return kj::READY_NOW;
-}
-
 kj::Promise<void> list_sessions(const call_ptr& c) {
   auto& all = c->at.of->all;
   auto items = c->results<bus::Bus::SessionsResults>().initItems(static_cast<unsigned>(all.size()));

@@ -213,6 +213,45 @@ json nouns(bus_client& client, const arguments&) {
           {"missing_methods", missing_methods(client)}};
 }
 
+json projects(bus_client& client, const arguments&) {
+  auto& scope = client.scope();
+  auto create = client.bus().createProjectRequest();
+  create.setName("busproject");
+  auto begun = create.send();
+  auto project = begun.getProject();
+  begun.getOperation().waitRequest().send().wait(scope);
+  auto update = project.updateRequest();
+  auto limit = update.initBody().initConfig(1)[0];
+  limit.setKey("limits.instances");
+  limit.setValue("0");
+  update.initGuard().setPatch(true);
+  update.send().getOperation().waitRequest().send().wait(scope);
+  auto full = project.instancesRequest().send().getInstances().createRequest();
+  full.setName("too-many");
+  full.initSource().setType("none");
+  auto root = full.initDevices(1)[0];
+  root.setName("root");
+  auto keys = root.initConfig(3);
+  for (auto [i, key, value] : {std::tuple{0u, "type", "disk"}, {1u, "path", "/"}, {2u, "pool", "default"}}) {
+    keys[i].setKey(key);
+    keys[i].setValue(value);
+  }
+  auto refused = error_from(client, full.send());
+  auto state = project.stateRequest().send().wait(scope);
+  auto viewed = project.viewRequest().send().wait(scope);
+  json limits;
+  for (auto one : state.getLimits()) limits[one.getName().cStr()] = {one.getLimit(), one.getUsage()};
+  auto rename = project.renameRequest();
+  rename.setName("busrenamed");
+  auto renamed = rename.send().getProject();
+  auto name = std::string{renamed.viewRequest().send().wait(scope).getSpec().getName().cStr()};
+  renamed.deleteRequest().send().getOperation().waitRequest().send().wait(scope);
+  return {{"limits", limits},
+          {"refused", refused.substr(0, refused.find(':'))},
+          {"renamed", name},
+          {"used_by", viewed.getUsedBy().size()}};
+}
+
 json files(bus_client& client, const arguments& args) {
   auto& scope = client.scope();
   auto files = instance_of(client.project(), args.at(0)).filesRequest().send().getFiles();
@@ -356,6 +395,7 @@ const std::map<std::string, json (*)(bus_client&, const arguments&)> commands = 
     {"expiry", expiry},
     {"errors", errors},
     {"nouns", nouns},
+    {"projects", projects},
     {"files", files},
     {"events", events},
     {"calls", calls},

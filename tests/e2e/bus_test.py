@@ -105,6 +105,13 @@ class BusTest(DaemonTest):
         self.assertEqual(got["stale"], "precondition")
         self.assertEqual(got["missing_methods"], [])
 
+    def test_projects(self):
+        got = self.probe("projects")
+        self.assertEqual(got["limits"]["instances"], [0, 0])
+        self.assertEqual(got["limits"]["memory"], [-1, 0])
+        self.assertEqual((got["refused"], got["renamed"], got["used_by"]), ("forbidden", "busrenamed", 1))
+        self.assertNotIn("/1.0/projects/busrenamed", self.daemon.get("/1.0/projects"))
+
     def test_files(self):
         got = self.probe("files", self.name)
         self.assertEqual(got, {"bytes": 5_000_000, "same": True, "type": 1, "entries": ["big", "link"], "target": "/root/d/big",
