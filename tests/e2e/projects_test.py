@@ -1,5 +1,7 @@
 """Projects with the stock client: own and shared things, restrictions, limits that hold exactly. See docs/projects.md."""
 
+import os
+import random
 import threading
 import unittest
 
@@ -221,6 +223,92 @@ class ProjectsTest(DaemonTest):
             if name in self.names("race"):
                 self.daemon.outcome("DELETE", f"/1.0/instances/{name}?project=race")
             self.daemon.outcome("PATCH", "/1.0/projects/race", {"config": {"restricted": ""}})
+
+    # --- whatever is tried, in whatever order
+
+    def test_no_sequence_of_calls_leads_to_what_direct_creation_would_refuse(self):
+        seed = int(os.environ.get("TROUPE_SEED", random.randrange(1 << 32)))
+        print(f"TROUPE_SEED={seed}", flush=True)
+        walk = Walk(self.daemon, self.project("walk", "restricted=true"), random.Random(seed))
+        for step in range(int(os.environ.get("TROUPE_STEPS", "400"))):
+            done = walk.step()
+            for name, refusals in walk.contradictions():
+                self.fail(f"seed {seed}, step {step}, after {done}: {name} has what a new instance may not have: {refusals}")
+        self.assertGreater(walk.accepted, 50)
+        self.assertGreater(walk.refused, 50)
+
+
+class Walk:
+    """Random calls in one restricted project; its instances are then held against what creating them anew would say."""
+
+    KEYS = {"security.nesting": ["true", "false", "1", ""], "security.privileged": ["true", "no", ""],
+            "security.idmap.isolated": ["true", "false", ""], "security.idmap.size": ["65536", "100000", ""],
+            "raw.lxc": ["lxc.environment = A=B", ""], "linux.sysctl.net.ipv4.ip_forward": ["1", ""],
+            "user.x": ["1", ""], "limits.memory": ["64MiB", ""], "environment.A": ["b"]}
+    RULES = {"restricted.containers.nesting": ["allow", "block", ""], "restricted.containers.lowlevel": ["allow", "block", ""],
+             "restricted.containers.privilege": ["allow", "isolated", "unprivileged", ""],
+             "restricted.devices.nic": ["allow", "managed", "block", ""], "restricted": ["true", "true", ""]}
+
+    def __init__(self, daemon, project, dice):
+        self.daemon, self.project, self.dice = daemon, project, dice
+        self.accepted = self.refused = 0
+
+    def call(self, method, path, body=None):
+        status, _ = self.daemon.outcome(method, f"{path}?project={self.project}", body)
+        assert status < 500, (method, path, body, status)
+        self.accepted += status < 300
+        self.refused += status == 403
+        return method, path, body, status
+
+    def config(self):
+        keys = self.dice.sample(sorted(self.KEYS), self.dice.randrange(3))
+        return {key: self.dice.choice(self.KEYS[key]) for key in keys}
+
+    def devices(self):
+        root = {"type": "disk", "path": "/", "pool": "default"}
+        nic = self.dice.choice([None, {"type": "nic", "network": self.daemon.bridge}, {"type": "none"},
+                                {"type": "nic", "nictype": "bridged", "parent": self.daemon.bridge}])
+        return {"root": root, **({"eth0": nic} if nic else {})}
+
+    def profiles(self):
+        return self.dice.sample(["default", "a", "b"], self.dice.randrange(3))
+
+    def name(self):
+        return self.dice.choice(["i1", "i2", "i3"])
+
+    def profile(self):
+        return self.dice.choice(["default", "a", "b"])
+
+    def step(self):
+        instance, profile = f"/1.0/instances/{self.name()}", f"/1.0/profiles/{self.profile()}"
+        wish = {"config": self.config(), "devices": self.devices(), "profiles": self.profiles()}
+        some = dict(self.dice.sample(sorted(wish.items()), self.dice.randrange(1, 3)))
+        part = {"config": self.config(), "devices": self.dice.choice([{}, self.devices()])}
+        rules = {key: self.dice.choice(values) for key, values in self.RULES.items() if self.dice.random() < 0.3}
+        return self.call(*self.dice.choice([
+            ("POST", "/1.0/instances", {"name": self.name(), "source": {"type": "none"}, **wish}),
+            ("POST", "/1.0/instances", {"name": self.name(), "source": {"type": "none"}, **wish}),
+            ("PUT", instance, {"architecture": "x86_64", **wish}),
+            ("PATCH", instance, some),
+            ("PATCH", instance, some),
+            ("POST", instance, {"name": self.name()}),
+            ("DELETE", instance),
+            ("POST", "/1.0/profiles", {"name": self.profile(), **part}),
+            ("PUT", profile, part),
+            ("PATCH", profile, part),
+            ("POST", profile, {"name": self.profile()}),
+            ("DELETE", profile),
+            ("PATCH", f"/1.0/projects/{self.project}", {"config": rules}),
+        ]))
+
+    def contradictions(self):
+        for one in self.daemon.get(f"/1.0/instances?recursion=1&project={self.project}"):
+            config = {key: value for key, value in one["expanded_config"].items() if not key.startswith(("volatile.", "image."))}
+            again = {"name": "again", "source": {"type": "none"}, "profiles": [], "config": config, "devices": one["expanded_devices"]}
+            status, plan = self.daemon.request("POST", f"/1.0/instances?project={self.project}&plan=true", again)
+            assert status == 200, (status, plan)
+            if not plan["metadata"]["possible"]:
+                yield one["name"], plan["metadata"]["restrictions"]
 
 
 if __name__ == "__main__":
