@@ -9,7 +9,7 @@ namespace {
 constexpr std::string_view protocol_names[] = {"unix", "tls", "oidc", "cluster", "internal"};
 
 schema::Principal::Protocol protocol_of(std::string_view name) {
-  for (uint16_t i = 0; i < std::size(protocol_names); ++i)
+  for (size_t i = 0; i < std::size(protocol_names); ++i)
     if (protocol_names[i] == name) return static_cast<schema::Principal::Protocol>(i);
   return schema::Principal::Protocol::INTERNAL;
 }

@@ -176,8 +176,8 @@ schema::Operation::State state_of(const operation_record& record) {
 }
 
 bool is_over(schema::Operation::State state) {
-  using enum schema::Operation::State;
-  return state != PENDING && state != RUNNING && state != CANCELLING;
+  using states = schema::Operation::State;
+  return state != states::PENDING && state != states::RUNNING && state != states::CANCELLING;
 }
 
 std::vector<saga_step> steps_of(const operation_record& record, bool after_commit) {

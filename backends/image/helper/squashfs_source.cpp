@@ -231,7 +231,10 @@ outcome<void> walker::take(const std::string& path, memory<sqfs_inode_generic_t>
   auto attrs = attributes_of(*inode);
   if (!attrs) return tl::unexpected{attrs.error()};
   if (auto ok = emit(sink_, facts.kind, **where, *attrs, facts.size); !ok) return ok;
-  if (facts.kind == entry_kind::directory) pending_.push_back({path, std::move(inode)});
+  if (facts.kind == entry_kind::directory) {
+    pending_.push_back({path, std::move(inode)});
+    return {};
+  }
   if (facts.kind != entry_kind::file) return {};
   if (sink_.wants_data())
     if (auto ok = copy_data(*inode, facts.size); !ok) return ok;
