@@ -33,8 +33,8 @@ struct connection {
   capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc;
 
   connection(on_bus::session_ptr session, kj::Own<kj::AsyncIoStream> from, capnp::Capability::Client bootstrap)
-      : of{std::move(session)}, stream{kj::mv(from), [this] { return may_read(); }},
-        rpc{capnp::makeRpcServer(network, kj::mv(bootstrap))} {
+      : of{std::move(session)}, stream{kj::mv(from), [this] { return may_read(); }}, rpc{capnp::makeRpcServer(
+                                                                                         network, kj::mv(bootstrap))} {
     rpc.setFlowLimit(words_in_flight_max);
     of->on_answered = [this] { stream.look_again(); };
   }

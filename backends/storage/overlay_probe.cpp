@@ -29,7 +29,8 @@ bool write_file(const std::string& path, std::string_view text) {
 
 // An idmapped mount wants a user namespace, and that wants a process for the moment in which its map is written. The
 // child makes system calls only, and is no SIGCHLD child, so that nobody else reaps it. It keeps nothing open but the
-// pipe it waits at: with the other end of another child's pipe both would wait for ever, the daemon's lock in their hands.
+// pipe it waits at: with the other end of another child's pipe both would wait for ever, the daemon's lock in their
+// hands.
 unique_fd make_user_namespace() {
   std::array<int, 2> ends;
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return {};

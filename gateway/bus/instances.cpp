@@ -48,8 +48,8 @@ kj::Promise<void> list_instances(const call_ptr& c) {
 }
 
 kj::Promise<void> list_all_instances(const call_ptr& c) {
-  return reply_page<bus::Bus::AllInstancesResults, schema::InstanceSpec>(c, c->params<bus::Page>(), table::instances, "",
-                                                                      fill_view);
+  return reply_page<bus::Bus::AllInstancesResults, schema::InstanceSpec>(c, c->params<bus::Page>(), table::instances,
+                                                                         "", fill_view);
 }
 
 kj::Promise<void> create_instance(const call_ptr& c) {

@@ -62,7 +62,8 @@ kj::Promise<void> list_operations(const call_ptr& c) {
   return reply_from_blocking_thread(
       c,
       [&db = c->with().db, project = c->at.head->project, after = text(params.getPage().getAfter()),
-       limit = params.getPage().getLimit(), filter = filter_of(params.getPage()), running = params.getRunning()]() -> outcome<message<results>> {
+       limit = params.getPage().getLimit(), filter = filter_of(params.getPage()),
+       running = params.getRunning()]() -> outcome<message<results>> {
         auto records = db.read();
         auto wanted = [&](std::string_view id, std::string_view bytes) {
           if (running && !records.get(table::journal, id)) return false;

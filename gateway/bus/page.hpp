@@ -53,7 +53,8 @@ kj::Promise<void> reply_page(const call_ptr& c, bus::Page::Reader page, table wh
                              Fill fill) {
   auto work = [&db = c->with().db, where, prefix, after = text(page.getAfter()), limit = page.getLimit(),
                filter = filter_of(page), fill]() -> outcome<message<Results>> {
-    using item_type = capnp::FromBuilder<std::decay_t<decltype(std::declval<typename Results::Builder>().getItems()[0])>>;
+    using item_type =
+        capnp::FromBuilder<std::decay_t<decltype(std::declval<typename Results::Builder>().getItems()[0])>>;
     auto records = db.read();
     auto fill_from = [&](auto item, std::string_view bytes) {
       message<Record>::from_bytes(bytes).read([&](auto record) { fill(item, records, record); });

@@ -15,7 +15,9 @@ constexpr size_t handles_max = 65536; // of one session
 // From the start of a call to its answer, or to its end without one.
 class work {
 public:
-  explicit work(session_ptr of) : of_{std::move(of)} { of_->most_at_work = std::max(of_->most_at_work, ++of_->at_work); }
+  explicit work(session_ptr of) : of_{std::move(of)} {
+    of_->most_at_work = std::max(of_->most_at_work, ++of_->at_work);
+  }
   ~work() noexcept(false) {
     --of_->at_work;
     if (of_->on_answered) of_->on_answered();

@@ -6,8 +6,8 @@
 namespace troupe::on_bus {
 
 /// A connection that is read from only as fast as its session may go: not at all while `may_read` says no, and after
-/// so many reads in a row the other connections come first. So a client that floods, or never reads its answers, costs a
-/// bounded amount of memory and a bounded part of every turn of the loop.
+/// so many reads in a row the other connections come first. So a client that floods, or never reads its answers, costs
+/// a bounded amount of memory and a bounded part of every turn of the loop.
 class throttled_stream final : public kj::AsyncIoStream {
 public:
   throttled_stream(kj::Own<kj::AsyncIoStream> inner, std::function<bool()> may_read)
