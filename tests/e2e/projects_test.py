@@ -234,8 +234,8 @@ class ProjectsTest(DaemonTest):
             done = walk.step()
             for name, refusals in walk.contradictions():
                 self.fail(f"seed {seed}, step {step}, after {done}: {name} has what a new instance may not have: {refusals}")
-        self.assertGreater(walk.accepted, 50)
-        self.assertGreater(walk.refused, 50)
+        self.assertGreater(walk.accepted, 10)
+        self.assertGreater(walk.refused, 10)
 
 
 class Walk:
