@@ -96,7 +96,7 @@ step_result_ptr stored(const snapshot& records, const import_image& request, con
   auto key = in_project(project, facts.fingerprint);
   more.conditions.push_back(absent(table::images, key));
   more.writes.push_back(put(table::images, key, make_spec(request, facts)));
-  enter_project(more, records, project);
+  keep_project(more, records, project);
   more.events.push_back(lifecycle_event(*request.head, "image", facts.fingerprint, "image-created",
                                         url_of(facts.fingerprint), {{"type", "container"}}));
   for (auto& alias : request.aliases) {

@@ -1,8 +1,8 @@
 #include "actors/config_keys.hpp"
 #include "actors/instance.hpp"
+#include "actors/instance_admission.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/names.hpp"
-#include "actors/policy.hpp"
 #include "actors/project_keys.hpp"
 
 #include <algorithm>
@@ -133,9 +133,8 @@ outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelo
       if (auto good = check_wanted(me, records, is, to); !good) return tl::unexpected{good.error()};
       settle_volatile(to.config, expand(records, me.project, to.profiles, to.config, to.devices));
       auto after = expand(records, me.project, to.profiles, to.config, to.devices);
-      auto rules = project_config(records, me.project);
-      if (auto good = judge(me.project, rules, after); !good) return tl::unexpected{good.error()};
-      auto use = use_of(me.project, rules, is.getType(), after);
+      instance_draft draft{me.project, is.getType(), to.profiles, to.config, to.devices};
+      auto use = judge_draft(records, draft);
       if (!use) return tl::unexpected{use.error()};
       auto was_isolated = is_true(get(expand(records, is).config, "security.idmap.isolated"));
       id_range ids{is.getIdmapBase(), is.getIdmapSize()};
@@ -146,9 +145,11 @@ outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelo
       auto plan = new_saga(me, request.head, "instance.update", "Updating instance");
       if (!is_down(me)) plan->at_restart = changes_at_restart(expand(records, is), after);
       // Who takes no more than before may go on, even where a limit was passed long ago.
-      auto before = countable_use(is.getType(), expand(records, is));
-      if (auto most = larger(before, *use); is_limited(rules) && most != before) plan->claim = most;
-      enter_project(plan->commit, records, me.project);
+      auto before = countable_use(is.getType(), expand(records, is)), most = larger(before, *use);
+      if (is_limited(project_config(records, me.project)) && most != before) plan->claim = most;
+      plan->admit = [draft, granted = plan->claim.value_or(before)](const snapshot& now) {
+        return admit_draft(now, draft, granted);
+      };
       plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
       plan->commit.writes.push_back(
           put_record(me, changed(*spec, [&](schema::InstanceSpec::Builder b) {

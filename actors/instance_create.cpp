@@ -1,11 +1,10 @@
 #include "actors/config_keys.hpp"
 #include "actors/images.hpp"
+#include "actors/instance_admission.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/instances.hpp"
 #include "actors/names.hpp"
-#include "actors/policy.hpp"
 #include "actors/project_keys.hpp"
-#include "actors/project_use.hpp"
 #include "runtime/uuid.hpp"
 
 #include <sys/utsname.h>
@@ -163,12 +162,10 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     });
     if (auto good = check_request(post, records, head.project, d); !good) return tl::unexpected{good.error()};
     if (auto good = take_image(records, head.project, post, d); !good) return tl::unexpected{good.error()};
-    auto effective = expand(records, head.project, d.profiles, d.config, d.devices);
-    if (auto good = check_expanded(records, effective); !good) return tl::unexpected{good.error()};
-    auto rules = project_config(records, head.project);
-    if (auto good = judge(head.project, rules, effective); !good) return tl::unexpected{good.error()};
-    auto use = use_of(head.project, rules, post.getType(), effective);
+    instance_draft wanted{head.project, post.getType(), d.profiles, d.config, d.devices};
+    auto use = judge_draft(records, wanted);
     if (!use) return tl::unexpected{use.error()};
+    auto effective = expand(records, head.project, d.profiles, d.config, d.devices);
     d.pool = get(*root_disk(effective.devices), "pool");
     d.config["volatile.uuid"] = make_uuid_v4();
     if (!d.fingerprint.empty()) d.config["volatile.apply_template"] = "create";
@@ -176,8 +173,8 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     d.ids = choose_ids(with, records, effective.config, "");
     if (d.ids.size == 0) return fail(fault::too_large, "No range of host ids is free");
     auto plan = make_saga(request, d, make_spec(post, head, d, id), id);
-    if (is_limited(rules)) plan->claim = *use;
-    enter_project(plan->commit, records, head.project);
+    if (is_limited(project_config(records, head.project))) plan->claim = *use;
+    plan->admit = [wanted, granted = plan->claim](const snapshot& now) { return admit_draft(now, wanted, granted); };
     return plan;
   });
 }

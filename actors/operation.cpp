@@ -19,6 +19,8 @@ constexpr int64_t show_every = 500'000'000; // ns; progress in between is known 
 constexpr unsigned tries_max = 6;
 constexpr std::chrono::milliseconds first_pause{20}; // doubled with every try
 
+constexpr unsigned admissions_max = 16;
+
 enum class phase : uint8_t { before, committing, undoing, after };
 
 struct operation_data {
@@ -30,6 +32,8 @@ struct operation_data {
   batch commit;
   caf::actor owner;
   bool may_cancel = false;
+  std::function<outcome<batch>(const snapshot&)> admit = {};
+  unsigned admissions = 0;    // asked for
   sure_promise accepted = {}; // the 202, pending until the journal has us
   phase now = phase::before;
   size_t at = 0; // the step that runs
@@ -49,6 +53,23 @@ void put_on_disk(const data_ptr& op, batch what, Then then, Else otherwise) {
   op->self->request(op->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(what))})
       .then([then](const committed_ptr&) mutable { then(); },
             [otherwise](const caf::error& why) mutable { otherwise(from_caf(why)); });
+}
+
+// The saga's commit with what is judged now.
+outcome<batch> admitted(const data_ptr& op) {
+  auto out = op->commit;
+  if (!op->admit) return out;
+  ++op->admissions;
+  auto marks = op->admit(op->with.db.read());
+  if (!marks) return tl::unexpected{marks.error()};
+  out.conditions.insert(out.conditions.end(), marks->conditions.begin(), marks->conditions.end());
+  out.writes.insert(out.writes.end(), marks->writes.begin(), marks->writes.end());
+  return out;
+}
+
+// Something that the judgement saw was changed before the commit came through.
+bool judge_again(const operation_data& op, const error& why) {
+  return why.code == fault::precondition && op.admit && op.admissions < admissions_max;
 }
 
 template <class Request, class Then, class Else>
@@ -118,19 +139,23 @@ void commit_now(data_ptr op) {
   op->record = with_cancel(op->record, effect::NO);
   bool over = op->after.empty();
   auto next = over ? in_state(op->record, state::SUCCEEDED) : op->record;
-  batch change = op->commit;
-  change.conditions.push_back(journal_says(op, journal_running));
-  add_writes(change, next, over ? std::string_view{} : journal_committed);
-  if (over) change.events.push_back(operation_event(next));
+  auto change = admitted(op);
+  if (!change) return begin_undo(op, op->before.size(), change.error(), state::ROLLED_BACK);
+  change->conditions.push_back(journal_says(op, journal_running));
+  add_writes(*change, next, over ? std::string_view{} : journal_committed);
+  if (over) change->events.push_back(operation_event(next));
   if (fails_at(op, moment::committing)) return begin_undo(op, op->before.size(), fault_on_purpose, state::ROLLED_BACK);
   put_on_disk(
-      op, std::move(change),
+      op, std::move(*change),
       [op, over, next] { // not earlier: who looks meanwhile must not be told of a success that is not on disk
         fails_at(op, moment::committed);
         op->record = next;
         over ? leave(op, true, {}) : run_after(op, 0);
       },
-      [op](error why) { begin_undo(op, op->before.size(), std::move(why), state::ROLLED_BACK); });
+      [op](error why) {
+        if (judge_again(*op, why)) return commit_now(op);
+        begin_undo(op, op->before.size(), std::move(why), state::ROLLED_BACK);
+      });
 }
 
 void take_result(const data_ptr& op, const step_result& result) {
@@ -297,21 +322,22 @@ void refused(const data_ptr& op, error why) {
 // Nothing to do before the commit: being accepted and being committed are one transaction.
 void accept_and_commit(data_ptr op) {
   bool over = op->after.empty();
-  batch change = std::move(op->commit);
-  change.events.insert(change.events.begin(), operation_event(op->record));
+  auto change = admitted(op);
+  if (!change) return refused(op, change.error());
+  change->events.insert(change->events.begin(), operation_event(op->record));
   auto next = over ? in_state(op->record, state::SUCCEEDED) : op->record;
-  add_writes(change, next, over ? std::string_view{} : journal_committed);
-  add_index(change, next, op->head->request_digest);
-  if (over) change.events.push_back(operation_event(next));
+  add_writes(*change, next, over ? std::string_view{} : journal_committed);
+  add_index(*change, next, op->head->request_digest);
+  if (over) change->events.push_back(operation_event(next));
   put_on_disk(
-      op, std::move(change),
+      op, std::move(*change),
       [op, over, next] {
         fails_at(op, moment::committed);
         op->accepted.deliver(op->record);
         op->record = next;
         over ? leave(op, true, {}) : run_after(op, 0);
       },
-      [op](error why) { refused(op, std::move(why)); });
+      [op](error why) { judge_again(*op, why) ? accept_and_commit(op) : refused(op, std::move(why)); });
 }
 
 void accept_and_run(data_ptr op) {
@@ -374,7 +400,8 @@ void recover(data_ptr op, std::string_view phase) {
 caf::behavior operation(caf::event_based_actor* self, services& with, operation_record record,
                         std::shared_ptr<const saga> what) {
   auto op = std::make_shared<operation_data>(operation_data{with, self, std::move(record), what->head, what->before,
-                                                            what->after, what->commit, what->owner, what->may_cancel});
+                                                            what->after, what->commit, what->owner, what->may_cancel,
+                                                            what->admit});
   caf::message_handler begin{[op](const begin_saga&) -> caf::response_promise {
     op->accepted = promise_of(op->self);
     op->before.empty() ? accept_and_commit(op) : accept_and_run(op);

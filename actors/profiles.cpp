@@ -123,7 +123,7 @@ outcome<std::shared_ptr<saga>> plan_create(const snapshot& records, const change
     p.setProject(request.head->project);
   });
   plan->commit.conditions.push_back(absent(table::profiles, key));
-  enter_project(plan->commit, records, request.head->project);
+  keep_project(plan->commit, records, request.head->project);
   plan->commit.writes.push_back(put(table::profiles, key, merged(empty, request)));
   plan->commit.events.push_back(
       lifecycle_event(*request.head, "profile", request.name, "profile-created", url_of(request.name)));
@@ -139,9 +139,12 @@ outcome<std::shared_ptr<saga>> plan_rest(const snapshot& records, const change_p
     return fail(fault::precondition, "The profile was changed in the meantime (ETag does not match)");
   if (request.what == verb::update || request.what == verb::patch) {
     auto after = merged(*record, request);
-    if (auto good = check_users(records, project, request.name, after); !good) return tl::unexpected{good.error()};
     auto plan = new_saga(request, "profile.update", "Updating profile");
-    change_rules(plan->commit, records, project);
+    plan->admit = [project, name = request.name, after](const snapshot& now) -> outcome<batch> {
+      if (auto good = check_users(now, project, name, after); !good) return tl::unexpected{good.error()};
+      return changed_rules(now, project);
+    };
+    if (auto good = plan->admit(records); !good) return tl::unexpected{good.error()};
     plan->commit.conditions.push_back(unchanged(records, table::profiles, key));
     plan->commit.writes.push_back(put(table::profiles, key, after));
     plan->commit.events.push_back(
@@ -151,10 +154,12 @@ outcome<std::shared_ptr<saga>> plan_rest(const snapshot& records, const change_p
   if (request.name == "default")
     return fail(fault::forbidden,
                 "The 'default' profile cannot be " + std::string{request.what == verb::remove ? "deleted" : "renamed"});
-  if (auto users = users_of_profile(records, project, request.name); !users.empty())
-    return fail(fault::in_use, "Profile is currently in use");
   auto plan = new_saga(request, request.what == verb::remove ? "profile.delete" : "profile.rename", "Changing profile");
-  change_rules(plan->commit, records, project);
+  plan->admit = [project, name = request.name](const snapshot& now) -> outcome<batch> {
+    if (!users_of_profile(now, project, name).empty()) return fail(fault::in_use, "Profile is currently in use");
+    return changed_rules(now, project);
+  };
+  if (auto good = plan->admit(records); !good) return tl::unexpected{good.error()};
   plan->commit.conditions.push_back(unchanged(records, table::profiles, key));
   plan->commit.writes.push_back(erase(table::profiles, key));
   if (request.what == verb::remove) {

@@ -125,12 +125,19 @@ void enter_project(batch& commit, const snapshot& judged_on, std::string_view pr
   commit.writes.push_back({table::counters, entries_key(project), make_uuid_v4()});
 }
 
-void change_rules(batch& commit, const snapshot& judged_on, std::string_view home) {
+void keep_project(batch& commit, const snapshot& judged_on, std::string_view project) {
+  commit.conditions.push_back(unchanged(judged_on, table::projects, std::string{project}));
+  commit.writes.push_back({table::counters, entries_key(project), make_uuid_v4()});
+}
+
+batch changed_rules(const snapshot& judged_on, std::string_view home) {
+  batch marks;
   auto affected = projects_with_profiles_of(judged_on, home);
   if (std::find(affected.begin(), affected.end(), home) == affected.end()) affected.emplace_back(home);
   for (auto& project : affected)
-    commit.conditions.push_back(unchanged(judged_on, table::counters, entries_key(project)));
-  commit.writes.push_back({table::counters, rules_key(home), make_uuid_v4()});
+    marks.conditions.push_back(unchanged(judged_on, table::counters, entries_key(project)));
+  marks.writes.push_back({table::counters, rules_key(home), make_uuid_v4()});
+  return marks;
 }
 
 } // namespace troupe

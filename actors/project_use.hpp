@@ -52,8 +52,10 @@ std::vector<limit_state> limit_states(const config_map& project_config, const pr
 
 /// For a commit that adds to the project, judged on this snapshot.
 void enter_project(batch& commit, const snapshot& judged_on, std::string_view project);
+/// For a commit that adds what no rule is about: only the project must stay as it is.
+void keep_project(batch& commit, const snapshot& judged_on, std::string_view project);
 /// For a commit that changes the rules of every project that has its profiles in `home` (and of `home` itself).
-void change_rules(batch& commit, const snapshot& judged_on, std::string_view home);
+batch changed_rules(const snapshot& judged_on, std::string_view home);
 
 /// The projects that use the profiles of `home`.
 std::vector<std::string> projects_with_profiles_of(const snapshot& from, std::string_view home);

@@ -134,11 +134,14 @@ outcome<plan_ptr> plan_update(const snapshot& records, const change_project& req
   if (patch)
     for (auto& [key, value] : before) put_.emplace(key, value);
   std::erase_if(put_, [](auto& entry) { return entry.second.empty(); });
-  if (auto good = check_features(records, request, before, put_); !good) return tl::unexpected{good.error()};
-  if (auto good = check_contents(records, request.name, put_); !good) return tl::unexpected{good.error()};
   auto plan = new_saga(request, "project.update", "Updating project");
+  plan->admit = [request, before, put_](const snapshot& now) -> outcome<batch> {
+    if (auto good = check_features(now, request, before, put_); !good) return tl::unexpected{good.error()};
+    if (auto good = check_contents(now, request.name, put_); !good) return tl::unexpected{good.error()};
+    return changed_rules(now, request.name);
+  };
+  if (auto good = plan->admit(records); !good) return tl::unexpected{good.error()};
   plan->commit.conditions.push_back(unchanged(records, table::projects, request.name));
-  change_rules(plan->commit, records, request.name);
   plan->commit.writes.push_back(put(table::projects, request.name, changed(record, [&](schema::ProjectSpec::Builder p) {
                                       request.body.read([&](schema::ProjectPut::Reader put) {
                                         if (!patch || put.hasDescription()) p.setDescription(put.getDescription());
@@ -158,12 +161,15 @@ outcome<plan_ptr> plan_leaving(const snapshot& records, const change_project& re
   bool remove = request.what == verb::remove;
   if (request.name == "default")
     return fail(fault::forbidden, std::string{"The default project cannot be "} + (remove ? "deleted" : "renamed"));
-  if (!is_empty(records, request.name))
-    return fail(fault::in_use, std::string{"Only empty projects can be "} + (remove ? "removed" : "renamed"));
   auto plan =
       new_saga(request, remove ? "project.delete" : "project.rename", remove ? "Deleting project" : "Renaming project");
+  plan->admit = [name = request.name, remove](const snapshot& now) -> outcome<batch> {
+    if (!is_empty(now, name))
+      return fail(fault::in_use, std::string{"Only empty projects can be "} + (remove ? "removed" : "renamed"));
+    return changed_rules(now, name);
+  };
+  if (auto good = plan->admit(records); !good) return tl::unexpected{good.error()};
   plan->commit.conditions.push_back(unchanged(records, table::projects, request.name));
-  change_rules(plan->commit, records, request.name);
   plan->commit.writes.push_back(erase(table::projects, request.name));
   auto own = load<schema::ProfileSpec>(records, table::profiles, in_project(request.name, "default"));
   if (own) {

@@ -4,6 +4,7 @@
 #include "actors/project_use.hpp"
 #include "actors/services.hpp"
 
+#include <functional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -31,7 +32,11 @@ struct saga {
   std::vector<saga_step> before;
   batch commit;
   std::vector<saga_step> after;
-  caf::actor owner;                    // told (operation_ended)
+  caf::actor owner; // told (operation_ended)
+  /// What else must hold and be written for the commit, judged as late as can be; or why not. Asked anew when the
+  /// commit was refused because something had changed, so that who changes rules does not make those fail who keep to
+  /// them.
+  std::function<outcome<batch>(const snapshot& now)> admit;
   std::optional<project_use> claim;    // what the change takes of its project's limits
   std::vector<std::string> at_restart; // config keys that take effect at the next start only; for plans
 };

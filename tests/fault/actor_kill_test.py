@@ -21,7 +21,7 @@ from troupe_e2e import DaemonTest, eventually  # noqa: E402
 
 SETTLE_SECONDS = 20       # bounds the wait for what goes on behind a finished operation
 RESTARTS_AT_ONCE = 3      # a supervisor takes no more within ten seconds; then the test goes on with a new daemon
-KNOWN = {"store", "supervisor", "events", "pools", "networks", "images", "profiles", "server", "instances", "operations",
+KNOWN = {"store", "supervisor", "events", "pools", "networks", "images", "profiles", "projects", "server", "instances", "operations",
          "sinks", "rest_door", "bus_door", "pool", "network", "instance", "operation", "sink"}
 HAVE_A_PARENT = {"pool", "network", "instance", "operation", "sink"}  # of their own, which does not count
 
@@ -132,6 +132,7 @@ class ActorKillTest(DaemonTest):
         address = f"10.61.{self.serial % 256}.1/24"
         steps = [
             ("POST", "/1.0/profiles", {"name": name}), ("DELETE", f"/1.0/profiles/{name}", None),
+            ("POST", "/1.0/projects", {"name": name}), ("DELETE", f"/1.0/projects/{name}", None),
             ("POST", "/1.0/networks", {"name": link, "config": {"ipv4.address": address, "ipv6.address": "none"}}),
             ("DELETE", f"/1.0/networks/{link}", None),
             ("POST", "/1.0/storage-pools", {"name": name, "driver": "dir"}), ("DELETE", f"/1.0/storage-pools/{name}", None),
