@@ -5,6 +5,7 @@
 #include "actors/operation_record.hpp"
 #include "actors/records.hpp"
 #include "actors/server_keys.hpp"
+#include "actors/settle_store.hpp"
 #include "actors/store_actor.hpp"
 #include "runtime/uuid.hpp"
 
@@ -70,7 +71,15 @@ void recover_all(const data_ptr& all) {
     found.emplace_back(id);
     return true;
   });
-  for (auto& id : found) recover(all, id);
+  for (auto& id : found)
+    if (!all->running.count(id)) recover(all, id);
+}
+
+// An operation of the actor before this one may have been on its way into the journal when that failed.
+void recover_late_ones(const data_ptr& all) {
+  auto settled = [all] { recover_all(all); };
+  all->self->request(all->with.find(role::store), caf::infinite, settle_store{})
+      .then(settled, [settled](const caf::error&) { settled(); });
 }
 
 // ---- beginning
@@ -252,6 +261,7 @@ caf::behavior operations(caf::event_based_actor* self, services& with) {
   });
   self->set_down_handler([all](const caf::down_msg& down) { child_down(all, down); });
   recover_all(all);
+  recover_late_ones(all);
   self->send(self, trim_tick{});
   return {
       [all](const begin_saga& request) { return begin_or_refuse(all, request); },

@@ -1,5 +1,7 @@
 #include "actors/store_actor.hpp"
 
+#include "actors/settle_store.hpp"
+
 #include "actors/server_keys.hpp"
 
 #include <algorithm>
@@ -58,6 +60,7 @@ void trim_events(caf::event_based_actor* self, store_state& state) {
 }
 
 void commit_all(caf::event_based_actor* self, store_state& state) {
+  if (state.waiting.empty()) return;
   auto waiting = std::exchange(state.waiting, {});
   std::vector<batch> batches;
   batches.reserve(waiting.size());
@@ -98,6 +101,10 @@ caf::behavior store_actor(caf::event_based_actor* self, services& with) {
         return promise;
       },
       [self, state](flush) { commit_all(self, *state); },
+      [self, state](settle_store) {
+        commit_all(self, *state);
+        return caf::unit;
+      },
       [self, state](trim which) {
         trim_events(self, *state);
         if (which.by_clock) self->delayed_send(self, trim_period, trim{true});

@@ -153,6 +153,21 @@ void delete_operation(const rest_request& from) {
       cancel_operation{from.parameter(0), from.head});
 }
 
+namespace {
+
+// The door's actor may fail while it waits; the timer alone would then answer, at the end of its time.
+struct asked {
+  rest_request from;
+  bool answered = false;
+  asked(const rest_request& one) : from{one} {}
+  asked(const asked&) = delete;
+  ~asked() {
+    if (!answered) reply_error(from, {fault::busy, "This part of the server is being restarted; try again"});
+  }
+};
+
+} // namespace
+
 void wait_operation(const rest_request& from) {
   // Most changes are over before anybody waits for them; then no actor has to be asked.
   auto stored = load<schema::Operation>(from.with().db.read(), table::operations, from.parameter(0));
@@ -167,7 +182,8 @@ void wait_operation(const rest_request& from) {
         streams.after(std::chrono::seconds{std::min<long long>(seconds, 7 * 86400)}, [from] { get_operation(from); });
   ask<operation_record>(
       from, role::operations,
-      [from, timer, &streams](const outcome<operation_record>& record) {
+      [from, timer, &streams, asked = std::make_shared<asked>(from)](const outcome<operation_record>& record) {
+        asked->answered = true;
         if (timer) streams.cancel(timer);
         if (record)
           reply_sync(from, shown(from, *record));
