@@ -7,8 +7,9 @@ namespace troupe {
 namespace {
 
 constexpr caf::atom_value names[role_count] = {
-    caf::atom("store"),    caf::atom("events"),   caf::atom("operations"), caf::atom("images"), caf::atom("pools"),
-    caf::atom("networks"), caf::atom("profiles"), caf::atom("instances"),  caf::atom("server"), caf::atom("sinks"),
+    caf::atom("store"),  caf::atom("events"),   caf::atom("operations"), caf::atom("images"),
+    caf::atom("pools"),  caf::atom("networks"), caf::atom("profiles"),   caf::atom("instances"),
+    caf::atom("server"), caf::atom("sinks"),    caf::atom("certs"),      caf::atom("doors"),
 };
 
 } // namespace

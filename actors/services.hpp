@@ -19,8 +19,21 @@
 namespace troupe {
 
 /// The addressable parts of the tree. A restarted actor has a new handle: look it up by its role at every use.
-enum class role : uint8_t { store, events, operations, images, pools, networks, profiles, instances, server, sinks };
-constexpr size_t role_count = 10;
+enum class role : uint8_t {
+  store,
+  events,
+  operations,
+  images,
+  pools,
+  networks,
+  profiles,
+  instances,
+  server,
+  sinks,
+  certificates,
+  doors // the gateway's own actor: listeners
+};
+constexpr size_t role_count = 12;
 
 /// What the actors share: the outside world behind narrow interfaces. Built by main, outlives every actor.
 /// All members are thread-safe.

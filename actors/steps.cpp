@@ -26,7 +26,9 @@ constexpr step_kind rows[] = {
     {"network.make", role::networks, "take the network down"},
     {"network.apply", role::networks},  // bridge, firewall, dnsmasq (after the commit)
     {"network.remove", role::networks}, // (after the commit)
-    {"sink.apply", role::sinks},        // start, stop or start anew as the record says (after the commit)
+    {"door.listen", role::doors, "stop listening there"},
+    {"door.apply", role::doors}, // listen where the configuration says, and nowhere else (after the commit)
+    {"sink.apply", role::sinks}, // start, stop or start anew as the record says (after the commit)
 };
 
 } // namespace

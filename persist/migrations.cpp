@@ -17,12 +17,13 @@ const migration* step_from(uint32_t format, std::span<const migration> steps) {
 
 const format_history& built_in_formats() {
   // To change a format: raise its number and add the step from the number before, with a test.
-  // 1 -> 2: new tables. Opening makes them, but an older daemon would not know them in the outbox.
+  // New tables: opening makes them, but an older daemon would not know them in the outbox.
   static constexpr auto only_tables = [](write_txn&) {};
-  static constexpr migration cluster_steps[] = {{1, only_tables}}; // sinks
+  static constexpr migration cluster_steps[] = {{1, only_tables},  // sinks
+                                                {2, only_tables}}; // certificates
   static constexpr migration local_steps[] = {{1, only_tables}};   // operations' indexes, subscriptions, what sinks did
   static const format_history formats{
-      .cluster = 2, .local = 2, .cluster_steps = cluster_steps, .local_steps = local_steps};
+      .cluster = 3, .local = 2, .cluster_steps = cluster_steps, .local_steps = local_steps};
   return formats;
 }
 

@@ -99,8 +99,8 @@ TEST_CASE("a database of the first format, without newer tables, is taken over")
   REQUIRE(commit_one(*open_store(folder.path, {.formats = &first}), {{}, {{table::config, "k", "v"}}, {}}));
   auto s = open_store(folder.path);
   REQUIRE(contents(*s, table::config) == std::map<std::string, std::string>{{"k", "v"}});
-  for (auto where :
-       {table::sinks, table::operation_entities, table::subscriptions, table::sink_statuses, table::dead_letters})
+  for (auto where : {table::sinks, table::certificates, table::operation_entities, table::subscriptions,
+                     table::sink_statuses, table::dead_letters})
     REQUIRE(commit_one(*s, {{}, {{where, "s", "v"}}, {}}));
   s.reset();
   REQUIRE(refusal(folder, {.formats = &first}) == fault::newer_format);
