@@ -50,6 +50,7 @@ principal peer_of(kj::AsyncIoStream& stream) {
 
 struct bus_door::data {
   services& with;
+  tls_listeners& listeners;
   door asks;
   std::unique_ptr<unix_listener> listener;
   std::thread thread;
@@ -61,7 +62,8 @@ namespace {
 // Everything that lives on the bus thread.
 class bus_loop {
 public:
-  bus_loop(services& with, const door& asks) : with_{with}, asks_{asks} {
+  bus_loop(services& with, tls_listeners& listeners, const door& asks)
+      : with_{with}, listeners_{listeners}, asks_{asks} {
     io_.waitScope.setBusyPollInterval(events_between_polls);
   }
 
@@ -94,7 +96,7 @@ private:
     auto who = peer_of(*stream);
     auto head = std::make_shared<header>();
     head->who = who;
-    on_bus::session_ptr session{new on_bus::session{with_, asks_, io_, background_, std::move(who)}};
+    on_bus::session_ptr session{new on_bus::session{with_, listeners_, asks_, io_, background_, std::move(who)}};
     auto root = on_bus::handle_of<bus::Bus>({session, std::move(head), {}});
     auto made = kj::heap<connection>(std::move(session), kj::mv(stream), kj::mv(root));
     ++sessions_;
@@ -103,6 +105,7 @@ private:
   }
 
   services& with_;
+  tls_listeners& listeners_;
   const door& asks_;
   task_errors errors_;
   size_t sessions_ = 0;
@@ -113,7 +116,8 @@ private:
 
 } // namespace
 
-bus_door::bus_door(services& with) : data_{new data{with, open_door(with.system), nullptr, {}, {}, {}}} {}
+bus_door::bus_door(services& with, tls_listeners& listeners)
+    : data_{new data{with, listeners, open_door(with.system), nullptr, {}, {}, {}}} {}
 
 bus_door::~bus_door() {
   if (data_->thread.joinable()) {
@@ -129,7 +133,7 @@ outcome<void> bus_door::listen(const std::string& unix_socket) {
   data_->listener = std::make_unique<unix_listener>(std::move(*listener));
   std::promise<void> ready;
   data_->thread = std::thread{[this, &ready] {
-    bus_loop loop{data_->with, data_->asks};
+    bus_loop loop{data_->with, data_->listeners, data_->asks};
     auto close = kj::newPromiseAndCrossThreadFulfiller<void>();
     auto end = kj::newPromiseAndCrossThreadFulfiller<void>();
     data_->close = kj::mv(close.fulfiller);

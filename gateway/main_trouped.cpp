@@ -1,3 +1,4 @@
+#include "actors/certificates.hpp"
 #include "actors/event_log.hpp"
 #include "actors/images.hpp"
 #include "actors/instances.hpp"
@@ -10,6 +11,7 @@
 #include "backends/instance/lxc/lxc_driver.hpp"
 #include "gateway/bus_door.hpp"
 #include "gateway/rest_door.hpp"
+#include "gateway/tls_listeners.hpp"
 #include "runtime/config.hpp"
 #include "runtime/limits.hpp"
 #include "runtime/notify.hpp"
@@ -64,7 +66,7 @@ actor_spec part(std::string id, role who, services& with, Behavior behavior) {
           }};
 }
 
-supervisor_spec tree(services& with, blocking_pool& sink_threads) {
+supervisor_spec tree(services& with, blocking_pool& sink_threads, tls_listeners& listeners) {
   supervisor_spec root;
   root.name = "root";
   root.on_failure = strategy::one_for_one;
@@ -81,6 +83,8 @@ supervisor_spec tree(services& with, blocking_pool& sink_threads) {
       part("images", role::images, with, images),
       part("profiles", role::profiles, with, profiles),
       part("server", role::server, with, server),
+      part("certificates", role::certificates, with, certificates),
+      part("doors", role::doors, with, [&listeners](auto* self, services& all) { return doors(self, all, listeners); }),
       part("instances", role::instances, with, instances),
       part("operations", role::operations, with, operations),
       part("sinks", role::sinks, with,
@@ -115,10 +119,14 @@ outcome<void> make_first_records(store& db) {
   return {};
 }
 
-// SIGTERM and SIGINT arrive here and nowhere else; returns when one does.
-void wait_for_the_end(const sigset_t& signals) {
+// SIGTERM, SIGINT and SIGHUP arrive here and nowhere else; returns when one of the first two does. SIGHUP: the files of
+// certificates are read anew.
+void wait_for_the_end(const sigset_t& signals, tls_listeners& listeners) {
   int number = 0;
-  sigwait(&signals, &number);
+  for (sigwait(&signals, &number); number == SIGHUP; sigwait(&signals, &number)) {
+    auto done = listeners.reload();
+    done ? log().info("The certificates were read anew") : log().error("{}; the old ones stay", done.error().message);
+  }
   log().info("Signal {}: stopping; instances go on running", number);
 }
 
@@ -144,20 +152,22 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   services with{system, io, blocking, **db, *containers, image_files, std::move(*dir), host_name(), subordinate_ids()};
 
   blocking_pool sink_threads{sinks_max}; // ends before the actors' system does: its work answers to actors
-  auto root = spawn_supervisor(system, tree(with, sink_threads));
+  tls_listeners listeners{with};
+  auto root = spawn_supervisor(system, tree(with, sink_threads, listeners));
   outcome<void> listening;
   {
-    rest_door door{with};
-    bus_door bus{with};
+    rest_door door{with, listeners};
+    bus_door bus{with, listeners};
     listening = door.listen(with.dir.unix_socket);
     if (listening) listening = bus.listen(with.dir.path + "/bus.socket");
     if (listening) {
+      listeners.apply();
       observe_log([&with](int level, std::string_view text) {
         if (auto events = with.find(role::events)) caf::anon_send(events, log_line{level, std::string{text}});
       });
       log().info("Serving {}", with.dir.unix_socket);
       notify_ready();
-      wait_for_the_end(signals);
+      wait_for_the_end(signals, listeners);
       notify_stopping();
     }
     door.stop_listening();
@@ -180,6 +190,7 @@ int main(int argc, char** argv) {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr); // before any thread: all inherit it
   auto config = parse_command_line(argc, argv);
   if (!config) {

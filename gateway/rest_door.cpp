@@ -1,26 +1,42 @@
 #include "gateway/rest_door.hpp"
 
 #include "gateway/rest/admission.hpp"
+#include "gateway/rest/authentication_log.hpp"
+#include "gateway/rest/browser.hpp"
 #include "gateway/rest/live_streams.hpp"
 #include "gateway/rest/routes.hpp"
+#include "gateway/trust.hpp"
+#include "gateway/trust_watch.hpp"
+#include "runtime/certificate.hpp"
 
 namespace troupe {
 namespace {
 
 constexpr uint64_t json_limit = 4 << 20;             // a request's JSON
+constexpr uint64_t strangers_limit = 64 << 10;       // the same, from somebody unknown
 constexpr uint64_t upload_limit = uint64_t{1} << 40; // an image or a file
 
-std::shared_ptr<const header> head_of(const http_request& request) {
+std::string project_of(const http_request& request) {
+  auto given = request.parameter("project");
+  return given.empty() ? "default" : std::string{given};
+}
+
+std::shared_ptr<const header> head_of(const http_request& request, principal who) {
   auto head = std::make_shared<header>();
-  head->who = unix_principal(request.peer.uid);
-  if (auto project = request.parameter("project"); !project.empty()) head->project = project;
+  head->who = std::move(who);
+  head->project = project_of(request);
   return head;
 }
 
-body_rule rule_of(const http_request& head) {
-  auto found = match(head.method, head.segments);
-  if (found.row && found.row->upload) return {true, upload_limit};
-  return {false, json_limit};
+/// Judged before a byte of the body is kept: a stranger must not fill the disk with what is refused afterwards.
+body_rule rule_of(services& with, const http_request& request) {
+  auto found = match(request.method, request.segments);
+  body_rule out{found.row && found.row->upload, found.row && found.row->upload ? upload_limit : json_limit};
+  if (request.peer.address.empty() || !found.row) return out;
+  auto who = caller_of(request.peer, with.db.read()).who;
+  out.forbidden = !judge_access(who, project_of(request), *found.row);
+  if (who.level == trust::none) out.limit = std::min(out.limit, strangers_limit);
+  return out;
 }
 
 void dispatch(const route& row, const rest_request& one) {
@@ -32,18 +48,44 @@ void dispatch(const route& row, const rest_request& one) {
   }
 }
 
-void handle(rest_context& context, http_request request, responder answer) {
+http_response no_such_route(bool path_known) {
+  auto response = error_response(
+      {path_known ? fault::unsupported : fault::not_found, path_known ? "not implemented" : "not found"});
+  if (path_known) response.status = 501;
+  return response;
+}
+
+struct entrance {
+  rest_context context;
+  authentication_log guests;
+};
+
+/// True: the caller may go on.
+bool let_in(entrance& at, const rest_request& one, const route& row, const std::string& doubt) {
+  auto judged = judge_access(one.head->who, one.head->project, row);
+  bool over_network = !one.http->peer.address.empty();
+  if (over_network && judged && one.head->who.level != trust::none) at.guests.came_in(*one.head);
+  if (judged) return true;
+  if (over_network)
+    at.guests.turned_away(*one.head, *one.http, doubt.empty() ? "The caller has no right to this" : doubt);
+  reply_error(one, judged.error());
+  return false;
+}
+
+void handle(entrance& at, http_request request, responder answer) {
+  auto records = at.context.with.db.read();
   auto found = match(request.method, request.segments);
-  rest_request one{context, std::make_shared<http_request>(std::move(request)), answer, std::move(found.parameters),
+  auto caller = caller_of(request.peer, records);
+  rest_request one{at.context, std::make_shared<http_request>(std::move(request)), answer, std::move(found.parameters),
                    nullptr};
-  one.head = head_of(*one.http);
-  if (!found.row) {
-    auto response = error_response(
-        {found.path_known ? fault::unsupported : fault::not_found, found.path_known ? "not implemented" : "not found"});
-    if (found.path_known) response.status = 501;
-    return answer.send(std::move(response));
-  }
-  if (!context.with.db.read().get(table::projects, one.head->project))
+  one.head = head_of(*one.http, std::move(caller.who));
+  allow_origin(*one.http, records, answer);
+  if (one.http->method == "OPTIONS") return answer.send({});
+  if (auto judged = judge_origin(*one.http, records, at.context.listeners); !judged)
+    return reply_error(one, judged.error());
+  if (!found.row) return answer.send(no_such_route(found.path_known));
+  if (!let_in(at, one, *found.row, caller.doubt)) return;
+  if (!records.get(table::projects, one.head->project))
     return reply_error(one, {fault::not_found, "Project not found"});
   admit(std::move(one), *found.row, [row = found.row](const rest_request& admitted) { dispatch(*row, admitted); });
 }
@@ -51,29 +93,47 @@ void handle(rest_context& context, http_request request, responder answer) {
 } // namespace
 
 struct rest_door::data {
-  data(services& with, door asks) : streams{with.io}, context{with, asks, streams} {}
+  data(services& with, tls_listeners& listeners, door asks)
+      : streams{with.io}, at{{with, asks, streams, listeners}, authentication_log{with}} {}
+
+  std::unique_ptr<http_server> make_server() {
+    auto& with = at.context.with;
+    return std::make_unique<http_server>(
+        with.io, http_limits{}, with.dir.spool, [&with](const http_request& head) { return rule_of(with, head); },
+        [this](http_request request, responder answer) { handle(at, std::move(request), std::move(answer)); });
+  }
 
   live_streams streams;
-  rest_context context;
+  entrance at;
   std::unique_ptr<http_server> server;
+  std::unique_ptr<trust_watch> watch;
 };
 
-rest_door::rest_door(services& with) : data_{std::make_unique<data>(with, open_door(with.system))} {}
+rest_door::rest_door(services& with, tls_listeners& listeners)
+    : data_{std::make_unique<data>(with, listeners, open_door(with.system))} {}
 
 rest_door::~rest_door() {
+  auto& context = data_->at.context;
+  data_->watch.reset();
+  context.listeners.close();
   data_->server.reset();
-  caf::anon_send_exit(data_->context.asks.handle, caf::exit_reason::user_shutdown);
+  caf::anon_send_exit(context.asks.handle, caf::exit_reason::user_shutdown);
 }
 
 outcome<void> rest_door::listen(const std::string& unix_socket) {
-  auto& context = data_->context;
-  data_->server = std::make_unique<http_server>(
-      context.with.io, http_limits{}, context.with.dir.spool, rule_of,
-      [&context](http_request request, responder answer) { handle(context, std::move(request), answer); });
+  auto& context = data_->at.context;
+  data_->server = data_->make_server();
+  context.listeners.open([d = data_.get()] { return d->make_server(); });
+  data_->watch = std::make_unique<trust_watch>(context.with, context.asks, [&context](const std::string& fingerprint) {
+    context.listeners.disconnect(
+        [&](const http_peer& peer) { return peer.shown && peer.shown->fingerprint == fingerprint; });
+    context.streams.cut(fingerprint);
+  });
   return data_->server->listen_unix(unix_socket, 0660);
 }
 
 void rest_door::stop_listening() {
+  data_->at.context.listeners.close();
   if (data_->server) data_->server->stop_listening();
 }
 
