@@ -1,7 +1,7 @@
 #include "gateway/socket_stream.hpp"
 
-#include "gateway/http_context.hpp"
 #include "gateway/host_places.hpp"
+#include "gateway/http_context.hpp"
 #include "runtime/listen_address.hpp"
 
 #include <algorithm>

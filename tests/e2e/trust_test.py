@@ -332,6 +332,34 @@ class TrustTest(DaemonTest):
         self.assertEqual(self.call("PUT", f"/1.0/certificates/{inside.fingerprint}", wider, inside)[0], 403)
         self.assertEqual(self.call("GET", f"/1.0/certificates/{outside.fingerprint}", None, inside)[0], 404)
 
+    def test_a_restricted_client_follows_its_project_only(self):
+        me = Identity(self.folder, "listener")
+        self.trust(me, restricted=True, projects=["default"])
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+        follow = lambda query: self.call("GET", f"/1.0/events?{query}", None, me, upgrade)[0]
+        for query in ("all-projects=true", "filter=_.%3E", "filter=%3E", "filter=*.instance.%3E", "durable=x"):
+            self.assertEqual(follow(query), 403, query)
+        self.assertEqual(self.call("GET", f"/1.0/events/history?entity=certificate//{me.fingerprint}", None, me)[0], 404)
+        status, envelope = self.daemon.request("POST", "/1.0/certificates", {"token": True, "name": "secret", "type": "client"})
+        self.assertEqual(status, 202)
+        for method, more in (("GET", ""), ("DELETE", ""), ("GET", "/wait")):
+            self.assertEqual(self.call(method, envelope["operation"] + more, None, me)[0], 404, method)
+        self.assertNotIn("secret", json.dumps(self.call("GET", "/1.0/operations?recursion=1", None, me)[1]))
+        self.daemon.request("DELETE", envelope["operation"])
+
+    def test_tokens_of_our_own_client(self):
+        token = self.daemon.troupe("config", "trust", "add", "--name", "phone", "--restricted", "--projects", "default").stdout.strip()
+        self.assertIn("phone", self.daemon.troupe("config", "trust", "list-tokens").stdout)
+        client = Client(self.folder)
+        client.lxc("remote", "add", "far", token)
+        fingerprint = client.fingerprint
+        shown = self.daemon.troupe("config", "trust", "show", fingerprint[:12]).stdout
+        self.assertIn("restricted: true", shown)
+        self.daemon.troupe("config", "trust", "edit", fingerprint[:12], stdin=shown.replace("name: phone", "name: tablet"))
+        self.assertIn("tablet", self.daemon.troupe("config", "trust", "list").stdout)
+        self.daemon.troupe("config", "trust", "remove", fingerprint[:12])
+        self.assertNotEqual(client.lxc("list", "far:", check=False).returncode, 0)
+
     def test_a_client_renews_its_own_certificate(self):
         old, new = Identity(self.folder, "before"), Identity(self.folder, "after")
         self.trust(old, restricted=True, projects=["default"])
