@@ -12,7 +12,7 @@ constexpr size_t parts_max = 4;
 constexpr size_t subjects_max = 64;
 constexpr size_t subject_bytes_max = 512;
 constexpr schema::Event::Type all_types[] = {schema::Event::Type::LIFECYCLE, schema::Event::Type::OPERATION,
-                                             schema::Event::Type::LOGGING};
+                                             schema::Event::Type::LOGGING, schema::Event::Type::SECURITY};
 constexpr std::string_view level_names[] = {"debug", "info", "warning", "error"};
 
 bool is_plain(char c) { return c > ' ' && c < 0x7f && std::string_view{".*>%"}.find(c) == std::string_view::npos; }

@@ -15,7 +15,7 @@ struct event_filter {
   /// verb is the action without its kind: "instance-started" -> "started". The project of what concerns the server
   /// is "_". In a name (and only there) '.', '*', '>', '%' and what is not printable are written %XX, as in a URL.
   std::vector<std::string> subjects;
-  std::vector<std::string> types; // lifecycle, operation, logging
+  std::vector<std::string> types; // lifecycle, operation, logging, security
   schema::Event::Level least_level = schema::Event::Level::DEBUG;
   std::string operation; // id: the operation's own events and those of what it brought about
   std::string principal; // user name of the requestor

@@ -60,7 +60,7 @@ void write_lifecycle(std::string& out, schema::Event::Reader event) {
   out += '}';
 }
 
-constexpr std::string_view type_names[] = {"lifecycle", "operation", "logging"};
+constexpr std::string_view type_names[] = {"lifecycle", "operation", "logging", "security"};
 
 } // namespace
 

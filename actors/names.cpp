@@ -82,6 +82,24 @@ outcome<void> check_text(std::string_view field, std::string_view value) {
   return {};
 }
 
+outcome<void> check_header_value(std::string_view field, std::string_view value) {
+  if (std::all_of(value.begin(), value.end(), [](char c) { return c >= ' ' && c < 0x7f; })) return {};
+  return fail(fault::invalid, "\"" + std::string{field} + "\" must be printable ASCII");
+}
+
+std::vector<std::string> words_of(std::string_view list) {
+  std::vector<std::string> out;
+  for (size_t at = 0; !list.empty() && at <= list.size();) {
+    auto comma = std::min(list.find(',', at), list.size());
+    auto word = list.substr(at, comma - at);
+    while (word.starts_with(' ')) word.remove_prefix(1);
+    while (word.ends_with(' ')) word.remove_suffix(1);
+    out.emplace_back(word);
+    at = comma + 1;
+  }
+  return out;
+}
+
 std::string random_instance_name() {
   auto a = adjectives[random_number() % std::size(adjectives)];
   auto b = animals[random_number() % std::size(animals)];

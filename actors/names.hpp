@@ -22,6 +22,11 @@ outcome<void> check_distinct(std::string_view noun, const std::vector<std::strin
 /// Free text fields: no control characters but newline and tab.
 outcome<void> check_text(std::string_view field, std::string_view value);
 
+/// A value that is sent in an HTTP header: printable ASCII.
+outcome<void> check_header_value(std::string_view field, std::string_view value);
+/// The parts of a list with commas between them, without the spaces around them.
+std::vector<std::string> words_of(std::string_view list);
+
 /// A random, readable name ("brisk-otter") for an instance that was given none.
 std::string random_instance_name();
 /// A locally administered MAC of the 00:16:3e range.

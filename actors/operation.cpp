@@ -433,8 +433,9 @@ caf::behavior operation_recovery(caf::event_based_actor* self, services& with, s
   return saga_behavior(op);
 }
 
-caf::behavior live_operation(caf::event_based_actor* self, services& with, operation_record record) {
+caf::behavior live_operation(caf::event_based_actor* self, services& with, operation_record record, caf::actor owner) {
   auto op = make_data(self, with, std::move(record));
+  op->owner = std::move(owner);
   batch begin;
   add_writes(begin, op->record, journal_running);
   add_index(begin, op->record, {});
@@ -443,11 +444,15 @@ caf::behavior live_operation(caf::event_based_actor* self, services& with, opera
   propose_quietly(self, with, std::move(begin));
   return {
       [op](const finish_live& last) {
+        if (op->cancel_asked) return;
         op->record = with_metadata(op->record, last.metadata);
         end(op, last.succeeded ? state::SUCCEEDED : state::FAILED, {}, last.why);
       },
-      [](const cancel_operation&) -> caf::result<caf::unit_t> {
-        return to_caf({fault::invalid, "This operation can't be cancelled"});
+      [op](const cancel_operation&) -> caf::result<caf::unit_t> {
+        if (!op->owner || std::exchange(op->cancel_asked, true))
+          return to_caf({fault::invalid, "This operation can't be cancelled"});
+        end(op, state::CANCELLED, {}, {fault::cancelled, "The operation was cancelled"});
+        return caf::unit;
       },
       [op](const find_operation&) { return op->record; },
   };

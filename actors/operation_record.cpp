@@ -96,7 +96,11 @@ operation_record make_forecast(const saga& what, const std::string& id, const st
 operation_record make_record(const begin_live& what, const std::string& id, const std::string& location) {
   return operation_record::make([&](schema::Operation::Builder op) {
     fill_common(op, id, location, what.kind, what.description, *what.head, what.resources, what.entity, what.metadata);
-    op.setClass(schema::Operation::Class::WEBSOCKET);
+    op.setClass(what.type);
+    if (what.owner) {
+      op.setMayCancel(true);
+      op.setCancelEffect(schema::CancelEffect::NOW);
+    }
   });
 }
 

@@ -133,8 +133,9 @@ caf::result<operation_record> begin_or_refuse(const data_ptr& all, const begin_s
 operation_record begin(const data_ptr& all, const begin_live& request) {
   auto id = make_uuid_v7();
   auto record = make_record(request, id, all->with.server_name);
-  run(all, id,
-      [&with = all->with, record](caf::event_based_actor* actor) { return live_operation(actor, with, record); });
+  run(all, id, [&with = all->with, record, owner = request.owner](caf::event_based_actor* actor) {
+    return live_operation(actor, with, record, owner);
+  });
   return record;
 }
 

@@ -12,8 +12,11 @@ struct begin_saga {
   std::shared_ptr<const saga> what;
 };
 
-/// Begins work whose end somebody else reports (exec, console): class websocket, no steps, nothing to undo.
+/// Begins work whose end somebody else reports (exec, console, a token): no steps, nothing to undo. With an owner it
+/// can be cancelled, and the owner is told of its end.
 struct begin_live {
+  schema::Operation::Class type = schema::Operation::Class::WEBSOCKET;
+  caf::actor owner;
   std::string kind, description, entity;
   std::shared_ptr<const header> head;
   std::vector<std::pair<std::string, std::vector<std::string>>> resources;
@@ -77,7 +80,7 @@ caf::behavior operation(caf::event_based_actor* self, services& with, operation_
 /// actor of before may still have its commit on the way: the journal's row decides which of the two wins.
 caf::behavior operation_recovery(caf::event_based_actor* self, services& with, std::string id);
 /// One running live operation.
-caf::behavior live_operation(caf::event_based_actor* self, services& with, operation_record record);
+caf::behavior live_operation(caf::event_based_actor* self, services& with, operation_record record, caf::actor owner);
 
 /// INTERNAL, operation -> operations: this is over; `record` is what was committed.
 struct operation_over {

@@ -184,50 +184,12 @@ outcome<std::shared_ptr<saga>> make_plan(const snapshot& records, const change_p
   return request.what == verb::create ? plan_create(records, request) : plan_rest(records, request);
 }
 
-outcome<std::shared_ptr<saga>> plan_config(const snapshot& records, const change_server_config& request) {
-  auto before = server_config(records);
-  auto after = request.config;
-  if (request.patch)
-    for (auto& [key, value] : before) after.emplace(key, value);
-  std::erase_if(after, [](auto& entry) { return entry.second.empty(); });
-  if (auto good = check_server_config(after); !good) return tl::unexpected{good.error()};
-  auto plan = std::make_shared<saga>();
-  plan->kind = "server.update";
-  plan->description = "Updating server configuration";
-  plan->head = request.head;
-  plan->entity = "server";
-  for (auto& [key, value] : before)
-    if (!after.count(key)) plan->commit.writes.push_back(erase(table::config, key));
-  for (auto& [key, value] : after) plan->commit.writes.push_back({table::config, key, value});
-  plan->commit.events.push_back(lifecycle_event(*request.head, "server", "server", "config-updated", "/1.0"));
-  return plan;
-}
-
 } // namespace
 
 caf::behavior profiles(caf::event_based_actor* self, services& with) {
   return {
       [self, &with](const change_profile& request) -> caf::result<operation_record> {
         auto plan = make_plan(with.db.read(), request);
-        if (!plan) return to_caf(plan.error());
-        return hand_over<operation_record>(self, with.find(role::operations), begin_saga{*plan});
-      },
-  };
-}
-
-config_map server_config(const snapshot& records) {
-  config_map out;
-  records.scan(table::config, "", [&](std::string_view key, std::string_view value) {
-    out.emplace(key, value);
-    return true;
-  });
-  return out;
-}
-
-caf::behavior server(caf::event_based_actor* self, services& with) {
-  return {
-      [self, &with](const change_server_config& request) -> caf::result<operation_record> {
-        auto plan = plan_config(with.db.read(), request);
         if (!plan) return to_caf(plan.error());
         return hand_over<operation_record>(self, with.find(role::operations), begin_saga{*plan});
       },

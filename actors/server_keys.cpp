@@ -1,17 +1,36 @@
 #include "actors/server_keys.hpp"
 
+#include "actors/names.hpp"
 #include "actors/profiles.hpp"
+#include "runtime/listen_address.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <ctime>
 
 namespace troupe {
 namespace {
 
+using kind = server_value;
+
 constexpr server_key_row rows[] = {
-    {"events.retention.count", 2'000'000, 1, 1'000'000'000, "How many events are kept at most"},
-    {"events.retention.days", 7, 1, 3650, "Days for which an event is kept at most"},
-    {"operations.retention.days", 7, 1, 3650, "Days for which an operation is kept after its end"},
+    {"core.https_address", kind::listeners, "", 0, 0, "Where the REST API listens for HTTPS; empty: nowhere"},
+    {"core.https_allowed_credentials", kind::boolean, "", 0, 0,
+     "Browsers may send credentials from other origins (CORS)"},
+    {"core.https_allowed_headers", kind::text, "", 0, 0, "Headers that other origins may send (CORS)"},
+    {"core.https_allowed_methods", kind::text, "", 0, 0, "Methods that other origins may use (CORS)"},
+    {"core.https_allowed_origin", kind::text, "", 0, 0,
+     "The origin that browsers may come from besides our own, or * (CORS)"},
+    {"core.https_trusted_proxy", kind::ips, "", 0, 0, "Proxies that may say in a PROXY header for whom they speak"},
+    {"core.remote_token_expiry", kind::span, "", 0, 0,
+     "How long a token to be trusted can be used; empty: until it is"},
+    {"core.trust_ca_certificates", kind::boolean, "", 0, 0,
+     "Whoever the authority in server.ca vouches for is trusted"},
+    {"core.trust_password", kind::secret, "", 0, 0, "With it, clients can make themselves trusted"},
+    {"events.retention.count", kind::number, "2000000", 1, 1'000'000'000, "How many events are kept at most"},
+    {"events.retention.days", kind::number, "7", 1, 3650, "Days for which an event is kept at most"},
+    {"operations.retention.days", kind::number, "7", 1, 3650, "Days for which an operation is kept after its end"},
 };
 
 std::optional<int64_t> number_of(std::string_view value) {
@@ -20,6 +39,35 @@ std::optional<int64_t> number_of(std::string_view value) {
   if (problem != std::errc{} || end != value.data() + value.size()) return std::nullopt;
   return out;
 }
+
+outcome<void> must(bool good, const server_key_row& key, const std::string& what) {
+  if (good) return {};
+  return fail(fault::invalid, "Server config key \"" + std::string{key.key} + "\" must be " + what);
+}
+
+outcome<void> check_number(const server_key_row& key, std::string_view value) {
+  auto number = number_of(value);
+  return must(number && *number >= key.least && *number <= key.most, key,
+              "a whole number from " + std::to_string(key.least) + " to " + std::to_string(key.most));
+}
+
+outcome<void> check_ips(const server_key_row& key, std::string_view value) {
+  for (auto& one : words_of(value))
+    if (!is_ip(one)) return must(false, key, "IP addresses with commas between them");
+  return {};
+}
+
+constexpr size_t secret_bytes_max = 1024;
+
+struct unit_row {
+  char letter;
+  int std::tm::*field;
+  int times;
+};
+constexpr unit_row units[] = {{'S', &std::tm::tm_sec, 1},  {'M', &std::tm::tm_min, 1},  {'H', &std::tm::tm_hour, 1},
+                              {'d', &std::tm::tm_mday, 1}, {'w', &std::tm::tm_mday, 7}, {'m', &std::tm::tm_mon, 1},
+                              {'y', &std::tm::tm_year, 1}};
+constexpr int span_number_max = 10'000'000;
 
 } // namespace
 
@@ -31,22 +79,67 @@ const server_key_row* find_server_key(std::string_view key) {
 }
 
 outcome<void> check_server_value(const server_key_row& key, std::string_view value) {
-  auto number = number_of(value);
-  if (number && *number >= key.least && *number <= key.most) return {};
-  return fail(fault::invalid, "Server config key \"" + std::string{key.key} + "\" must be a whole number from " +
-                                  std::to_string(key.least) + " to " + std::to_string(key.most));
+  switch (key.type) {
+    case kind::number:
+      return check_number(key, value);
+    case kind::boolean:
+      return must(value == "true" || value == "false", key, "true or false");
+    case kind::text:
+      return check_header_value(key.key, value);
+    case kind::ips:
+      return check_ips(key, value);
+    case kind::secret:
+      return must(value.size() <= secret_bytes_max, key, "at most 1024 bytes");
+    case kind::listeners:
+      if (auto parsed = parse_listen_addresses(value, default_https_port); !parsed)
+        return tl::unexpected{parsed.error()};
+      return {};
+    case kind::span:
+      return must(later_by(0, value).has_value(), key, "a span like \"15d\" or \"1H 30M\"");
+  }
+  return {};
 }
 
 int64_t server_number(const snapshot& records, std::string_view key) {
-  auto set = records.get(table::config, key);
-  if (auto number = set ? number_of(*set) : std::nullopt) return *number;
-  return find_server_key(key)->fallback;
+  return number_of(server_text(records, key)).value_or(0);
+}
+
+std::string server_text(const snapshot& records, std::string_view key) {
+  if (auto set = records.get(table::config, key)) return std::string{*set};
+  return std::string{find_server_key(key)->fallback};
 }
 
 config_map shown_server_config(const snapshot& records) {
   auto out = server_config(records);
-  for (auto& row : rows) out.emplace(row.key, std::to_string(row.fallback));
+  for (auto& [key, value] : out)
+    if (auto* row = find_server_key(key); row && row->type == kind::secret) value = "true";
+  for (auto& row : rows)
+    if (!row.fallback.empty()) out.emplace(row.key, row.fallback);
   return out;
+}
+
+outcome<int64_t> later_by(int64_t seconds, std::string_view span) {
+  auto bad = [&] { return fail(fault::invalid, "\"" + std::string{span} + "\" is no span of time"); };
+  std::tm parts{};
+  time_t now = seconds;
+  gmtime_r(&now, &parts);
+  auto rest = span;
+  while (!rest.empty()) {
+    if (rest.front() == ' ') {
+      rest.remove_prefix(1);
+      continue;
+    }
+    int count = 0;
+    auto [end, problem] = std::from_chars(rest.data(), rest.data() + rest.size(), count);
+    if (problem != std::errc{} || end == rest.data() + rest.size() || count < 0 || count > span_number_max)
+      return bad();
+    auto unit =
+        std::find_if(std::begin(units), std::end(units), [&, at = end](auto& row) { return row.letter == *at; });
+    if (unit == std::end(units)) return bad();
+    parts.*(unit->field) += count * unit->times;
+    rest.remove_prefix(static_cast<size_t>(end - rest.data()) + 1);
+  }
+  return timegm(&parts);
 }
 
 } // namespace troupe

@@ -33,10 +33,12 @@ enum class role : uint8_t {
   instances,
   server,
   sinks,
+  certificates,
+  doors, // the gateway's own actor: listeners
   rest_door,
   bus_door,
 };
-constexpr size_t role_count = 13;
+constexpr size_t role_count = 15;
 
 /// What the actors share: the outside world behind narrow interfaces. Built by main, outlives every actor.
 /// All members are thread-safe.

@@ -26,17 +26,20 @@ constexpr step_kind rows[] = {
     {"network.make", role::networks, "take the network down"},
     {"network.apply", role::networks},  // bridge, firewall, dnsmasq (after the commit)
     {"network.remove", role::networks}, // (after the commit)
-    {"sink.apply", role::sinks},        // start, stop or start anew as the record says (after the commit)
+    {"door.listen", role::doors, "stop listening there"},
+    {"door.apply", role::doors}, // listen where the configuration says, and nowhere else (after the commit)
+    {"sink.apply", role::sinks}, // start, stop or start anew as the record says (after the commit)
 };
 
 // Every kind of saga there is.
 constexpr std::string_view sagas[] = {
-    "image.alias",     "image.delete",    "image.import",     "image.update",   "instance.create", "instance.delete",
-    "instance.freeze", "instance.rename", "instance.restart", "instance.start", "instance.stop",   "instance.unfreeze",
-    "instance.update", "network.create",  "network.delete",   "network.rename", "network.update",  "pool.create",
-    "pool.delete",     "pool.update",     "profile.create",   "profile.delete", "profile.rename",  "profile.update",
-    "project.create",  "project.delete",  "project.rename",   "project.update", "server.update",   "sink.create",
-    "sink.delete",     "sink.update",
+    "certificate.create", "certificate.delete", "certificate.update", "image.alias",     "image.delete",
+    "image.import",       "image.update",       "instance.create",    "instance.delete", "instance.freeze",
+    "instance.rename",    "instance.restart",   "instance.start",     "instance.stop",   "instance.unfreeze",
+    "instance.update",    "network.create",     "network.delete",     "network.rename",  "network.update",
+    "pool.create",        "pool.delete",        "pool.update",        "profile.create",  "profile.delete",
+    "profile.rename",     "profile.update",     "project.create",     "project.delete",  "project.rename",
+    "project.update",     "server.update",      "sink.create",        "sink.delete",     "sink.update",
 };
 
 constexpr moment_row moment_rows[] = {

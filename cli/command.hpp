@@ -34,7 +34,7 @@ struct invocation {
 
 /// One row of the command table; see commands.cpp.
 struct command {
-  const char* name; // "image build": at most two words
+  const char* name; // "image build", "config trust add": groups and a verb
   const char* summary;
   std::span<const argument> arguments;
   outcome<void> (*run)(const invocation& call);

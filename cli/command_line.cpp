@@ -35,15 +35,19 @@ void add_argument(CLI::App& app, const argument& arg, invocation& call) {
   if (arg.what == required_text || arg.what == required_positional) option->required();
 }
 
-/// The sub-command "image build" below "image", which is made when it is first needed.
+/// The sub-command "image build" below "image"; groups are made when they are first needed.
 CLI::App& place(CLI::App& root, std::map<std::string, CLI::App*>& groups, const command& row) {
   std::string name = row.name;
-  auto space = name.find(' ');
-  if (space == std::string::npos) return *root.add_subcommand(name, row.summary)->fallthrough(); // --dir may follow too
-  auto word = name.substr(0, space);
-  auto& group = groups[word];
-  if (!group) group = root.add_subcommand(word, "Commands about " + word + "s")->require_subcommand(1)->fallthrough();
-  return *group->add_subcommand(name.substr(space + 1), row.summary)->fallthrough();
+  auto* above = &root;
+  size_t begin = 0;
+  for (auto space = name.find(' '); space != std::string::npos; space = name.find(' ', begin)) {
+    auto word = name.substr(begin, space - begin);
+    auto& group = groups[name.substr(0, space)];
+    if (!group) group = above->add_subcommand(word, "Commands about " + word)->require_subcommand(1)->fallthrough();
+    above = group;
+    begin = space + 1;
+  }
+  return *above->add_subcommand(name.substr(begin), row.summary)->fallthrough(); // --dir may follow too
 }
 
 std::string default_dir() {

@@ -94,6 +94,19 @@ constexpr argument dead_letters_arguments[] = {
     {"--delete", flag, "delete them"},
 };
 
+constexpr argument certificate_arguments[] = {
+    {"FINGERPRINT", required_positional, "the certificate's fingerprint, or how it begins"}};
+
+constexpr argument trust_add_arguments[] = {
+    {"FILE", positional, "a client's certificate (PEM); without one a token is made for --name"},
+    {"--name", text, "what the client is called"},
+    {"--type", text, "client or metrics", "client"},
+    {"--restricted", flag, "only what belongs to --projects"},
+    {"--projects", text, "projects of a restricted client (comma-separated)"},
+};
+
+constexpr argument token_arguments[] = {{"NAME", required_positional, "the client's name"}};
+
 constexpr command table[] = {
     {"waitready", "Wait until the daemon answers", waitready_arguments, run_waitready},
     {"init", "Set up storage, network and the default profile", init_arguments, run_init},
@@ -114,6 +127,15 @@ constexpr command table[] = {
      run_subscription_delete},
     {"bus call", "Call any method of the message bus", bus_call_arguments, run_bus_call},
     {"bus describe", "Show the interfaces of the message bus", bus_describe_arguments, run_bus_describe},
+    {"config trust list", "List the clients that the server trusts", {}, run_trust_list},
+    {"config trust add", "Trust a client: by its certificate, or by a token that it brings", trust_add_arguments,
+     run_trust_add},
+    {"config trust show", "Show a trusted certificate", certificate_arguments, run_trust_show},
+    {"config trust edit", "Change a trusted certificate in an editor, or by YAML on stdin", certificate_arguments,
+     run_trust_edit},
+    {"config trust remove", "Trust a client no more; its connections are cut", certificate_arguments, run_trust_remove},
+    {"config trust list-tokens", "List the tokens that nobody has used yet", {}, run_trust_list_tokens},
+    {"config trust revoke-token", "Make a token useless", token_arguments, run_trust_revoke_token},
     {"sink list",
      "List where the server sends its events, how far it is behind, and what went wrong last",
      {},

@@ -44,12 +44,14 @@ std::string event_headline(const json& event) {
   auto type = text(event, "type");
   if (type == "operation") return text(metadata, "description") + ": " + text(metadata, "status");
   if (type == "logging") return text(metadata, "level") + ": " + text(metadata, "message");
+  if (type == "security") return text(metadata, "name") + ": " + text(metadata, "description");
   return text(metadata, "action");
 }
 
 std::string event_line(const json& frame) {
   auto type = text(frame, "type");
-  if (type != "lifecycle" && type != "operation" && type != "logging") return own_frame(type, frame);
+  if (type != "lifecycle" && type != "operation" && type != "logging" && type != "security")
+    return own_frame(type, frame);
   auto& metadata = metadata_of(frame);
   auto out = text(frame, "timestamp").substr(0, 23) + "  " + event_headline(frame);
   auto thing = type == "operation" ? text(metadata, "id") : text(metadata, "source");

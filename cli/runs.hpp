@@ -29,5 +29,12 @@ outcome<void> run_sink_create(const invocation& call);
 outcome<void> run_sink_set(const invocation& call);
 outcome<void> run_sink_delete(const invocation& call);
 outcome<void> run_sink_dead_letters(const invocation& call);
+outcome<void> run_trust_list(const invocation& call);
+outcome<void> run_trust_add(const invocation& call);
+outcome<void> run_trust_remove(const invocation& call);
+outcome<void> run_trust_show(const invocation& call);
+outcome<void> run_trust_edit(const invocation& call);
+outcome<void> run_trust_list_tokens(const invocation& call);
+outcome<void> run_trust_revoke_token(const invocation& call);
 
 } // namespace troupe

@@ -55,6 +55,7 @@ principal peer_of(kj::AsyncIoStream& stream) {
 
 struct bus_door::data {
   services& with;
+  tls_listeners& listeners;
   std::unique_ptr<unix_listener> listener;
   std::thread thread;
   kj::Own<kj::CrossThreadPromiseFulfiller<void>> close, end; // of the socket, of the thread
@@ -65,7 +66,9 @@ namespace {
 // Everything that lives on the bus thread.
 class bus_loop {
 public:
-  explicit bus_loop(services& with) : with_{with} { io_.waitScope.setBusyPollInterval(events_between_polls); }
+  bus_loop(services& with, tls_listeners& listeners) : with_{with}, listeners_{listeners} {
+    io_.waitScope.setBusyPollInterval(events_between_polls);
+  }
 
   // No descriptor left (or the like): pauses instead of asking again at once.
   kj::Promise<void> accept_all(kj::ConnectionReceiver& from) {
@@ -96,7 +99,7 @@ private:
     auto who = peer_of(*stream);
     auto head = std::make_shared<header>();
     head->who = who;
-    on_bus::session_ptr session{new on_bus::session{with_, open_, io_, background_, std::move(who)},
+    on_bus::session_ptr session{new on_bus::session{with_, listeners_, open_, io_, background_, std::move(who)},
                                 [this](on_bus::session* over) {
                                   open_.erase(over);
                                   delete over;
@@ -110,6 +113,7 @@ private:
   }
 
   services& with_;
+  tls_listeners& listeners_;
   task_errors errors_;
   size_t sessions_ = 0;
   std::set<const on_bus::session*> open_;
@@ -120,7 +124,7 @@ private:
 
 } // namespace
 
-bus_door::bus_door(services& with) : data_{new data{with, nullptr, {}, {}, {}}} {}
+bus_door::bus_door(services& with, tls_listeners& listeners) : data_{new data{with, listeners, nullptr, {}, {}, {}}} {}
 
 bus_door::~bus_door() {
   if (!data_->thread.joinable()) return;
@@ -134,7 +138,7 @@ outcome<void> bus_door::listen(const std::string& unix_socket) {
   data_->listener = std::make_unique<unix_listener>(std::move(*listener));
   std::promise<void> ready;
   data_->thread = std::thread{[this, &ready] {
-    bus_loop loop{data_->with};
+    bus_loop loop{data_->with, data_->listeners};
     auto close = kj::newPromiseAndCrossThreadFulfiller<void>();
     auto end = kj::newPromiseAndCrossThreadFulfiller<void>();
     data_->close = kj::mv(close.fulfiller);

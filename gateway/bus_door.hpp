@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/services.hpp"
+#include "gateway/tls_listeners.hpp"
 
 #include <memory>
 #include <string>
@@ -11,7 +12,7 @@ namespace troupe {
 /// A session that breaks the protocol loses its connection; the others do not notice.
 class bus_door {
 public:
-  explicit bus_door(services& with);
+  bus_door(services& with, tls_listeners& listeners);
   ~bus_door(); // closes all sessions
   outcome<void> listen(const std::string& unix_socket);
   void stop_listening();

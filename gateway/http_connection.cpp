@@ -105,6 +105,7 @@ void http_connection::head_done() {
   auto& x = *exchange_;
   x.request.peer = stream_->peer();
   x.frame.head_only = x.request.method == "HEAD";
+  x.frame.is_change = !x.frame.head_only && x.request.method != "GET";
   x.frame.keep_alive = x.parser.keep_alive();
   x.frame.version_1_0 = x.parser.version_1_0();
   if (x.request.method == "GET") x.accept_key = websocket_accept_key(x.request);
@@ -115,6 +116,7 @@ void http_connection::apply_rule(bool more_follows) {
   auto& x = *exchange_;
   x.at = phase::body;
   x.rule = context_.rule(x.request);
+  if (x.rule.forbidden) return refuse(403, "not authorized");
   if (x.parser.content_length().value_or(0) > x.rule.limit) return refuse(413, "The request body is too large");
   if (x.rule.spool) {
     auto moved = [weak = weak_from_this()] {
@@ -321,5 +323,13 @@ void http_connection::close() {
 }
 
 void http_connection::abort() { close(); }
+
+/// Who has just removed himself still gets his answer; what may last is cut.
+void http_connection::unwelcome() {
+  bool short_change =
+      exchange_ && exchange_->frame.is_change && (exchange_->at == phase::handling || exchange_->at == phase::replying);
+  if (!short_change) return close();
+  exchange_->frame.keep_alive = false;
+}
 
 } // namespace troupe

@@ -21,7 +21,8 @@ struct responder::state {
   uint64_t serial = 0;                       // which of the connection's requests
   std::atomic<bool> answered{false};
   std::atomic<bool> gone{false};
-  std::function<void()> on_gone; // loop's thread only
+  std::function<void()> on_gone;                            // loop's thread only
+  std::vector<std::pair<std::string, std::string>> headers; // go along; set before anybody answers
 
   ~state();
   void went_away();
@@ -68,6 +69,7 @@ private:
   void on_written(bool ok) override;
   void on_deadline() override;
   void abort() override;
+  void unwelcome() override;
   void on_body(std::string_view bytes) override;
 
   size_t consume(std::string_view bytes);

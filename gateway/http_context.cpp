@@ -1,5 +1,7 @@
 #include "gateway/http_context.hpp"
 
+#include "gateway/http_connection.hpp"
+#include "gateway/tls_stream.hpp"
 #include "runtime/loop.hpp"
 
 #include <uv.h>
@@ -26,7 +28,10 @@ void http_door::shut() {
 http_context::http_context(loop& l, http_limits limits_, std::string dir, http_server::rule body,
                            http_server::handler handler)
     : on{l}, uv{l.raw()}, limits{limits_}, spool_dir{std::move(dir)}, rule{std::move(body)}, handle{std::move(handler)},
-      door{std::make_shared<http_door>(l)} {}
+      serve{http_connection::start}, door{std::make_shared<http_door>(l)} {}
+
+http_context::http_context(loop& l, http_limits limits_, http_server::streams serve_)
+    : on{l}, uv{l.raw()}, limits{limits_}, serve{std::move(serve_)}, door{std::make_shared<http_door>(l)} {}
 
 http_context::~http_context() = default;
 
@@ -49,6 +54,14 @@ void http_context::remove(http_stream::user& one) {
   auto last = std::move(at->second); // what dies with it may come back here
   users_.erase(at);
   if (users_.empty()) run_clock(false);
+}
+
+void http_context::disconnect(const std::function<bool(const http_peer&)>& whom) {
+  std::vector<tls_stream*> unwanted;
+  for (auto* one : tls_streams)
+    if (whom(one->peer())) unwanted.push_back(one);
+  for (auto* one : unwanted)
+    if (tls_streams.contains(one)) one->cut(); // the end of one may have been the end of another
 }
 
 void http_context::abort_all() {

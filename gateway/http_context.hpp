@@ -1,5 +1,6 @@
 #pragma once
 
+#include "gateway/host_places.hpp"
 #include "gateway/http_deadlines.hpp"
 #include "gateway/http_server.hpp"
 #include "gateway/http_stream.hpp"
@@ -7,6 +8,7 @@
 #include <atomic>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 struct uv_loop_s;
@@ -15,6 +17,7 @@ struct uv_timer_s;
 namespace troupe {
 
 class loop;
+class tls_stream;
 
 /// The way of other threads into the server's loop. Outlives the server: then nothing passes any more.
 class http_door {
@@ -35,6 +38,7 @@ class http_context : public std::enable_shared_from_this<http_context> {
 public:
   http_context(loop& on, http_limits limits, std::string spool_dir, http_server::rule body,
                http_server::handler handle);
+  http_context(loop& on, http_limits limits, http_server::streams serve);
   ~http_context();
 
   uint64_t now_ms() const noexcept;
@@ -45,6 +49,7 @@ public:
   void add(std::shared_ptr<http_stream::user> one);
   void remove(http_stream::user& one);
   void abort_all();
+  void disconnect(const std::function<bool(const http_peer&)>& whom);
 
   loop& on;
   uv_loop_s* const uv;
@@ -52,9 +57,16 @@ public:
   const std::string spool_dir;
   const http_server::rule rule;
   const http_server::handler handle;
+  const http_server::streams serve; // what gets a connection once it may speak
   const std::shared_ptr<http_door> door;
   std::atomic<size_t> streams{0}; // any thread
   std::shared_ptr<void> open;     // held by every handle and file job: the last one tells the server's destructor
+
+  std::shared_ptr<const tls_identity> identity; // for handshakes from now on
+  std::vector<std::string> proxies;
+  host_places hosts;
+  std::unordered_set<tls_stream*> tls_streams;
+  std::vector<char> plain; // where every TLS record is decrypted to; made with the first
 
   /// Where every read lands first, so that a waiting connection holds no buffer.
   std::vector<char> scratch = std::vector<char>(64 << 10);

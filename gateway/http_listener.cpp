@@ -1,7 +1,10 @@
 #include "gateway/http_listener.hpp"
 
+#include "runtime/listen_address.hpp"
+
 #include <cerrno>
 #include <cstring>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -57,6 +60,41 @@ outcome<unix_listener> unix_listener::open(const std::string& path, int mode) {
   if (::chmod(path.c_str(), static_cast<mode_t>(mode)) != 0) return fail_errno(errno, "Cannot set the mode of " + path);
   if (::listen(made.socket_.get(), SOMAXCONN) != 0) return fail_errno(errno, "Cannot listen on " + path);
   return made;
+}
+
+namespace {
+
+void set(int fd, int level, int option, int value) { ::setsockopt(fd, level, option, &value, sizeof value); }
+
+} // namespace
+
+outcome<unique_fd> listen_tcp(const listen_address& where, std::span<const int> own) {
+  bool v6 = where.socket.ss_family == AF_INET6;
+  unique_fd made{::socket(where.socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+  if (!made) return fail_errno(errno, "Cannot make a socket for " + where.text);
+  set(made.get(), SOL_SOCKET, SO_REUSEADDR, 1); // connections of before may linger
+  if (v6) set(made.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  auto size = static_cast<socklen_t>(v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in));
+  auto try_it = [&] { // the kernel looks for others at both calls
+    return ::bind(made.get(), reinterpret_cast<const sockaddr*>(&where.socket), size) == 0 &&
+           ::listen(made.get(), SOMAXCONN) == 0;
+  };
+  bool listens = try_it();
+  if (!listens && errno == EADDRINUSE && !own.empty()) {
+    // For this moment only: with it left on, another daemon could take half of our connections.
+    auto share = [&](int on) {
+      for (int fd : own) set(fd, SOL_SOCKET, SO_REUSEPORT, on);
+      set(made.get(), SOL_SOCKET, SO_REUSEPORT, on);
+    };
+    share(1);
+    listens = try_it();
+    int why = errno;
+    share(0);
+    errno = why;
+  }
+  if (listens) return made;
+  if (errno == EADDRINUSE) return fail(fault::in_use, "Cannot listen on " + where.text + ": somebody else does");
+  return fail_errno(errno, "Cannot listen on " + where.text);
 }
 
 unix_listener::~unix_listener() {

@@ -3,10 +3,13 @@
 #include "messages/error.hpp"
 #include "messages/unique_fd.hpp"
 
+#include <span>
 #include <string>
 #include <sys/types.h>
 
 namespace troupe {
+
+struct listen_address;
 
 /// A bound and listening unix socket. The file goes with it, unless somebody else has put another one there.
 class unix_listener {
@@ -27,5 +30,9 @@ private:
   dev_t device_ = 0;
   ino_t inode_ = 0;
 };
+
+/// A listening TCP socket. `own`: sockets of ours that may overlap with it, so that one listener can
+/// follow another without a moment between them. fault::in_use: somebody else has the address.
+outcome<unique_fd> listen_tcp(const listen_address& where, std::span<const int> own);
 
 } // namespace troupe

@@ -10,6 +10,7 @@ namespace troupe {
 /// How a reply goes onto the wire; decided by its request.
 struct reply_frame {
   bool head_only = false; // HEAD: no body follows
+  bool is_change = false; // neither GET nor HEAD
   bool keep_alive = true;
   bool version_1_0 = false;
   bool chunked = false; // set by reply_head: the length is unknown

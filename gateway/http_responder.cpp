@@ -30,6 +30,7 @@ void responder::state::went_away() {
 
 void responder::send(http_response response) const {
   if (state_->answered.exchange(true)) return;
+  response.headers.insert(response.headers.end(), state_->headers.begin(), state_->headers.end());
   deliver(state_->door, state_->connection, state_->serial, std::move(response));
 }
 
@@ -39,6 +40,10 @@ void responder::accept_websocket(std::function<void(std::shared_ptr<websocket>)>
   state_->door->post([to = state_->connection, serial = state_->serial, ready = std::move(ready)] {
     if (auto connection = to.lock()) connection->upgrade(serial, ready);
   });
+}
+
+void responder::add_header(std::string name, std::string value) const {
+  state_->headers.emplace_back(std::move(name), std::move(value));
 }
 
 bool responder::gone() const { return state_->gone; }

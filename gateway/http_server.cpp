@@ -4,6 +4,9 @@
 #include "gateway/http_context.hpp"
 #include "gateway/http_listener.hpp"
 #include "gateway/http_reply.hpp"
+#include "gateway/socket_stream.hpp"
+#include "gateway/tls_handshake.hpp"
+#include "runtime/listen_address.hpp"
 #include "runtime/loop.hpp"
 
 #include <array>
@@ -29,18 +32,29 @@ void run_on(loop& on, Work work) {
 
 /// What libuv knows of one listening socket; freed when libuv has closed it.
 struct accepting {
-  uv_pipe_t pipe{};
+  union {
+    uv_stream_t any;
+    uv_pipe_t pipe;
+    uv_tcp_t tcp;
+  } socket{};
+  std::string where;
   std::shared_ptr<http_context> context;
   std::shared_ptr<void> open;
 
-  uv_handle_t* handle() noexcept { return reinterpret_cast<uv_handle_t*>(&pipe); }
+  uv_handle_t* handle() noexcept { return reinterpret_cast<uv_handle_t*>(&socket); }
 
-  static void on_connection(uv_stream_t* listener, int status) {
+  int fd() noexcept {
+    uv_os_fd_t fd = -1;
+    uv_fileno(handle(), &fd);
+    return fd;
+  }
+
+  static void on_unix_connection(uv_stream_t* listener, int status) {
     auto& context = static_cast<accepting*>(listener->data)->context;
     if (status != 0) return;
-    auto stream = http_stream::accept(context, listener);
+    auto stream = socket_stream::accept(context, listener, socket_stream::family::unix_socket);
     if (!stream) return;
-    if (context->streams <= context->limits.connections_max) return http_connection::start(std::move(stream));
+    if (context->streams <= context->limits.connections_max) return context->serve(std::move(stream));
     static const std::string full = [] {
       auto response = error_reply(503, "Too many connections");
       reply_frame frame{.keep_alive = false};
@@ -50,14 +64,50 @@ struct accepting {
     stream->write(pieces);
   }
 
+  static void on_tcp_connection(uv_stream_t* listener, int status) {
+    auto& context = static_cast<accepting*>(listener->data)->context;
+    if (status != 0) return;
+    auto stream = socket_stream::accept(context, listener, socket_stream::family::tcp);
+    if (stream && context->streams <= context->limits.connections_max) tls_handshake::start(std::move(stream));
+  }
+
   void close() {
     uv_close(handle(), [](uv_handle_t* h) { delete static_cast<accepting*>(h->data); });
   }
 };
 
+using family = socket_stream::family;
+
+/// Listens on a socket that is bound already. 0, or libuv's error; then it is closed.
+int begin_accepting(accepting* one, unique_fd socket, family of) {
+  auto* uv = one->context->uv;
+  one->handle()->data = one;
+  int failed = 0;
+  if (of == family::tcp) {
+    uv_tcp_init(uv, &one->socket.tcp);
+    failed = uv_tcp_open(&one->socket.tcp, socket.get());
+  } else {
+    uv_pipe_init(uv, &one->socket.pipe, 0);
+    failed = uv_pipe_open(&one->socket.pipe, socket.get());
+  }
+  one->handle()->data = one; // init cleared nothing of ours, but says so nowhere
+  if (!failed) {
+    socket.release();
+    failed = uv_listen(&one->socket.any, SOMAXCONN,
+                       of == family::tcp ? accepting::on_tcp_connection : accepting::on_unix_connection);
+  }
+  if (failed) one->close();
+  return failed;
+}
+
 } // namespace
 
 struct http_server::data {
+  data(loop& l, std::shared_ptr<http_context> c) : on{l}, context{std::move(c)} {
+    std::signal(SIGPIPE, SIG_IGN);
+    context->open = std::shared_ptr<void>{this, [all = &all_closed](void*) { all->set_value(); }};
+  }
+
   loop& on;
   std::shared_ptr<http_context> context;
   std::promise<void> all_closed;
@@ -72,16 +122,11 @@ struct http_server::data {
 };
 
 http_server::http_server(loop& on, http_limits limits, std::string spool_dir, rule body, handler handle)
-    : data_{
-          new data{on,
-                   std::make_shared<http_context>(on, limits, std::move(spool_dir), std::move(body), std::move(handle)),
-                   {},
-                   {},
-                   {}}} {
-  std::signal(SIGPIPE, SIG_IGN);
-  auto* all = &data_->all_closed;
-  data_->context->open = std::shared_ptr<void>{this, [all](void*) { all->set_value(); }};
-}
+    : data_{std::make_shared<data>(
+          on, std::make_shared<http_context>(on, limits, std::move(spool_dir), std::move(body), std::move(handle)))} {}
+
+http_server::http_server(loop& on, http_limits limits, streams serve)
+    : data_{std::make_shared<data>(on, std::make_shared<http_context>(on, limits, std::move(serve)))} {}
 
 http_server::~http_server() {
   auto closed = data_->all_closed.get_future();
@@ -98,21 +143,57 @@ outcome<void> http_server::listen_unix(const std::string& path, int mode) {
   if (!made) return tl::unexpected{made.error()};
   int failed = 0;
   run_on(data_->on, [&] {
-    auto* one = new accepting{{}, data_->context, data_->context->open};
-    uv_pipe_init(data_->context->uv, &one->pipe, 0);
-    one->pipe.data = one;
-    auto socket = made->take_socket();
-    failed = uv_pipe_open(&one->pipe, socket.get());
-    if (!failed) {
-      socket.release();
-      failed = uv_listen(reinterpret_cast<uv_stream_t*>(&one->pipe), SOMAXCONN, accepting::on_connection);
-    }
-    if (failed) return one->close();
+    auto* one = new accepting{{}, path, data_->context, data_->context->open};
+    failed = begin_accepting(one, made->take_socket(), family::unix_socket);
+    if (failed) return;
     data_->listeners.push_back(one);
     data_->files.push_back(std::move(*made));
   });
   if (failed) return fail_errno(-failed, "Cannot listen on " + path);
   return {};
+}
+
+outcome<void> http_server::listen_tls(const listen_address& where) {
+  outcome<void> done;
+  run_on(data_->on, [&] {
+    std::vector<int> own;
+    auto same_port = ':' + std::to_string(where.port());
+    for (auto* one : data_->listeners)
+      if (one->where.ends_with(same_port)) own.push_back(one->fd());
+    auto socket = listen_tcp(where, own);
+    if (!socket) {
+      done = tl::unexpected{socket.error()};
+      return;
+    }
+    auto* one = new accepting{{}, where.text, data_->context, data_->context->open};
+    if (int failed = begin_accepting(one, std::move(*socket), family::tcp))
+      done = fail_errno(-failed, "Cannot listen on " + where.text);
+    else
+      data_->listeners.push_back(one);
+  });
+  return done;
+}
+
+void http_server::use_identity(std::shared_ptr<const tls_identity> identity) {
+  run_on(data_->on, [&] { data_->context->identity = std::move(identity); });
+}
+
+void http_server::trust_proxies(std::vector<std::string> addresses) {
+  run_on(data_->on, [&] { data_->context->proxies = std::move(addresses); });
+}
+
+void http_server::disconnect(const std::function<bool(const http_peer&)>& whom) {
+  run_on(data_->on, [&] { data_->context->disconnect(whom); });
+}
+
+void http_server::stop_listening(const std::string& where) {
+  run_on(data_->on, [&] {
+    std::erase_if(data_->listeners, [&](accepting* one) {
+      bool meant = one->where == where;
+      if (meant) one->close();
+      return meant;
+    });
+  });
 }
 
 void http_server::stop_listening() {

@@ -17,17 +17,27 @@
 namespace troupe {
 
 class loop;
+class http_stream;
 
-/// Who is at the other end of a unix socket (SO_PEERCRED at accept).
-struct peer_credentials {
-  uint32_t uid = ~0u, gid = ~0u;
+class tls_identity;
+struct listen_address;
+struct certificate;
+
+/// Who is at the other end.
+struct http_peer {
+  uint32_t uid = ~0u, gid = ~0u; // of a unix socket (SO_PEERCRED at accept)
   int32_t pid = 0;
+  std::string address;                      // IP:PORT of a TCP connection; empty: a unix socket
+  std::shared_ptr<const certificate> shown; // the certificate whose key it has proved to hold; null: none
+  bool vouched = true;                      // by the server's authority, or there is none
+  bool has_authority = false;
 };
 
 /// What to do with a request's body; decided from its head, before the body is read.
 struct body_rule {
   bool spool = false;       // false: into `body` in memory; true: into an unnamed temporary file
   uint64_t limit = 1 << 20; // bytes; more is answered 413 and the connection closed
+  bool forbidden = false;   // answered 403 at once: not a byte of the body is kept
 };
 
 struct http_request {
@@ -40,7 +50,7 @@ struct http_request {
   std::string body;
   unique_fd spool; // rewound; with rule.spool, if the request has a body
   uint64_t spool_size = 0;
-  peer_credentials peer;
+  http_peer peer;
   bool wants_websocket = false; // Upgrade: websocket with a valid key
 
   std::string_view header(std::string_view name) const;    // case-insensitive, empty if absent
@@ -91,6 +101,8 @@ public:
   void send(http_response response) const;
   /// Upgrades; `ready` runs on the loop's thread. Pings every 10 s with payload "keepalive".
   void accept_websocket(std::function<void(std::shared_ptr<websocket>)> ready) const;
+  /// Goes along with whatever is sent. On the loop's thread, before anybody else has this.
+  void add_header(std::string name, std::string value) const;
   /// True once the client went away (long polls stop caring).
   bool gone() const;
   /// Called on the loop's thread when the client went away before an answer.
@@ -104,18 +116,20 @@ private:
 };
 
 struct http_limits {
-  size_t header_bytes = 64 << 10;          // 431 beyond
-  std::chrono::seconds header_timeout{10}; // from the first byte of a request to the end of its head
-  std::chrono::seconds body_timeout{60};   // without progress
-  std::chrono::seconds idle_timeout{300};  // kept-alive connection without a request
-  std::chrono::seconds write_timeout{60};  // without progress
-  size_t connections_max = 4096;           // more are answered 503 at once
+  size_t header_bytes = 64 << 10;             // 431 beyond
+  std::chrono::seconds header_timeout{10};    // from the first byte of a request to the end of its head
+  std::chrono::seconds body_timeout{60};      // without progress
+  std::chrono::seconds idle_timeout{300};     // kept-alive connection without a request
+  std::chrono::seconds write_timeout{60};     // without progress
+  size_t connections_max = 4096;              // more are answered 503 at once
+  size_t connections_per_host = 4096;         // of TCP; more are closed at once
+  std::chrono::seconds handshake_timeout{10}; // of TLS, from the first moment to its end
   size_t websocket_queue_bytes = 8 << 20;
   size_t websocket_message_bytes = 16 << 20; // a joined message from the peer; 1009 beyond
   std::chrono::seconds ping_period{10};      // a peer that read three pings and answered none is dropped
 };
 
-/// HTTP/1.1 on a unix socket: keep-alive, pipelining (answered in order), chunked bodies both ways, Expect:
+/// HTTP/1.1 on unix sockets and on TLS: keep-alive, pipelining (answered in order), chunked bodies both ways, Expect:
 /// 100-continue, HEAD, websockets. Parsing by Boost.Beast, frames by wslay, all on one libuv loop; a slow, idle or
 /// garbage client costs others nothing. Ignores SIGPIPE for the whole process: a peer that closes must not end it.
 class http_server {
@@ -125,11 +139,24 @@ public:
 
   /// `spool_dir`: where O_TMPFILE bodies go.
   http_server(loop& on, http_limits limits, std::string spool_dir, rule body, handler handle);
+  /// Serves something else than HTTP: `serve` gets each connection, once its handshake is done. On the loop's thread.
+  using streams = std::function<void(std::unique_ptr<http_stream> stream)>;
+  http_server(loop& on, http_limits limits, streams serve);
   ~http_server(); // closes listeners and connections; call off the loop's thread
 
   /// Binds and listens, with the mode given. Replaces a stale socket file, refuses one that somebody answers on.
   outcome<void> listen_unix(const std::string& path, int mode);
-  /// Stops accepting and removes the socket files; running requests go on.
+  /// TLS on TCP, with the identity last given (required before). Two addresses of this server may overlap, so that one
+  /// can take the place of another. fault::in_use: somebody else has it; nothing has changed.
+  outcome<void> listen_tls(const listen_address& where);
+  /// For handshakes from now on.
+  void use_identity(std::shared_ptr<const tls_identity> identity);
+  /// IP addresses that may say in a PROXY header for whom they speak.
+  void trust_proxies(std::vector<std::string> addresses);
+  /// Ends every connection of such a peer at once, whatever it is doing. Returns when they are gone.
+  void disconnect(const std::function<bool(const http_peer&)>& whom);
+  /// Stops accepting and removes the socket files; running requests go on. One address, or all.
+  void stop_listening(const std::string& where);
   void stop_listening();
   size_t connections() const;
 

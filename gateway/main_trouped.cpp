@@ -1,3 +1,4 @@
+#include "actors/certificates.hpp"
 #include "actors/event_log.hpp"
 #include "actors/images.hpp"
 #include "actors/instances.hpp"
@@ -12,6 +13,7 @@
 #include "gateway/bus_door.hpp"
 #include "gateway/door.hpp"
 #include "gateway/rest_door.hpp"
+#include "gateway/tls_listeners.hpp"
 #include "runtime/config.hpp"
 #include "runtime/fault_points.hpp"
 #include "runtime/limits.hpp"
@@ -78,7 +80,7 @@ std::function<void(const std::string&, const std::string&)> tell_of_restart(serv
   };
 }
 
-supervisor_spec parts(services& with, blocking_pool& sink_threads) {
+supervisor_spec parts(services& with, blocking_pool& sink_threads, tls_listeners& listeners) {
   supervisor_spec all;
   all.name = "parts";
   all.on_failure = strategy::one_for_one;
@@ -91,6 +93,8 @@ supervisor_spec parts(services& with, blocking_pool& sink_threads) {
       part("profiles", role::profiles, with, profiles),
       part("projects", role::projects, with, projects),
       part("server", role::server, with, server),
+      part("certificates", role::certificates, with, certificates),
+      part("doors", role::doors, with, [&listeners](auto* self, services& all) { return doors(self, all, listeners); }),
       part("instances", role::instances, with, instances),
       part("operations", role::operations, with, operations),
       part("sinks", role::sinks, with,
@@ -102,7 +106,7 @@ supervisor_spec parts(services& with, blocking_pool& sink_threads) {
 }
 
 // A change may be on its way to the store from any part: if it fails, all begin anew with what is on disk.
-supervisor_spec tree(services& with, blocking_pool& sink_threads) {
+supervisor_spec tree(services& with, blocking_pool& sink_threads, tls_listeners& listeners) {
   supervisor_spec root;
   root.name = "root";
   root.on_failure = strategy::rest_for_one;
@@ -110,8 +114,8 @@ supervisor_spec tree(services& with, blocking_pool& sink_threads) {
   root.children = {
       part<caf::detached>("store", role::store, with, store_actor), // commits block: a thread of its own
       {"parts",
-       [&with, &sink_threads](caf::event_based_actor* parent) {
-         auto started = spawn_supervisor(parent, parts(with, sink_threads));
+       [&with, &sink_threads, &listeners](caf::event_based_actor* parent) {
+         auto started = spawn_supervisor(parent, parts(with, sink_threads, listeners));
          if (with.faults) with.faults->enter("supervisor", "parts", started);
          return started;
        }},
@@ -157,10 +161,14 @@ outcome<void> make_first_records(store& db) {
   return {};
 }
 
-// SIGTERM and SIGINT arrive here and nowhere else; returns when one does.
-void wait_for_the_end(const sigset_t& signals) {
+// SIGTERM, SIGINT and SIGHUP arrive here and nowhere else; returns when one of the first two does. SIGHUP: the files of
+// certificates are read anew.
+void wait_for_the_end(const sigset_t& signals, tls_listeners& listeners) {
   int number = 0;
-  sigwait(&signals, &number);
+  for (sigwait(&signals, &number); number == SIGHUP; sigwait(&signals, &number)) {
+    auto done = listeners.reload();
+    done ? log().info("The certificates were read anew") : log().error("{}; the old ones stay", done.error().message);
+  }
   log().info("Signal {}: stopping; instances go on running", number);
 }
 
@@ -189,7 +197,8 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   with.faults = faults->get();
 
   blocking_pool sink_threads{sinks_max}; // ends before the actors' system does: its work answers to actors
-  auto root = spawn_supervisor(system, tree(with, sink_threads));
+  tls_listeners listeners{with};
+  auto root = spawn_supervisor(system, tree(with, sink_threads, listeners));
   std::atomic<bool> gave_up = false; // it fails too often to go on: better a new process than half a daemon
   root->attach_functor([&gave_up](const caf::error& why) {
     if (why == caf::exit_reason::user_shutdown) return;
@@ -199,18 +208,19 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   wait_for_the_parts(system, root);
   outcome<void> listening;
   {
-    rest_door door{with};
-    bus_door bus{with};
+    rest_door door{with, listeners};
+    bus_door bus{with, listeners};
     listening = door.listen(with.dir.unix_socket);
     if (listening) listening = bus.listen(with.dir.path + "/bus.socket");
     if (listening) {
+      listeners.apply();
       observe_log([&with](int level, std::string_view text) {
         if (auto events = with.find(role::events)) caf::anon_send(events, log_line{level, std::string{text}});
       });
       log().info("Serving {}", with.dir.unix_socket);
       notify_ready();
       drop_start_pages();
-      wait_for_the_end(signals);
+      wait_for_the_end(signals, listeners);
       notify_stopping();
     }
     door.stop_listening();
@@ -234,6 +244,7 @@ int main(int argc, char** argv) {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr); // before any thread: all inherit it
   auto config = parse_command_line(argc, argv);
   if (!config) {

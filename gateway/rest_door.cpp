@@ -2,19 +2,30 @@
 
 #include "actors/project_keys.hpp"
 #include "gateway/rest/admission.hpp"
+#include "gateway/rest/authentication_log.hpp"
+#include "gateway/rest/browser.hpp"
 #include "gateway/rest/live_streams.hpp"
 #include "gateway/rest/routes.hpp"
+#include "gateway/trust.hpp"
+#include "gateway/trust_watch.hpp"
+#include "runtime/certificate.hpp"
 
 namespace troupe {
 namespace {
 
 constexpr uint64_t json_limit = 4 << 20;             // a request's JSON
+constexpr uint64_t strangers_limit = 64 << 10;       // the same, from somebody unknown
 constexpr uint64_t upload_limit = uint64_t{1} << 40; // an image or a file
 
-std::shared_ptr<const header> head_of(const http_request& request) {
+std::string project_of(const http_request& request) {
+  auto given = request.parameter("project");
+  return given.empty() ? "default" : std::string{given};
+}
+
+std::shared_ptr<const header> head_of(const http_request& request, principal who) {
   auto head = std::make_shared<header>();
-  head->who = unix_principal(request.peer.uid);
-  if (auto project = request.parameter("project"); !project.empty()) head->project = project;
+  head->who = std::move(who);
+  head->project = project_of(request);
   return head;
 }
 
@@ -26,25 +37,35 @@ struct shared_collection {
 constexpr shared_collection shared_collections[] = {
     {"images", feature::images}, {"profiles", feature::profiles}, {"networks", feature::networks}};
 
-// False: there is no such project.
-bool enter_project_of(rest_request& one) {
-  auto records = one.with().db.read();
-  if (!records.get(table::projects, one.head->project)) return false;
+// Who may only see some projects reads there what his project uses, and changes nothing: it belongs to others too.
+outcome<void> enter_project_of(rest_request& one, const snapshot& records) {
+  if (!records.get(table::projects, one.head->project)) return fail(fault::not_found, "Project not found");
   auto& path = one.http->segments;
-  if (path.size() < 2 || one.head->project == "default") return true;
+  if (path.size() < 2 || one.head->project == "default") return {};
   for (auto& [segment, what] : shared_collections) {
     if (path[1] != segment) continue;
+    auto home = home_of(records, one.head->project, what);
     auto head = std::make_shared<header>(*one.head);
-    head->project = home_of(records, head->project, what);
+    if (head->who.level == trust::restricted && !head->who.may_see(home)) {
+      if (one.http->method != "GET" && one.http->method != "HEAD")
+        return fail(fault::forbidden, "The project uses the " + std::string{segment} + " of project \"" + home + '"');
+      head->who.projects.push_back(home); // for this request
+    }
+    head->project = std::move(home);
     one.head = std::move(head);
   }
-  return true;
+  return {};
 }
 
-body_rule rule_of(const http_request& head) {
-  auto found = match(head.method, head.segments);
-  if (found.row && found.row->upload) return {true, upload_limit};
-  return {false, json_limit};
+/// Judged before a byte of the body is kept: a stranger must not fill the disk with what is refused afterwards.
+body_rule rule_of(services& with, const http_request& request) {
+  auto found = match(request.method, request.segments);
+  body_rule out{found.row && found.row->upload, found.row && found.row->upload ? upload_limit : json_limit};
+  if (request.peer.address.empty() || !found.row) return out;
+  auto who = caller_of(request.peer, with.db.read()).who;
+  out.forbidden = !judge_access(who, project_of(request), *found.row);
+  if (who.level == trust::none) out.limit = std::min(out.limit, strangers_limit);
+  return out;
 }
 
 void dispatch(const route& row, const rest_request& one) {
@@ -56,44 +77,88 @@ void dispatch(const route& row, const rest_request& one) {
   }
 }
 
-void handle(rest_context& context, http_request request, responder answer) {
+http_response no_such_route(bool path_known) {
+  auto response = error_response(
+      {path_known ? fault::unsupported : fault::not_found, path_known ? "not implemented" : "not found"});
+  if (path_known) response.status = 501;
+  return response;
+}
+
+struct entrance {
+  rest_context context;
+  authentication_log guests;
+};
+
+/// True: the caller may go on.
+bool let_in(entrance& at, const rest_request& one, const route& row, const std::string& doubt) {
+  auto judged = judge_access(one.head->who, one.head->project, row);
+  bool over_network = !one.http->peer.address.empty();
+  if (over_network && judged && one.head->who.level != trust::none) at.guests.came_in(*one.head);
+  if (judged) return true;
+  if (over_network)
+    at.guests.turned_away(*one.head, *one.http, doubt.empty() ? "The caller has no right to this" : doubt);
+  reply_error(one, judged.error());
+  return false;
+}
+
+void handle(entrance& at, http_request request, responder answer) {
+  auto records = at.context.with.db.read();
   auto found = match(request.method, request.segments);
-  rest_request one{context, std::make_shared<http_request>(std::move(request)), answer, std::move(found.parameters),
+  auto caller = caller_of(request.peer, records);
+  rest_request one{at.context, std::make_shared<http_request>(std::move(request)), answer, std::move(found.parameters),
                    nullptr};
-  one.head = head_of(*one.http);
-  if (!found.row) {
-    auto response = error_response(
-        {found.path_known ? fault::unsupported : fault::not_found, found.path_known ? "not implemented" : "not found"});
-    if (found.path_known) response.status = 501;
-    return answer.send(std::move(response));
-  }
-  if (!enter_project_of(one)) return reply_error(one, {fault::not_found, "Project not found"});
+  one.head = head_of(*one.http, std::move(caller.who));
+  allow_origin(*one.http, records, answer);
+  if (one.http->method == "OPTIONS") return answer.send({});
+  if (auto judged = judge_origin(*one.http, records, at.context.listeners); !judged)
+    return reply_error(one, judged.error());
+  if (!found.row) return answer.send(no_such_route(found.path_known));
+  if (!let_in(at, one, *found.row, caller.doubt)) return;
+  if (auto entered = enter_project_of(one, records); !entered) return reply_error(one, entered.error());
   admit(std::move(one), *found.row, [row = found.row](const rest_request& admitted) { dispatch(*row, admitted); });
 }
 
 } // namespace
 
 struct rest_door::data {
-  explicit data(services& with) : streams{with.io}, context{with, streams} {}
+  data(services& with, tls_listeners& listeners)
+      : streams{with.io}, at{{with, streams, listeners}, authentication_log{with}} {}
+
+  std::unique_ptr<http_server> make_server() {
+    auto& with = at.context.with;
+    return std::make_unique<http_server>(
+        with.io, http_limits{}, with.dir.spool, [&with](const http_request& head) { return rule_of(with, head); },
+        [this](http_request request, responder answer) { handle(at, std::move(request), std::move(answer)); });
+  }
 
   live_streams streams;
-  rest_context context;
+  entrance at;
   std::unique_ptr<http_server> server;
+  std::unique_ptr<trust_watch> watch;
 };
 
-rest_door::rest_door(services& with) : data_{std::make_unique<data>(with)} {}
+rest_door::rest_door(services& with, tls_listeners& listeners) : data_{std::make_unique<data>(with, listeners)} {}
 
-rest_door::~rest_door() { data_->server.reset(); }
+rest_door::~rest_door() {
+  data_->watch.reset();
+  data_->at.context.listeners.close();
+  data_->server.reset();
+}
 
 outcome<void> rest_door::listen(const std::string& unix_socket) {
-  auto& context = data_->context;
-  data_->server = std::make_unique<http_server>(
-      context.with.io, http_limits{}, context.with.dir.spool, rule_of,
-      [&context](http_request request, responder answer) { handle(context, std::move(request), answer); });
+  auto& context = data_->at.context;
+  data_->server = data_->make_server();
+  context.listeners.open([d = data_.get()] { return d->make_server(); });
+  data_->watch = std::make_unique<trust_watch>(context.with, [&context](const std::string& fingerprint) {
+    context.listeners.disconnect(
+        [&](const http_peer& peer) { return peer.shown && peer.shown->fingerprint == fingerprint; });
+    context.streams.cut(fingerprint);
+  });
   return data_->server->listen_unix(unix_socket, 0660);
 }
 
 void rest_door::stop_listening() {
+  data_->at.context.listeners.close();
   if (data_->server) data_->server->stop_listening();
 }
 

@@ -1,6 +1,7 @@
 #include "gateway/server_facts.hpp"
 
 #include "backends/storage/storage_driver.hpp"
+#include "gateway/tls_listeners.hpp"
 #include "messages/json.hpp"
 #include "messages/server.capnp.h"
 
@@ -21,6 +22,7 @@ constexpr std::string_view extensions[] = {
     "container_cpu_time",
     "network",
     "profile_usedby",
+    "certificate_update",
     "container_exec_signal_handling",
     "container_image_properties",
     "storage",
@@ -53,23 +55,28 @@ constexpr std::string_view extensions[] = {
     "firewall_driver",
     "projects_limits",
     "projects_restrictions",
+    "trust_ca_certificates",
     "api_os",
     "network_state_bond_bridge",
     "usedby_consistency",
     "projects_limits_instances",
     "instance_bulk_state_change",
     "storage_volume_state",
+    "certificate_project",
     "project_usage",
     "server_instance_driver_operational",
     "server_supported_storage_drivers",
     "event_lifecycle_requestor_address",
     "network_counters_errors_dropped",
     "linux_sysctl",
+    "certificate_self_renewal",
     "instance_all_projects",
     "instance_get_full",
     "event_project",
+    "certificate_token",
     "instance_file_head",
     "projects_networks_restricted_access",
+    "explicit_trust_token",
     "troupe_event_cursor",      // ours: see docs/events.md
     "troupe_operation_history", // ours: see docs/operations.md
     "troupe_sinks",             // ours: see docs/sinks.md
@@ -113,12 +120,14 @@ config_map kernel_features() {
           {"unpriv_fscaps", yes_no(kernel_at_least(4, 14))}};
 }
 
-void fill_environment(schema::Server::Environment::Builder env, const services& with) {
+void fill_environment(schema::Server::Environment::Builder env, const services& with, const announcement& announced) {
   utsname host{};
   uname(&host);
   auto architectures = env.initArchitectures(1);
   architectures.set(0, host.machine);
-  env.initAddresses(0);
+  fill(env.initAddresses(static_cast<unsigned>(announced.addresses.size())), announced.addresses);
+  env.setCertificate(announced.certificate);
+  env.setCertificateFingerprint(announced.fingerprint);
   env.setDriver("lxc");
   env.setDriverVersion(with.containers.version());
   env.setFirewall("nftables");
@@ -155,18 +164,38 @@ const std::vector<std::string_view>& api_extensions() {
   return all;
 }
 
-std::string server_json(const services& with, const config_map& config) {
+namespace {
+
+// What both kinds of callers are told.
+template <class Builder>
+void fill_abilities(Builder server, const char* auth) {
+  auto list = server.initApiExtensions(static_cast<unsigned>(std::size(extensions)));
+  for (unsigned i = 0; i < std::size(extensions); ++i) list.set(i, std::string{extensions[i]});
+  server.setApiStatus("stable");
+  server.setApiVersion("1.0");
+  server.setAuth(auth);
+  server.initAuthMethods(1).set(0, "tls");
+}
+
+} // namespace
+
+announcement announced_by(const tls_listeners& listeners) {
+  auto now = listeners.present();
+  if (!now.identity) return {};
+  return {reachable_at(now.https), now.identity->pem(), now.identity->own().fingerprint};
+}
+
+std::string server_json(const services& with, const config_map& config, const announcement& announced) {
   return to_json(message<schema::Server>::make([&](schema::Server::Builder server) {
-    auto list = server.initApiExtensions(static_cast<unsigned>(std::size(extensions)));
-    for (unsigned i = 0; i < std::size(extensions); ++i) list.set(i, std::string{extensions[i]});
-    server.setApiStatus("stable");
-    server.setApiVersion("1.0");
-    server.setAuth("trusted");
-    auto methods = server.initAuthMethods(1);
-    methods.set(0, "tls");
+    fill_abilities(server, "trusted");
     fill(server.initConfig(static_cast<unsigned>(config.size())), config);
-    fill_environment(server.initEnvironment(), with);
+    fill_environment(server.initEnvironment(), with, announced);
   }));
+}
+
+std::string untrusted_server_json() {
+  return to_json(message<schema::ServerUntrusted>::make(
+      [](schema::ServerUntrusted::Builder server) { fill_abilities(server, "untrusted"); }));
 }
 
 } // namespace troupe

@@ -3,12 +3,27 @@
 #include "actors/services.hpp"
 
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace troupe {
 
+class tls_listeners;
+
+/// How others reach the server; empty while it listens nowhere.
+struct announcement {
+  std::vector<std::string> addresses;
+  std::string certificate, fingerprint; // PEM
+  bool operator==(const announcement&) const = default;
+};
+
+announcement announced_by(const tls_listeners& listeners);
+
 /// What GET /1.0 says that does not change while the daemon runs: the Server object's text in front of `config`, worked
 /// out once.
-std::string server_json(const services& with, const config_map& config);
+std::string server_json(const services& with, const config_map& config, const announcement& announced);
+/// The same for strangers: nothing of this server but what it can do.
+std::string untrusted_server_json();
 
 /// The names of `api_extensions`: only what is really there.
 const std::vector<std::string_view>& api_extensions();

@@ -2,18 +2,36 @@
 
 #include "messages/message.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace troupe {
 
+/// What somebody vouches for, before any rule about the thing that is asked for.
+enum class trust : uint8_t {
+  none,       // nobody knows the caller
+  metrics,    // may read measurements only
+  restricted, // what belongs to `projects`
+  full,
+};
+
 /// Who asks; see principal.capnp for the record form.
 struct principal {
-  std::string username;              // "root", or a certificate's name
+  std::string username;              // "root", or a certificate's fingerprint
   std::string protocol = "internal"; // unix, tls, oidc, cluster, internal
-  std::string address;               // "@" for the unix socket
+  std::string address;               // "@" for the unix socket, IP:PORT else
   uint32_t uid = ~0u;
+  trust level = trust::full;
+  std::vector<std::string> projects = {}; // with trust::restricted
+
+  bool may_see(std::string_view project) const {
+    return level == trust::full ||
+           (level == trust::restricted && std::find(projects.begin(), projects.end(), project) != projects.end());
+  }
 };
 
 /// Travels with every message between actors and is judged by the entity's own actor.

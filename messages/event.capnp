@@ -7,7 +7,7 @@ using Json = import "json.capnp";
 using Principal = import "principal.capnp".Principal;
 
 struct Event {
-  enum Type { lifecycle @0; operation @1; logging @2; }
+  enum Type { lifecycle @0; operation @1; logging @2; security @3; }
   enum Level { debug @0; info @1; warning @2; error @3; }
   epoch    @0 :UInt32;           # grows when a log is started anew
   member   @1 :Text;             # the server's name
@@ -22,6 +22,6 @@ struct Event {
   source   @10 :Text;            # "/1.0/instances/c1"
   context  @11 :List(Json.KeyValue);
   requestor @12 :Principal;
-  metadata @13 :Text;            # operation: the Operation object as JSON; logging: the object
+  metadata @13 :Text;            # operation: the Operation object as JSON; logging, security: the object
   operation @14 :Text;           # id of the operation that brought it about, or whose own event it is
 }

@@ -7,7 +7,7 @@ using Json = import "json.capnp";
 
 struct Principal {
   enum Protocol { unix @0; tls @1; oidc @2; cluster @3; internal @4; }
-  username @0 :Text;
+  username @0 :Text;        # of a TLS caller: its certificate's fingerprint
   protocol @1 :Protocol;
   address  @2 :Text;        # "@" for the unix socket, host:port else
   uid      @3 :UInt32 = 4294967295;   # peer credentials of a unix socket

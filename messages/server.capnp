@@ -42,5 +42,14 @@ struct Server {
   }
   struct StorageDriver { name @0 :Text $Json.name("Name"); version @1 :Text $Json.name("Version"); remote @2 :Bool $Json.name("Remote"); }
 }
+struct ServerUntrusted {
+  # What somebody sees whom the server does not know.
+  apiExtensions @0 :List(Text);
+  apiStatus     @1 :Text;
+  apiVersion    @2 :Text;
+  auth          @3 :Text;
+  public        @4 :Bool;
+  authMethods   @5 :List(Text);
+}
 struct ServerPut { config @0 :List(Json.KeyValue) $Json.map; }
 struct ServerConfig { config @0 :List(Json.KeyValue); }

@@ -32,10 +32,10 @@ void images_by_project(write_txn& txn) {
 
 const format_history& built_in_formats() {
   // To change a format: raise its number and add the step from the number before, with a test.
-  // 1 -> 2: new tables. Opening makes them, but an older daemon would not know them in the outbox.
+  // New tables: opening makes them, but an older daemon would not know them in the outbox.
   static constexpr auto only_tables = [](write_txn&) {};
   static constexpr migration cluster_steps[] = {{1, only_tables},        // sinks
-                                                {2, images_by_project}}; // images belonged to nobody
+                                                {2, images_by_project}}; // images belonged to nobody; certificates
   static constexpr migration local_steps[] = {{1, only_tables}}; // operations' indexes, subscriptions, what sinks did
   static const format_history formats{
       .cluster = 3, .local = 2, .cluster_steps = cluster_steps, .local_steps = local_steps};

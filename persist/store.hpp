@@ -30,6 +30,7 @@ enum class table : uint8_t {
   config,
   counters,
   sinks,
+  certificates,
   outbox,
   // local.mdb
   statuses,

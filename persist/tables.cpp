@@ -18,6 +18,7 @@ constexpr table_row rows[] = {
     {table::config, "config", scope::cluster, true},
     {table::counters, "counters", scope::cluster, true},
     {table::sinks, "sinks", scope::cluster, true},
+    {table::certificates, "certificates", scope::cluster, true},
     {table::outbox, "outbox", scope::cluster, false},
     {table::statuses, "statuses", scope::local, true},
     {table::operations, "operations", scope::local, true},

@@ -93,6 +93,32 @@ outcome<bridge_wish> ask_bridge(questions& ask, const surroundings& found) {
   return wish;
 }
 
+std::string check_port(const std::string& text) {
+  bool digits = !text.empty() && text.size() <= 5 &&
+                std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c); });
+  return digits && std::stoi(text) > 0 && std::stoi(text) < 65536 ? "" : "this is not a port";
+}
+
+/// The server's configuration for clients on other machines; empty: none.
+outcome<json> ask_network_access(questions& ask) {
+  auto any = [](const std::string&) { return std::string{}; };
+  auto wanted = ask.yes_no("Would you like the server to be available over the network?", false);
+  if (!wanted) return tl::unexpected{wanted.error()};
+  json config = json::object();
+  if (!*wanted) return config;
+  auto address = ask.text("Address to bind to (not including port)", "all", any);
+  if (!address) return tl::unexpected{address.error()};
+  auto port = ask.text("Port to bind to", "8443", check_port);
+  if (!port) return tl::unexpected{port.error()};
+  auto password = ask.text("Trust password for new clients (empty: none, they need tokens)", "", any);
+  if (!password) return tl::unexpected{password.error()};
+  bool v6 = address->find(':') != std::string::npos && !address->starts_with('[');
+  auto host = *address == "all" ? std::string{} : v6 ? '[' + *address + ']' : *address;
+  config["core.https_address"] = host + ':' + *port;
+  if (!password->empty()) config["core.trust_password"] = *password;
+  return config;
+}
+
 } // namespace
 
 outcome<std::string> questions::text(const std::string& question, const std::string& fallback,
@@ -136,6 +162,9 @@ outcome<json> ask_setup(questions& ask, const surroundings& found, const std::st
     setup["networks"] = {network_entry(*wish)};
   }
   setup["profiles"] = {profile_entry(found, pool, bridge)};
+  auto config = ask_network_access(ask);
+  if (!config) return tl::unexpected{config.error()};
+  if (!config->empty()) setup["config"] = *config;
   return setup;
 }
 

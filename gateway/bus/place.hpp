@@ -11,12 +11,17 @@
 #include <string>
 #include <vector>
 
+namespace troupe {
+class tls_listeners;
+}
+
 namespace troupe::on_bus {
 
 /// One connection. Lives as long as any handle it gave out; on the bus thread, as everything in this folder that does
 /// not say otherwise.
 struct session {
   services& with;
+  tls_listeners& listeners;
   const std::set<const session*>& all; // that are open
   kj::AsyncIoContext& io;
   kj::TaskSet& background; // work that outlives the call which began it

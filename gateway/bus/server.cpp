@@ -1,4 +1,5 @@
 #include "actors/profiles.hpp"
+#include "actors/server_keys.hpp"
 #include "gateway/bus/check.hpp"
 #include "gateway/bus/methods.hpp"
 #include "gateway/bus/page.hpp"
@@ -18,8 +19,8 @@ bool is_handle(capnp::InterfaceSchema type) { return type.getSuperclasses().size
 } // namespace
 
 kj::Promise<void> view_server(const call_ptr& c) {
-  auto config = server_config(c->with().db.read());
-  auto shown = value_of(parse_json_text(server_json(c->with(), config)));
+  auto config = shown_server_config(c->with().db.read());
+  auto shown = value_of(parse_json_text(server_json(c->with(), config, announced_by(c->at.of->listeners))));
   auto results = c->results<bus::Bus::ServerResults>();
   value_of(read_json(shown, results.initServer()));
   results.setEtag(etag_of_config(config));
@@ -29,7 +30,7 @@ kj::Promise<void> view_server(const call_ptr& c) {
 kj::Promise<void> update_server(const call_ptr& c) {
   auto params = c->params<bus::Bus::UpdateServerParams>();
   auto etag = text(params.getGuard().getEtag());
-  if (!etag.empty() && etag != etag_of_config(server_config(c->with().db.read())))
+  if (!etag.empty() && etag != etag_of_config(shown_server_config(c->with().db.read())))
     refuse(fault::precondition, "The configuration was changed in the meantime (ETag does not match)");
   return begin(
       c, std::nullopt, role::server,

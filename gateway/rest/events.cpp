@@ -43,12 +43,26 @@ outcome<std::vector<std::string>> subjects_of(const rest_request& from) {
   if ((durable || !subjects.empty()) && (all || !project.empty()))
     return fail(fault::invalid, "\"filter\" and \"durable\" exclude \"project\": it is the first part of a subject");
   if (durable || all || !subjects.empty()) return subjects;
+  if (from.head->who.level != trust::full) return std::vector<std::string>{from.head->project + ".>"};
   return std::vector<std::string>{from.head->project + ".>", "_.>"};
+}
+
+// A restricted caller sees what his projects are, and nothing of the server.
+outcome<void> check_scope(const principal& who, bool durable, const std::vector<std::string>& subjects) {
+  if (who.level == trust::full) return {};
+  bool own = !durable && !subjects.empty() && std::all_of(subjects.begin(), subjects.end(), [&](auto& subject) {
+    auto dot = subject.find('.');
+    return dot != subject.npos && who.may_see(subject.substr(0, dot));
+  });
+  if (own) return {};
+  return fail(fault::forbidden, "A restricted client can follow the events of its projects only");
 }
 
 outcome<event_filter> filter_of(const rest_request& from) {
   auto subjects = subjects_of(from);
   if (!subjects) return tl::unexpected{subjects.error()};
+  if (auto good = check_scope(from.head->who, !from.http->parameter("durable").empty(), *subjects); !good)
+    return tl::unexpected{good.error()};
   event_filter out{std::move(*subjects), words_of_list(parameter(from, "type"))};
   out.operation = parameter(from, "operation");
   out.principal = parameter(from, "principal");
@@ -142,6 +156,8 @@ void get_event_history(const rest_request& from) {
   auto second = first == entity.npos ? first : entity.find('/', first + 1);
   if (second == entity.npos || second + 1 == entity.size() || entity.size() > 500)
     return reply_error(from, {fault::invalid, "\"entity\" must be KIND/PROJECT/NAME, like instance/default/c1"});
+  if (!from.head->who.may_see(std::string_view{entity}.substr(first + 1, second - first - 1)))
+    return reply_error(from, {fault::not_found, "Project not found"});
   auto limit = number_of(from, "limit", history_shown), before = number_of(from, "before", 0);
   if (!limit || !before) return reply_error(from, limit ? before.error() : limit.error());
   if (*limit == 0 || *limit > history_max)

@@ -44,7 +44,7 @@ void post_exec(const rest_request& from) {
           auto required =
               interactive ? std::vector<std::string>{"0", "control"} : std::vector<std::string>{"0", "1", "2"};
           streams->expect(required);
-          from.context.streams.open(id, secrets, required, streams);
+          from.context.streams.open(id, from.head->who.username, secrets, required, streams);
           reply_operation(from, *record, nlohmann::json{{"fds", secrets}}.dump());
         },
         exec_operation(from.head, from.parameter(0), post));

@@ -32,6 +32,12 @@ void exec_streams::connected(const std::string& name, std::shared_ptr<websocket>
 
 void exec_streams::abandoned() { finish(false, {fault::timed_out, "Timed out waiting for websockets to connect"}, -1); }
 
+void exec_streams::cut() {
+  if (!session_) return finish(false, {fault::cancelled, "Its owner is not trusted any more"}, -1);
+  for (auto& [name, socket] : open_) socket->close();
+  kill();
+}
+
 outcome<void> exec_streams::make_pipes() {
   if (interactive_) return {};
   for (int i = 0; i < 3; ++i) {

@@ -16,6 +16,7 @@ public:
   void expect(const std::vector<std::string>& required);
   void connected(const std::string& name, std::shared_ptr<websocket> socket) override;
   void abandoned() override;
+  void cut() override;
   /// Runs the command now (without websockets: nobody will connect).
   void start();
 

@@ -54,6 +54,22 @@ std::string image_json(const image_record& image, const alias_index& aliases) {
   return out + "}";
 }
 
+bool is_public(const image_record& image) {
+  return image.read([](schema::ImageSpec::Reader i) { return i.getPublic(); });
+}
+
+// Strangers see public images; the others are not there for them.
+bool may_see(const rest_request& from, const image_record& image) {
+  return from.head->who.may_see(from.head->project) || is_public(image);
+}
+
+bool may_see(const rest_request& from, const snapshot& records, const alias_record& alias) {
+  if (from.head->who.may_see(from.head->project)) return true;
+  auto target = alias.read([](auto a) { return text(a.getTarget()); });
+  auto image = load<schema::ImageSpec>(records, table::images, target);
+  return image && is_public(*image);
+}
+
 outcome<std::string> list_images(const rest_request& from) {
   auto filter = list_filter::parse(from.http->parameter("filter"));
   if (!filter) return tl::unexpected{filter.error()};
@@ -62,7 +78,9 @@ outcome<std::string> list_images(const rest_request& from) {
   auto aliases = all_aliases(records, project);
   json_list list;
   records.scan(table::images, project + "/", [&](std::string_view key, std::string_view bytes) {
-    auto shown = image_json(image_record::from_bytes(bytes), aliases);
+    auto image = image_record::from_bytes(bytes);
+    if (!may_see(from, image)) return true;
+    auto shown = image_json(image, aliases);
     if (!filter->matches(shown)) return true;
     if (from.recursion() == 0)
       list.url("/1.0/images/", key.substr(project.size() + 1));
@@ -74,12 +92,20 @@ outcome<std::string> list_images(const rest_request& from) {
 }
 
 std::optional<image_record> find_image(const rest_request& from, const snapshot& records) {
-  auto fingerprint = full_fingerprint(records, from.head->project, from.parameter(0));
+  auto& project = from.head->project;
+  auto fingerprint = full_fingerprint(records, project, from.parameter(0));
+  auto image =
+      fingerprint ? load<schema::ImageSpec>(records, table::images, in_project(project, *fingerprint)) : std::nullopt;
+  bool knows_all = from.head->who.may_see(project);
+  if (!knows_all && (!image || !is_public(*image))) {
+    reply_error(from, {fault::not_found, "Image not found"}); // also for an ambiguous prefix of what is not public
+    return std::nullopt;
+  }
   if (!fingerprint) {
     reply_error(from, fingerprint.error());
     return std::nullopt;
   }
-  return load<schema::ImageSpec>(records, table::images, in_project(from.head->project, *fingerprint));
+  return image;
 }
 
 // "a=b&c=d", as X-LXD-properties carries it.
@@ -236,6 +262,7 @@ void get_aliases(const rest_request& from) {
   json_list list;
   auto& project = from.head->project;
   records.scan(table::aliases, project + "/", [&](std::string_view key, std::string_view bytes) {
+    if (!may_see(from, records, alias_record::from_bytes(bytes))) return true;
     if (from.recursion() == 0)
       list.url("/1.0/images/aliases/", key.substr(project.size() + 1));
     else
@@ -246,9 +273,10 @@ void get_aliases(const rest_request& from) {
 }
 
 void get_alias(const rest_request& from) {
-  auto alias = load<schema::ImageAliasEntry>(from.with().db.read(), table::aliases,
-                                             in_project(from.head->project, from.parameter(0)));
-  if (!alias) return reply_error(from, {fault::not_found, "Alias not found"});
+  auto records = from.with().db.read();
+  auto alias =
+      load<schema::ImageAliasEntry>(records, table::aliases, in_project(from.head->project, from.parameter(0)));
+  if (!alias || !may_see(from, records, *alias)) return reply_error(from, {fault::not_found, "Alias not found"});
   reply_sync(from, alias_json(*alias), etag_of(alias->bytes()));
 }
 

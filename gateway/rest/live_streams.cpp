@@ -15,6 +15,7 @@ struct live_streams::data {
     std::map<std::string, std::string> secrets; // of streams that are not connected yet
     std::vector<std::string> required;
     std::shared_ptr<stream_set> streams;
+    std::string owner;
   };
   std::map<std::string, entry> open; // only on the loop's thread
   std::map<uint64_t, loop::handle_ptr> timers;
@@ -45,11 +46,12 @@ void live_streams::cancel(uint64_t timer) {
   on_.post([d = data_, timer] { d->timers.erase(timer); });
 }
 
-void live_streams::open(const std::string& operation, std::map<std::string, std::string> secrets,
-                        std::vector<std::string> required, std::shared_ptr<stream_set> streams) {
-  on_.post([d = data_, operation, secrets = std::move(secrets), required = std::move(required),
+void live_streams::open(const std::string& operation, const std::string& owner,
+                        std::map<std::string, std::string> secrets, std::vector<std::string> required,
+                        std::shared_ptr<stream_set> streams) {
+  on_.post([d = data_, operation, owner, secrets = std::move(secrets), required = std::move(required),
             streams = std::move(streams)] {
-    d->open[operation] = {secrets, required, streams};
+    d->open[operation] = {secrets, required, streams, owner};
   });
   after(connect_timeout, [d = data_, operation] {
     auto at = d->open.find(operation);
@@ -66,6 +68,15 @@ void live_streams::open(const std::string& operation, std::map<std::string, std:
 
 void live_streams::close(const std::string& operation) {
   on_.post([d = data_, operation] { d->open.erase(operation); });
+}
+
+void live_streams::cut(const std::string& owner) {
+  on_.post([d = data_, owner] {
+    std::vector<std::shared_ptr<stream_set>> theirs; // cutting one closes it here
+    for (auto& [operation, entry] : d->open)
+      if (entry.owner == owner) theirs.push_back(entry.streams);
+    for (auto& one : theirs) one->cut();
+  });
 }
 
 void live_streams::connect(const rest_request& from, const std::string& operation, const std::string& secret) {

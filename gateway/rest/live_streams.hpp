@@ -19,6 +19,8 @@ public:
   virtual void connected(const std::string& name, std::shared_ptr<websocket> socket) = 0;
   /// Nobody connected in time.
   virtual void abandoned() = 0;
+  /// Whoever it was opened for is not trusted any more: end it, with what it runs.
+  virtual void cut() = 0;
 };
 
 /// Keeps the stream sets of running operations. Secrets live only here and in the answer to the one who asked.
@@ -28,10 +30,12 @@ public:
   explicit live_streams(loop& on);
   ~live_streams();
 
-  /// `secrets`: stream name -> secret. `required`: must be connected within 5 seconds.
-  void open(const std::string& operation, std::map<std::string, std::string> secrets, std::vector<std::string> required,
-            std::shared_ptr<stream_set> streams);
+  /// `owner`: the user it is opened for. `secrets`: stream name -> secret. `required`: must be connected within 5
+  /// seconds.
+  void open(const std::string& operation, const std::string& owner, std::map<std::string, std::string> secrets,
+            std::vector<std::string> required, std::shared_ptr<stream_set> streams);
   void close(const std::string& operation);
+  void cut(const std::string& owner); // everything of that user
   /// Answers a websocket request for an operation's stream.
   void connect(const rest_request& from, const std::string& operation, const std::string& secret);
   /// A timer on the loop; it dies with this object. The answer is for `cancel`.

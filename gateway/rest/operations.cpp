@@ -29,7 +29,8 @@ public:
   void add(std::string_view bytes) {
     auto record = operation_record::from_bytes(bytes);
     record.read([&](schema::Operation::Reader op) {
-      if (view(op.getProject()) != from_.head->project) return;
+      bool of_server = op.getProject().size() == 0 && from_.head->who.level == trust::full;
+      if (view(op.getProject()) != from_.head->project && !of_server) return;
       auto& list = by_status_[lower(status_of(op.getState()).word)];
       if (from_.recursion() == 2)
         list.next() += detailed_operation_json(record, records_);
@@ -120,14 +121,45 @@ std::string shown(const rest_request& from, const operation_record& record) {
   return from.recursion() > 0 ? detailed_operation_json(record, from.with().db.read()) : operation_json(record);
 }
 
+// Whoever may see everything need not be asked about. For the others, what they may not see is not there.
+void if_visible(const rest_request& from, std::function<void()> then) {
+  if (from.head->who.level == trust::full) return then();
+  ask<operation_record>(
+      from, role::operations,
+      [from, then = std::move(then)](const outcome<operation_record>& record) {
+        bool visible = record && record->read([&](schema::Operation::Reader op) {
+          return from.head->who.may_see(view(op.getProject()));
+        });
+        if (!visible) return reply_error(from, {fault::not_found, "Operation not found"});
+        then();
+      },
+      find_operation{from.parameter(0)});
+}
+
+void show_operation(const rest_request& from);
+void cancel_operation_(const rest_request& from);
+void await_end(const rest_request& from);
+
 } // namespace
 
 void get_operations(const rest_request& from) {
   reply_from_blocking_thread(from, [from] { return list_operations(from); });
 }
 
-// What runs is asked of its actor, which knows more than the store.
 void get_operation(const rest_request& from) {
+  if_visible(from, [from] { show_operation(from); });
+}
+void delete_operation(const rest_request& from) {
+  if_visible(from, [from] { cancel_operation_(from); });
+}
+void wait_operation(const rest_request& from) {
+  if_visible(from, [from] { await_end(from); });
+}
+
+namespace {
+
+// What runs is asked of its actor, which knows more than the store.
+void show_operation(const rest_request& from) {
   auto record = load<schema::Operation>(from.with().db.read(), table::operations, from.parameter(0));
   if (record && is_over(state_of(*record))) return reply_sync(from, shown(from, *record));
   ask<operation_record>(
@@ -141,7 +173,7 @@ void get_operation(const rest_request& from) {
       find_operation{from.parameter(0)});
 }
 
-void delete_operation(const rest_request& from) {
+void cancel_operation_(const rest_request& from) {
   ask<void>(
       from, role::operations,
       [from](const outcome<void>& done) {
@@ -152,8 +184,6 @@ void delete_operation(const rest_request& from) {
       },
       cancel_operation{from.parameter(0), from.head});
 }
-
-namespace {
 
 // The door's actor may fail while it waits; the timer alone would then answer, at the end of its time.
 struct asked {
@@ -166,9 +196,7 @@ struct asked {
   }
 };
 
-} // namespace
-
-void wait_operation(const rest_request& from) {
+void await_end(const rest_request& from) {
   // Most changes are over before anybody waits for them; then no actor has to be asked.
   auto stored = load<schema::Operation>(from.with().db.read(), table::operations, from.parameter(0));
   if (stored && is_over(state_of(*stored)) && state_of(*stored) != schema::Operation::State::UNKNOWN)
@@ -179,7 +207,7 @@ void wait_operation(const rest_request& from) {
   uint64_t timer = 0;
   if (bounded)
     timer =
-        streams.after(std::chrono::seconds{std::min<long long>(seconds, 7 * 86400)}, [from] { get_operation(from); });
+        streams.after(std::chrono::seconds{std::min<long long>(seconds, 7 * 86400)}, [from] { show_operation(from); });
   ask<operation_record>(
       from, role::operations,
       [from, timer, &streams, asked = std::make_shared<asked>(from)](const outcome<operation_record>& record) {
@@ -192,6 +220,8 @@ void wait_operation(const rest_request& from) {
       },
       await_operation{from.parameter(0)});
 }
+
+} // namespace
 
 void operation_websocket(const rest_request& from) {
   from.context.streams.connect(from, from.parameter(0), std::string{from.http->parameter("secret")});

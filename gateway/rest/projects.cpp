@@ -49,6 +49,7 @@ void get_projects(const rest_request& from) {
     auto records = from.with().db.read();
     json_list list;
     records.scan(table::projects, "", [&](std::string_view name, std::string_view bytes) {
+      if (!from.head->who.may_see(name)) return true;
       if (from.recursion() == 0)
         list.url("/1.0/projects/", name);
       else
@@ -62,7 +63,8 @@ void get_projects(const rest_request& from) {
 void get_project(const rest_request& from) {
   auto records = from.with().db.read();
   auto project = load<schema::ProjectSpec>(records, table::projects, from.parameter(0));
-  if (!project) return reply_error(from, {fault::not_found, "Project not found"});
+  if (!project || !from.head->who.may_see(from.parameter(0)))
+    return reply_error(from, {fault::not_found, "Project not found"});
   reply_sync(from, project_json(records, *project), etag_of(project->bytes()));
 }
 
@@ -70,7 +72,7 @@ void get_project_state(const rest_request& from) {
   reply_from_blocking_thread(from, [from]() -> outcome<std::string> {
     auto records = from.with().db.read();
     auto project = load<schema::ProjectSpec>(records, table::projects, from.parameter(0));
-    if (!project) return fail(fault::not_found, "Project not found");
+    if (!project || !from.head->who.may_see(from.parameter(0))) return fail(fault::not_found, "Project not found");
     return state_json(records, *project);
   });
 }

@@ -9,11 +9,13 @@
 namespace troupe {
 
 class live_streams;
+class tls_listeners;
 
 /// What all handlers share. Built by the REST door, outlives every request.
 struct rest_context {
   services& with;
   live_streams& streams;
+  tls_listeners& listeners;
 };
 
 /// One REST request on its way. Copyable; any thread.

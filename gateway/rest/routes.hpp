@@ -7,14 +7,26 @@
 
 namespace troupe {
 
+/// Who may call, before the thing's own actor judges.
+enum class access : uint8_t {
+  open,    // everybody; the handler shows strangers what is public
+  trusted, // whom the server knows; the handler looks closer
+  project, // who may see the request's project
+  admin,   // who is not restricted: what concerns the server
+};
+
 /// One row per method and path. `{x}` matches one segment, `{x...}` the rest of the path.
 struct route {
   std::string_view method;
   std::string_view pattern;
+  access who;
   rest_handler handle;
   bool upload = false;  // the body is spooled to a file instead of held in memory
   bool one_saga = true; // what changes something begins exactly one operation: it can be planned and made idempotent
 };
+
+/// May he? fault::forbidden, or not_found for a project that is not his: nobody learns which ones there are.
+outcome<void> judge_access(const principal& who, std::string_view project, const route& row);
 
 /// The table; see routes.cpp.
 std::span<const route> routes();
@@ -44,6 +56,13 @@ void patch_project(const rest_request&);
 void post_project(const rest_request&);
 void delete_project(const rest_request&);
 void get_project_state(const rest_request&);
+// certificates.cpp
+void get_certificates(const rest_request&);
+void post_certificates(const rest_request&);
+void get_certificate(const rest_request&);
+void put_certificate(const rest_request&);
+void patch_certificate(const rest_request&);
+void delete_certificate(const rest_request&);
 // operations.cpp
 void get_operations(const rest_request&);
 void get_operation(const rest_request&);

@@ -3,6 +3,7 @@
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 #include "gateway/server_facts.hpp"
+#include "gateway/tls_listeners.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -13,17 +14,19 @@ namespace {
 struct cached_server {
   std::shared_ptr<const std::string> whole; // the sync answer
   config_map config;
+  announcement announced;
   std::string etag;
 };
 
-cached_server make_server(const services& with, config_map config) {
-  auto metadata = server_json(with, config);
+cached_server make_server(const services& with, config_map config, announcement announced) {
+  auto metadata = server_json(with, config, announced);
   std::string body =
       R"({"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":)";
   body += metadata;
   body += "}\n";
   auto etag = etag_of(nlohmann::json(config).dump());
-  return {std::make_shared<const std::string>(std::move(body)), std::move(config), std::move(etag)};
+  return {std::make_shared<const std::string>(std::move(body)), std::move(config), std::move(announced),
+          std::move(etag)};
 }
 
 void change_config(const rest_request& from, bool patch) {
@@ -49,9 +52,14 @@ void change_config(const rest_request& from, bool patch) {
 void get_root(const rest_request& from) { reply_sync(from, R"(["/1.0"])"); }
 
 void get_server(const rest_request& from) {
-  static thread_local cached_server cache;
-  auto config = shown_server_config(from.with().db.read());
-  if (!cache.whole || cache.config != config) cache = make_server(from.with(), std::move(config));
+  auto level = from.head->who.level;
+  if (level != trust::full && level != trust::restricted) return reply_sync(from, untrusted_server_json());
+  static thread_local cached_server caches[2];
+  auto& cache = caches[level == trust::full];
+  auto config = level == trust::full ? shown_server_config(from.with().db.read()) : config_map{};
+  auto announced = announced_by(from.context.listeners);
+  if (!cache.whole || cache.config != config || cache.announced != announced)
+    cache = make_server(from.with(), std::move(config), std::move(announced));
   http_response out;
   out.headers = {{"Content-Type", "application/json"}, {"ETag", '"' + cache.etag + '"'}};
   out.body.emplace_back(cache.whole);

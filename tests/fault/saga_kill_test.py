@@ -7,12 +7,16 @@ here, and a moment this test does not know, fail it; a new step is killed at wit
 TROUPE_SAGAS=KIND,... limits a run to some.
 """
 
+import base64
+import hashlib
 import http.client
 import io
 import json
 import os
 import pathlib
 import socket
+import ssl
+import subprocess
 import sys
 import tarfile
 import time
@@ -92,6 +96,8 @@ class SagaKillTest(DaemonTest):
         "pool.create": ["create_pool"], "pool.update": ["update_pool"], "pool.delete": ["delete_pool"],
         "profile.create": ["create_profile"], "profile.update": ["update_profile"], "profile.rename": ["rename_profile"],
         "profile.delete": ["delete_profile"],
+        "certificate.create": ["create_certificate"], "certificate.update": ["update_certificate"],
+        "certificate.delete": ["delete_certificate"],
         "project.create": ["create_project"], "project.update": ["update_project"], "project.rename": ["rename_project"],
         "project.delete": ["delete_project"],
         "server.update": ["update_server"],
@@ -298,6 +304,33 @@ class SagaKillTest(DaemonTest):
     def delete_profile(self):
         name = self.profile()
         return Case("DELETE", f"/1.0/profiles/{name}", None, lambda: not self.is_profile(name))
+
+    def a_certificate(self):
+        """The body of a request that trusts a new one, and its fingerprint."""
+        pem = subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                              "-subj", "/CN=" + self.name(), "-keyout", "/dev/null"], check=True, capture_output=True, text=True).stdout
+        der = ssl.PEM_cert_to_DER_cert(pem)
+        return {"type": "client", "name": self.name(), "certificate": base64.b64encode(der).decode()}, hashlib.sha256(der).hexdigest()
+
+    def certificate(self):
+        body, fingerprint = self.a_certificate()
+        self.must("POST", "/1.0/certificates", body)
+        return fingerprint
+
+    def is_certificate(self, fingerprint):
+        return self.found(f"/1.0/certificates/{fingerprint}") is not None
+
+    def create_certificate(self):
+        body, fingerprint = self.a_certificate()
+        return Case("POST", "/1.0/certificates", body, lambda: self.is_certificate(fingerprint))
+
+    def update_certificate(self):
+        url = "/1.0/certificates/" + self.certificate()
+        return Case("PATCH", url, {"restricted": True, "projects": ["default"]}, lambda: self.found(url)["restricted"])
+
+    def delete_certificate(self):
+        fingerprint = self.certificate()
+        return Case("DELETE", f"/1.0/certificates/{fingerprint}", None, lambda: not self.is_certificate(fingerprint))
 
     def project(self):
         name = self.name()

@@ -103,8 +103,8 @@ TEST_CASE("a database of the first format, without newer tables, is taken over")
   REQUIRE(contents(*s, table::config) == records{{"k", "v"}});
   REQUIRE(contents(*s, table::images) == records{{"default/abc", "i"}}); // they belonged to nobody, so to everybody
   REQUIRE(contents(*s, table::aliases) == records{{"default/a/b", "x"}});
-  for (auto where :
-       {table::sinks, table::operation_entities, table::subscriptions, table::sink_statuses, table::dead_letters})
+  for (auto where : {table::sinks, table::certificates, table::operation_entities, table::subscriptions,
+                     table::sink_statuses, table::dead_letters})
     REQUIRE(commit_one(*s, {{}, {{where, "s", "v"}}, {}}));
   s.reset();
   REQUIRE(refusal(folder, {.formats = &first}) == fault::newer_format);

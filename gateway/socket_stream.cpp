@@ -1,6 +1,8 @@
-#include "gateway/http_stream.hpp"
+#include "gateway/socket_stream.hpp"
 
+#include "gateway/host_places.hpp"
 #include "gateway/http_context.hpp"
+#include "runtime/listen_address.hpp"
 
 #include <algorithm>
 #include <array>
@@ -11,16 +13,20 @@
 
 namespace troupe {
 
-struct http_stream::block {
-  uv_pipe_t pipe{};
+struct socket_stream::block {
+  union {
+    uv_stream_t any;
+    uv_pipe_t pipe;
+    uv_tcp_t tcp;
+  } socket{};
   uv_write_t write{};
   uv_shutdown_t shutdown{};
-  http_stream* owner = nullptr;
+  socket_stream* owner = nullptr;
   std::shared_ptr<http_context> context;
   std::shared_ptr<void> open;
 
-  uv_stream_t* stream() noexcept { return reinterpret_cast<uv_stream_t*>(&pipe); }
-  uv_handle_t* handle() noexcept { return reinterpret_cast<uv_handle_t*>(&pipe); }
+  uv_stream_t* stream() noexcept { return &socket.any; }
+  uv_handle_t* handle() noexcept { return reinterpret_cast<uv_handle_t*>(&socket); }
 
   static void on_room(uv_handle_t* handle, size_t, uv_buf_t* into) {
     auto& scratch = static_cast<block*>(handle->data)->context->scratch;
@@ -44,31 +50,69 @@ struct http_stream::block {
   }
 };
 
-http_stream::http_stream(std::shared_ptr<http_context> context) : context_{std::move(context)} {}
+namespace {
 
-std::unique_ptr<http_stream> http_stream::accept(std::shared_ptr<http_context> context, uv_stream_s* listener) {
-  std::unique_ptr<http_stream> made{new http_stream{context}};
+// A peer that vanished without a word is noticed after some two minutes.
+constexpr unsigned probe_after_seconds = 60;
+
+std::string address_of(uv_tcp_t* socket) {
+  sockaddr_storage peer{};
+  int size = sizeof peer;
+  if (uv_tcp_getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return "?";
+  return to_string(peer);
+}
+
+} // namespace
+
+socket_stream::socket_stream(std::shared_ptr<http_context> context) : http_stream{std::move(context)} {}
+
+std::unique_ptr<socket_stream> socket_stream::accept(std::shared_ptr<http_context> context, uv_stream_s* listener,
+                                                     family of) {
+  std::unique_ptr<socket_stream> made{new socket_stream{context}};
   auto* b = made->block_ = new block{};
   b->owner = made.get();
   b->context = context;
   b->open = context->open;
-  uv_pipe_init(context->uv, &b->pipe, 0);
-  b->pipe.data = b->write.data = b;
+  if (of == family::tcp)
+    uv_tcp_init(context->uv, &b->socket.tcp);
+  else
+    uv_pipe_init(context->uv, &b->socket.pipe, 0);
+  b->handle()->data = b->write.data = b;
   ++context->streams;
   if (uv_accept(listener, b->stream()) != 0) return nullptr;
+  if (of == family::tcp) {
+    uv_tcp_nodelay(&b->socket.tcp, 1);
+    uv_tcp_keepalive(&b->socket.tcp, 1, probe_after_seconds);
+    made->peer_.address = address_of(&b->socket.tcp);
+    return made;
+  }
   ucred who{};
   socklen_t size = sizeof who;
-  if (getsockopt(made->fd(), SOL_SOCKET, SO_PEERCRED, &who, &size) == 0) made->peer_ = {who.uid, who.gid, who.pid};
+  if (getsockopt(made->fd(), SOL_SOCKET, SO_PEERCRED, &who, &size) == 0) {
+    made->peer_.uid = who.uid;
+    made->peer_.gid = who.gid;
+    made->peer_.pid = who.pid;
+  }
   return made;
 }
 
-http_stream::~http_stream() {
+bool socket_stream::take_place() {
+  place_ = context_->hosts.take(host_of(peer_.address), context_->limits.connections_per_host);
+  return place_ != nullptr;
+}
+
+bool socket_stream::speaks_for(std::string address) {
+  peer_.address = std::move(address);
+  return take_place();
+}
+
+socket_stream::~socket_stream() {
   --context_->streams;
   block_->owner = nullptr;
   uv_close(block_->handle(), [](uv_handle_t* h) { delete static_cast<block*>(h->data); });
 }
 
-void http_stream::read(bool on) {
+void socket_stream::read(bool on) {
   if (on == reading_ || ended_) return;
   reading_ = on;
   if (on)
@@ -77,7 +121,7 @@ void http_stream::read(bool on) {
     uv_read_stop(block_->stream());
 }
 
-http_stream::sent http_stream::write(std::span<const std::string_view> pieces) {
+http_stream::sent socket_stream::write(std::span<const std::string_view> pieces) {
   std::array<uv_buf_t, pieces_max> buffers;
   unsigned count = 0;
   size_t total = 0;
@@ -98,30 +142,30 @@ http_stream::sent http_stream::write(std::span<const std::string_view> pieces) {
   return writing_ ? sent::later : sent::failed;
 }
 
-size_t http_stream::unwritten() const noexcept { return uv_stream_get_write_queue_size(block_->stream()); }
+size_t socket_stream::unwritten() const noexcept { return uv_stream_get_write_queue_size(block_->stream()); }
 
-void http_stream::finish_writing() { uv_shutdown(&block_->shutdown, block_->stream(), nullptr); }
+void socket_stream::finish_writing() { uv_shutdown(&block_->shutdown, block_->stream(), nullptr); }
 
-void http_stream::set_deadline(std::chrono::milliseconds in) noexcept { context_->set_deadline(*this, in); }
+void socket_stream::set_deadline(std::chrono::milliseconds in) noexcept { context_->set_deadline(*this, in); }
 
-void http_stream::clear_deadline() noexcept { context_->clear_deadline(*this); }
+void socket_stream::clear_deadline() noexcept { context_->clear_deadline(*this); }
 
-void http_stream::deadline_passed() {
+void socket_stream::deadline_passed() {
   if (user_) user_->on_deadline();
 }
 
-int http_stream::fd() const noexcept {
+int socket_stream::fd() const noexcept {
   uv_os_fd_t fd = -1;
   uv_fileno(block_->handle(), &fd);
   return fd;
 }
 
-bool http_stream::peer_gone() const noexcept {
+bool socket_stream::peer_gone() const noexcept {
   pollfd look{fd(), 0, 0};
   return ::poll(&look, 1, 0) > 0 && (look.revents & (POLLHUP | POLLERR | POLLNVAL));
 }
 
-bool http_stream::peer_read_all() const noexcept {
+bool socket_stream::peer_read_all() const noexcept {
   int waiting = 0;
   return !writing_ && (ioctl(fd(), TIOCOUTQ, &waiting) != 0 || waiting == 0);
 }

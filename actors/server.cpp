@@ -1,0 +1,112 @@
+#include "actors/config_keys.hpp"
+#include "actors/profiles.hpp"
+#include "actors/server_keys.hpp"
+#include "actors/trust_password.hpp"
+
+#include <caf/event_based_actor.hpp>
+
+namespace troupe {
+namespace {
+
+constexpr std::string_view password_key = "core.trust_password";
+constexpr std::string_view https_key = "core.https_address";
+constexpr std::string_view door_keys[] = {https_key, "core.https_trusted_proxy"};
+
+bool differs(const config_map& before, const config_map& after, std::string_view key) {
+  return get(before, key) != get(after, key);
+}
+
+// New listeners are there before the commit, old ones go after it: an address that cannot be had changes nothing.
+void add_door_steps(saga& plan, const config_map& before, const config_map& after) {
+  bool touched =
+      std::any_of(std::begin(door_keys), std::end(door_keys), [&](auto key) { return differs(before, after, key); });
+  if (!touched) return;
+  if (differs(before, after, https_key))
+    plan.before.push_back({"door.listen", {{"addresses", std::string{get(after, https_key)}}}});
+  plan.after.push_back({"door.apply", {}});
+}
+
+// What is shown in place of a secret means, when it comes back: leave it as it is.
+void keep_hidden(config_map& after, const config_map& before) {
+  auto at = after.find(password_key);
+  if (at == after.end() || at->second != "true") return;
+  at->second = get(before, password_key);
+}
+
+outcome<std::shared_ptr<saga>> plan_config(const snapshot& records, const change_server_config& request) {
+  auto before = server_config(records);
+  auto after = request.config;
+  keep_hidden(after, before);
+  if (request.patch)
+    for (auto& [key, value] : before) after.emplace(key, value);
+  std::erase_if(after, [](auto& entry) { return entry.second.empty(); });
+  if (auto good = check_server_config(after); !good) return tl::unexpected{good.error()};
+  auto plan = std::make_shared<saga>();
+  plan->kind = "server.update";
+  plan->description = "Updating server configuration";
+  plan->head = request.head;
+  plan->entity = "server";
+  add_door_steps(*plan, before, after);
+  for (auto& [key, value] : before)
+    if (!after.count(key)) plan->commit.writes.push_back(erase(table::config, key));
+  for (auto& [key, value] : after) plan->commit.writes.push_back({table::config, key, value});
+  plan->commit.events.push_back(lifecycle_event(*request.head, "server", "server", "config-updated", "/1.0"));
+  return plan;
+}
+
+/// The password that has to be hashed first; empty: none.
+std::string new_password(const change_server_config& request) {
+  auto given = get(request.config, password_key);
+  return given == "true" ? std::string{} : std::string{given};
+}
+
+using record_promise = caf::typed_response_promise<operation_record>;
+
+void begin(caf::event_based_actor* self, services& with, const change_server_config& request, record_promise promise) {
+  auto plan = plan_config(with.db.read(), request);
+  if (!plan) {
+    promise.deliver(to_caf(plan.error()));
+    return;
+  }
+  self->request(with.find(role::operations), caf::infinite, begin_saga{*plan})
+      .then([promise](const operation_record& record) mutable { promise.deliver(record); },
+            [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
+}
+
+} // namespace
+
+config_map server_config(const snapshot& records) {
+  config_map out;
+  records.scan(table::config, "", [&](std::string_view key, std::string_view value) {
+    out.emplace(key, value);
+    return true;
+  });
+  return out;
+}
+
+caf::behavior server(caf::event_based_actor* self, services& with) {
+  return {
+      [](resume& work) { work.run(); },
+      [self, &with](const change_server_config& request) -> caf::result<operation_record> {
+        auto password = new_password(request);
+        if (auto good = check_server_value(*find_server_key(password_key), password); !good)
+          return to_caf(good.error());
+        auto promise = self->make_response_promise<operation_record>();
+        if (password.empty()) {
+          begin(self, with, request, promise);
+          return promise;
+        }
+        on_blocking_thread(
+            self, with, [password] { return hash_password(password); },
+            [self, &with, request, promise](const outcome<std::string>& hash) mutable {
+              if (!hash) return void(promise.deliver(to_caf(hash.error())));
+              auto hashed = request;
+              hashed.config.insert_or_assign(std::string{password_key}, *hash);
+              begin(self, with, hashed, promise);
+            });
+        return promise;
+      },
+  };
+}
+
+} // namespace troupe

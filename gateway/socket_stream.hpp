@@ -1,0 +1,49 @@
+#pragma once
+
+#include "gateway/http_deadlines.hpp"
+#include "gateway/http_stream.hpp"
+
+struct uv_stream_s;
+
+namespace troupe {
+
+class host_place;
+
+/// A stream that is a unix or TCP socket.
+class socket_stream final : public http_stream, http_deadlines::entry {
+public:
+  enum class family : uint8_t { unix_socket, tcp };
+  /// Null when it is gone already.
+  static std::unique_ptr<socket_stream> accept(std::shared_ptr<http_context> context, uv_stream_s* listener, family of);
+  ~socket_stream() override;
+
+  void read(bool on) override;
+  sent write(std::span<const std::string_view> pieces) override;
+  bool writing() const noexcept override { return writing_; }
+  size_t unwritten() const noexcept override;
+  void finish_writing() override;
+  void set_deadline(std::chrono::milliseconds in) noexcept override;
+  void clear_deadline() noexcept override;
+  bool peer_gone() const noexcept override;
+  bool peer_read_all() const noexcept override;
+
+  /// Whom a trusted proxy speaks for: counts for that host from now on. False: it has too many connections already.
+  bool speaks_for(std::string address);
+  /// Counts for its host; false: too many.
+  bool take_place();
+
+private:
+  struct block; // what libuv knows; outlives the stream until libuv has closed it
+
+  explicit socket_stream(std::shared_ptr<http_context> context);
+  void deadline_passed() override;
+  int fd() const noexcept;
+
+  block* block_ = nullptr;
+  std::unique_ptr<host_place> place_; // of TCP
+  bool reading_ = false;
+  bool ended_ = false;
+  bool writing_ = false;
+};
+
+} // namespace troupe

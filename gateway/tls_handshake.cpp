@@ -1,0 +1,109 @@
+#include "gateway/tls_handshake.hpp"
+
+#include "gateway/certificate_authority.hpp"
+#include "gateway/http_context.hpp"
+#include "gateway/tls_stream.hpp"
+#include "runtime/listen_address.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace troupe {
+
+tls_handshake::tls_handshake(std::unique_ptr<socket_stream> raw)
+    : raw_{std::move(raw)}, session_{raw_->context().identity} {
+  auto& proxies = raw_->context().proxies;
+  expects_proxy_ = std::find(proxies.begin(), proxies.end(), host_of(raw_->peer().address)) != proxies.end();
+}
+
+void tls_handshake::start(std::unique_ptr<socket_stream> raw) {
+  auto made = std::make_shared<tls_handshake>(std::move(raw));
+  auto& context = made->raw_->context();
+  if (!made->expects_proxy_ && !made->raw_->take_place()) return;
+  context.add(made);
+  made->raw_->attach(made.get());
+  made->raw_->set_deadline(context.limits.handshake_timeout);
+  made->raw_->read(true);
+}
+
+void tls_handshake::on_bytes(std::string_view bytes) {
+  auto self = shared_from_this();
+  if (failed_) return;
+  if (expects_proxy_ && !read_proxy_header(bytes)) return;
+  session_.receive(bytes);
+  if (!done_) step();
+}
+
+/// False: wait for more, or it is over. Else `bytes` is what follows.
+bool tls_handshake::read_proxy_header(std::string_view& bytes) {
+  proxy_bytes_ += bytes;
+  auto header = parse_proxy_header(proxy_bytes_);
+  if (header.state == proxy_header::more) return false;
+  if (header.state == proxy_header::broken) {
+    close();
+    return false;
+  }
+  expects_proxy_ = false;
+  bool welcome = header.address.empty() ? raw_->take_place() : raw_->speaks_for(header.address);
+  if (!welcome) {
+    close();
+    return false;
+  }
+  bytes = std::string_view{proxy_bytes_}.substr(header.size);
+  return true;
+}
+
+void tls_handshake::step() {
+  auto progress = session_.handshake();
+  failed_ = progress == tls_session::progress::failed;
+  done_ = progress == tls_session::progress::done;
+  if (send()) on_written(true);
+}
+
+/// True: all is sent.
+bool tls_handshake::send() {
+  if (raw_->writing()) return false;
+  wire_.clear();
+  session_.take_wire(wire_);
+  if (wire_.empty()) return true;
+  std::array<std::string_view, 1> pieces{wire_};
+  auto result = raw_->write(pieces);
+  if (result == http_stream::sent::failed) failed_ = true;
+  return result != http_stream::sent::later;
+}
+
+void tls_handshake::on_written(bool ok) {
+  auto self = shared_from_this();
+  if (!ok || failed_) return close();
+  if (session_.has_wire() && !send()) return;
+  if (failed_) return close();
+  if (done_) finish();
+}
+
+void tls_handshake::finish() {
+  auto& context = raw_->context();
+  auto peer = raw_->peer();
+  if (auto der = session_.peer_der(); !der.empty()) {
+    auto shown = parse_certificate(der);
+    if (!shown) return close();
+    auto* authority = session_.identity().authority();
+    peer.has_authority = authority != nullptr;
+    peer.vouched = !authority || authority->vouches_for(*shown);
+    peer.shown = std::make_shared<const certificate>(std::move(*shown));
+  }
+  raw_->read(false);
+  raw_->attach(nullptr);
+  auto stream = std::make_unique<tls_stream>(std::move(raw_), std::move(session_), std::move(peer));
+  context.remove(*this);
+  context.serve(std::move(stream));
+}
+
+void tls_handshake::close() {
+  if (!raw_) return;
+  auto self = shared_from_this();
+  auto& context = raw_->context();
+  raw_.reset();
+  context.remove(*this);
+}
+
+} // namespace troupe

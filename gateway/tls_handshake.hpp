@@ -1,0 +1,41 @@
+#pragma once
+
+#include "gateway/proxy_header.hpp"
+#include "gateway/socket_stream.hpp"
+#include "gateway/tls_session.hpp"
+
+#include <memory>
+#include <string>
+
+namespace troupe {
+
+/// A TCP connection until it may speak: first perhaps a trusted proxy's header, then the TLS handshake; all of it
+/// within one time-out that nothing extends. Loop's thread only; lives in the context's list.
+class tls_handshake final : public http_stream::user, public std::enable_shared_from_this<tls_handshake> {
+public:
+  static void start(std::unique_ptr<socket_stream> raw);
+  explicit tls_handshake(std::unique_ptr<socket_stream> raw);
+
+private:
+  void on_bytes(std::string_view bytes) override;
+  void on_end() override { close(); }
+  void on_written(bool ok) override;
+  void on_deadline() override { close(); }
+  void abort() override { close(); }
+
+  bool read_proxy_header(std::string_view& bytes);
+  void step();
+  bool send();
+  void finish();
+  void close();
+
+  std::unique_ptr<socket_stream> raw_; // null once ended
+  tls_session session_;
+  bool expects_proxy_ = false;
+  std::string proxy_bytes_;
+  std::string wire_;
+  bool failed_ = false; // only the alert has still to go
+  bool done_ = false;   // only our last message has still to go
+};
+
+} // namespace troupe

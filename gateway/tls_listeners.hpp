@@ -1,0 +1,64 @@
+#pragma once
+
+#include "actors/services.hpp"
+#include "gateway/http_server.hpp"
+#include "gateway/tls_identity.hpp"
+#include "runtime/listen_address.hpp"
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace troupe {
+
+/// Where the daemon listens for HTTPS. As long as the configuration names no address
+/// there is nothing: no socket, no certificate, no server. Calls block for a moment (files, the loop): any thread but
+/// the loop's, except where said.
+class tls_listeners {
+public:
+  using make_server = std::function<std::unique_ptr<http_server>()>;
+
+  explicit tls_listeners(services& with) : with_{with} {}
+
+  /// Who serves; called when the first address is listened on.
+  void open(make_server make);
+  void close(); // ends all connections; nobody listens any more
+
+  /// Listens there besides where it does already; all or nothing. fault::invalid, in_use, backend_failed.
+  outcome<void> listen(const std::string& addresses);
+  /// Listens where the configuration says and nowhere else. What fails is logged.
+  void apply();
+  /// Reads the files of the identity and the authority anew; clients of another authority than before are cut.
+  outcome<void> reload();
+  void disconnect(const std::function<bool(const http_peer&)>& whom);
+
+  /// Made with its files, if need be.
+  outcome<std::shared_ptr<const tls_identity>> identity();
+  /// What GET /1.0 tells; no identity: there is none yet. Waits for nobody, also on the loop's thread.
+  struct facts {
+    std::shared_ptr<const tls_identity> identity;
+    std::vector<listen_address> https;
+  };
+  facts present() const;
+
+private:
+  outcome<void> load_identity();
+  outcome<void> add(const std::vector<listen_address>& wanted);
+  void publish();
+
+  services& with_;
+  std::mutex lock_;
+  mutable std::mutex present_lock_; // held for a copy only, never while we wait for the loop
+  facts present_;
+  make_server make_;
+  std::unique_ptr<http_server> server_; // null until there is an address
+  std::vector<listen_address> now_;
+  std::shared_ptr<const tls_identity> identity_;
+};
+
+/// The DOORS actor: lets the configuration's saga listen before it commits, and settle after.
+caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners);
+
+} // namespace troupe

@@ -1,0 +1,20 @@
+#pragma once
+
+#include "gateway/http_server.hpp"
+#include "messages/envelope.hpp"
+#include "persist/store.hpp"
+
+#include <string>
+
+namespace troupe {
+
+/// Who is at the other end of a connection, as far as the server knows, at this moment.
+struct caller {
+  principal who;
+  std::string doubt; // why a shown certificate is worth nothing; empty: it is, or none was shown
+};
+
+/// Looked up for every request, so that what is removed counts no more. Cheap: one read of a record.
+caller caller_of(const http_peer& peer, const snapshot& records);
+
+} // namespace troupe
