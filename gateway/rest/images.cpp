@@ -66,7 +66,7 @@ bool may_see(const rest_request& from, const image_record& image) {
 bool may_see(const rest_request& from, const snapshot& records, const alias_record& alias) {
   if (from.head->who.may_see(from.head->project)) return true;
   auto target = alias.read([](auto a) { return text(a.getTarget()); });
-  auto image = load<schema::ImageSpec>(records, table::images, target);
+  auto image = load<schema::ImageSpec>(records, table::images, in_project(from.head->project, target));
   return image && is_public(*image);
 }
 

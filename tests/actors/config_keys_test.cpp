@@ -135,7 +135,7 @@ TEST_CASE("Server config takes user keys, names what is not built, and refuses t
   CHECK(refused(check_server_config({})) == fine);
   CHECK(refused(check_server_config({{"user.a", "1"}})) == fine);
   CHECK(refused(check_server_config({{"user.", "1"}})) == fault::invalid);
-  CHECK(refused(check_server_config({{"core.https_address", ":8443"}})) == fault::unsupported);
+  CHECK(refused(check_server_config({{"core.bgp_address", ":179"}})) == fault::unsupported);
   CHECK(refused(check_server_config({{"corn.flakes", "1"}})) == fault::invalid);
   CHECK(refused(check_server_config({{"user.a", "\x01"}})) == fault::invalid);
 }

@@ -347,6 +347,50 @@ class TrustTest(DaemonTest):
         self.assertNotIn("secret", json.dumps(self.call("GET", "/1.0/operations?recursion=1", None, me)[1]))
         self.daemon.request("DELETE", envelope["operation"])
 
+    def test_tenants_do_not_see_and_cannot_touch_each_other(self):
+        root = {"root": {"type": "disk", "path": "/", "pool": "default"}}
+        tenants = {}
+        for name in ("ta", "tb"):
+            config = {"restricted": "true", "features.images": "false", "features.profiles": "false", "limits.instances": "1"}
+            self.assertEqual(self.daemon.outcome("POST", "/1.0/projects", {"name": name, "config": config})[0], 201)
+            self.addCleanup(self.daemon.outcome, "DELETE", f"/1.0/projects/{name}")
+            tenants[name] = Identity(self.folder, name)
+            self.trust(tenants[name], restricted=True, projects=[name])
+        a, b = tenants.values()
+        make = lambda name, project, who, **more: self.call(
+            "POST", f"/1.0/instances?project={project}", {"name": name, "source": {"type": "none"}, "devices": root, **more}, who)
+        status, begun = make("mine", "ta", a)
+        self.assertEqual(status, 202, begun)
+        self.addCleanup(self.daemon.outcome, "DELETE", "/1.0/instances/mine?project=ta")
+        self.assertEqual(self.call("GET", begun["operation"] + "/wait?project=ta", None, a)[1]["metadata"]["status"], "Success")
+
+        # B: no trace of it, and none of who else there is.
+        self.assertEqual(self.call("GET", "/1.0/projects", identity=b)[1]["metadata"], ["/1.0/projects/tb"])
+        for path in ("/1.0/instances?project=ta", "/1.0/instances/mine?project=ta", "/1.0/projects/ta", "/1.0/projects/ta/state",
+                     "/1.0/projects/nobody", "/1.0/instances", "/1.0/operations?project=ta", begun["operation"] + "?project=tb",
+                     "/1.0/events/history?entity=instance/ta/mine&project=tb"):
+            self.assertEqual(self.call("GET", path, identity=b)[0], 404, path)
+        for query in ("project=tb", "all-projects=true"):
+            listed = self.call("GET", f"/1.0/instances?{query}&recursion=1", identity=b)[1]
+            self.assertNotIn("mine", json.dumps(listed), query)
+        self.assertEqual(make("theirs", "ta", b), make("theirs", "nowhere", b))  # what is not his looks like what is not there
+        self.assertEqual(make("theirs", "ta", b)[0], 403)
+        self.assertEqual(self.call("DELETE", "/1.0/instances/mine?project=ta", None, b)[0], 404)
+        self.assertEqual(self.call("DELETE", begun["operation"] + "?project=tb", None, b)[0], 404)
+
+        # A: within its rules, and what its project borrows from default is not its own.
+        self.assertEqual(make("second", "ta", a)[0], 403)
+        self.assertEqual(self.call("PATCH", "/1.0/instances/mine?project=ta", {"config": {"raw.lxc": "a = b"}}, a)[0], 403)
+        self.assertEqual(self.call("PATCH", "/1.0/projects/ta", {"config": {"restricted": "false"}}, a)[0], 403)
+        self.assertEqual(self.call("DELETE", "/1.0/projects/ta", None, a)[0], 403)
+        images = self.call("GET", "/1.0/images?project=ta", identity=a)[1]["metadata"]
+        self.assertEqual(len(images), 1)
+        self.assertEqual(self.call("GET", "/1.0/profiles/default?project=ta", identity=a)[0], 200)
+        for method, path, body in (("PUT", "/1.0/profiles/default", {"config": {}}), ("POST", "/1.0/profiles", {"name": "x"}),
+                                   ("DELETE", images[0].split("?")[0], None), ("POST", "/1.0/images/aliases", {"name": "x", "target": "y"})):
+            self.assertEqual(self.call(method, f"{path}?project=ta", body, a)[0], 403, path)
+        self.assertEqual(self.call("GET", "/1.0/images", identity=a)[1]["metadata"], [])  # default's, without a project that borrows
+
     def test_tokens_of_our_own_client(self):
         token = self.daemon.troupe("config", "trust", "add", "--name", "phone", "--restricted", "--projects", "default").stdout.strip()
         self.assertIn("phone", self.daemon.troupe("config", "trust", "list-tokens").stdout)
