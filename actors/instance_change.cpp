@@ -3,6 +3,7 @@
 #include "actors/instance_admission.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/names.hpp"
+#include "actors/policy.hpp"
 #include "actors/project_keys.hpp"
 
 #include <algorithm>
@@ -147,9 +148,11 @@ outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelo
       // Who takes no more than before may go on, even where a limit was passed long ago.
       auto before = countable_use(is.getType(), expand(records, is)), most = larger(before, *use);
       if (is_limited(project_config(records, me.project)) && most != before) plan->claim = most;
-      plan->admit = [draft, granted = plan->claim.value_or(before)](const snapshot& now) {
-        return admit_draft(now, draft, granted);
-      };
+      // What no rule is about need not wait for those who change rules, nor they for it.
+      if (to.profiles != to_vector(is.getProfiles()) || differ_by_rule(expand(records, is), after))
+        plan->admit = [draft, granted = plan->claim.value_or(before)](const snapshot& now) {
+          return admit_draft(now, draft, granted);
+        };
       plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
       plan->commit.writes.push_back(
           put_record(me, changed(*spec, [&](schema::InstanceSpec::Builder b) {

@@ -103,4 +103,18 @@ outcome<void> judge(std::string_view project, const config_map& project_config, 
   return {};
 }
 
+bool differ_by_rule(const expansion& before, const expansion& after) {
+  auto is_judged = [](std::string_view key) {
+    auto row = find_instance_key(key);
+    return !row || !row->tenant_safe || key.starts_with("limits.") || key.starts_with("security.");
+  };
+  auto judged_part = [&](const config_map& config) {
+    config_map out;
+    for (auto& [key, value] : config)
+      if (is_judged(key)) out.emplace(key, value);
+    return out;
+  };
+  return before.devices != after.devices || judged_part(before.config) != judged_part(after.config);
+}
+
 } // namespace troupe

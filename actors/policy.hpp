@@ -13,4 +13,7 @@ namespace troupe {
 /// fault::forbidden with one sentence that names the key and the rule.
 outcome<void> judge(std::string_view project, const config_map& project_config, const expansion& effective);
 
+/// Whether a rule or a limit can tell the two apart: devices, limits, and keys that `judge` looks at.
+bool differ_by_rule(const expansion& before, const expansion& after);
+
 } // namespace troupe

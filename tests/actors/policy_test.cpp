@@ -104,6 +104,18 @@ TEST_CASE("which networks and devices may be used") {
   CHECK(allowed(restricted, {{}, devices}));
 }
 
+TEST_CASE("what no rule is about makes no difference, everything else does") {
+  auto plain = expansion{{}, root_only()};
+  for (auto& row : instance_keys()) {
+    INFO(row.key);
+    bool judged = !row.tenant_safe || row.key.starts_with("limits.") || row.key.starts_with("security.");
+    CHECK(differ_by_rule(plain, with_key(telling_key(row), telling_value(row))) == judged);
+  }
+  CHECK(differ_by_rule(plain, with_key("brand.new", "1")));
+  CHECK(differ_by_rule(plain, with_nic({{"network", "n1"}})));
+  CHECK_FALSE(differ_by_rule(with_key("user.a", "1"), with_key("user.a", "2")));
+}
+
 TEST_CASE("project keys: values, what is not built yet, what nobody knows") {
   auto code = [](config_map config) -> std::optional<fault> {
     auto checked = check_project_config(config);
