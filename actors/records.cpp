@@ -1,9 +1,9 @@
 #include "actors/records.hpp"
 
 #include "actors/project_keys.hpp"
+#include "runtime/sha256.hpp"
 
 #include <chrono>
-#include <openssl/evp.h>
 
 namespace troupe {
 namespace {
@@ -133,17 +133,6 @@ int64_t now_ns() {
       .count();
 }
 
-std::string etag_of(std::string_view representation) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned size = 0;
-  EVP_Digest(representation.data(), representation.size(), digest, &size, EVP_sha256(), nullptr);
-  static constexpr char digits[] = "0123456789abcdef";
-  std::string out;
-  for (unsigned i = 0; i < size; ++i) {
-    out += digits[digest[i] >> 4];
-    out += digits[digest[i] & 15];
-  }
-  return out;
-}
+std::string etag_of(std::string_view representation) { return sha256_hex(representation); }
 
 } // namespace troupe

@@ -1,5 +1,7 @@
 #include "runtime/certificate.hpp"
 
+#include "runtime/sha256.hpp"
+
 #include <algorithm>
 #include <array>
 #include <ctime>
@@ -41,19 +43,6 @@ std::string der_of(X509* from) {
   std::string out(static_cast<size_t>(std::max(i2d_X509(from, nullptr), 0)), '\0');
   auto* at = reinterpret_cast<unsigned char*>(out.data());
   i2d_X509(from, &at);
-  return out;
-}
-
-std::string sha256_hex(std::string_view bytes) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
-  unsigned size = 0;
-  EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr);
-  static constexpr char digits[] = "0123456789abcdef";
-  std::string out;
-  for (unsigned i = 0; i < size; ++i) {
-    out += digits[digest[i] >> 4];
-    out += digits[digest[i] & 15];
-  }
   return out;
 }
 
