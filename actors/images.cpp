@@ -130,9 +130,7 @@ progress_sink report_to(const services& with, const std::string& operation) {
 void store_upload(const data_ptr& me, const step_act& act, sure_promise promise) {
   auto number = std::string{get(act.step.args, "upload")};
   auto at = me->uploads.find(number);
-  if (at == me->uploads.end()) {
-    return promise.deliver(to_caf({fault::internal, "The upload is gone"}));
-  }
+  if (at == me->uploads.end()) return promise.deliver(to_caf({fault::internal, "The upload is gone"}));
   auto request = at->second;
   auto stop = me->reading[act.operation] = std::make_shared<cancel_token>();
   on_blocking_thread(
@@ -204,7 +202,13 @@ outcome<std::shared_ptr<saga>> plan_delete(const data_ptr& me, const delete_imag
     if (target == *fingerprint) plan->commit.writes.push_back(erase(table::aliases, std::string{key}));
     return true;
   });
-  if (projects_with_image(records, *fingerprint).size() > 1) return plan; // the others keep files and volumes
+  // Who else has the image keeps files and volumes; that must not change until the commit.
+  records.scan(table::projects, "", [&](std::string_view other, std::string_view) {
+    if (other != project)
+      plan->commit.conditions.push_back(unchanged(records, table::images, in_project(other, *fingerprint)));
+    return true;
+  });
+  if (projects_with_image(records, *fingerprint).size() > 1) return plan;
   records.scan(table::volumes, "", [&](std::string_view key, std::string_view) {
     if (!key.ends_with("/image/" + *fingerprint)) return true;
     plan->commit.writes.push_back(erase(table::volumes, std::string{key}));
@@ -309,9 +313,8 @@ outcome<std::shared_ptr<saga>> plan_alias(const data_ptr& me, const change_alias
 
 void forget_files(const data_ptr& me, const step_act& act, sure_promise promise) {
   // Completed late, it may meet the same image imported anew.
-  if (!projects_with_image(me->with.db.read(), get(act.step.args, "image")).empty()) {
+  if (!projects_with_image(me->with.db.read(), get(act.step.args, "image")).empty())
     return promise.deliver(step_result_ptr{std::make_shared<step_result>()});
-  }
   on_blocking_thread(
       me->self, me->with,
       [&files = me->with.image_files, fingerprint = std::string{get(act.step.args, "image")}] {

@@ -1,8 +1,7 @@
 #include "actors/store_actor.hpp"
 
-#include "actors/settle_store.hpp"
-
 #include "actors/server_keys.hpp"
+#include "actors/settle_store.hpp"
 
 #include <algorithm>
 #include <caf/event_based_actor.hpp>

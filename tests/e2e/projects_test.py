@@ -1,6 +1,9 @@
 """Projects with the stock client: own and shared things, restrictions, limits that hold exactly. See docs/projects.md."""
 
+import hashlib
+import json
 import os
+import pathlib
 import random
 import threading
 import unittest
@@ -112,6 +115,25 @@ class ProjectsTest(DaemonTest):
         status, why = self.daemon.outcome("PATCH", "/1.0/projects/share", {"config": {"features.profiles": "true"}})
         self.assertEqual((status, why.startswith("Features can only be changed on empty projects")), (400, True), why)
         self.assertEqual(self.daemon.get(f"/1.0/events/history?entity=instance/share/{name}")[0]["project"], "share")
+
+    def test_an_image_that_goes_in_two_projects_at_once_leaves_no_files(self):
+        projects = [self.project(name) for name in ("left", "right")]
+        arch = self.daemon.get("/1.0/images?recursion=1")[0]["architecture"]
+        folder = self.daemon.home / "tiny"
+        (folder / "rootfs").mkdir(parents=True)
+        (folder / "metadata.yaml").write_text(json.dumps({"architecture": arch, "creation_date": 1}))
+        run("tar", "-C", folder, "-cf", f"{folder}.tar", "metadata.yaml", "rootfs")
+        fingerprint = hashlib.sha256(pathlib.Path(f"{folder}.tar").read_bytes()).hexdigest()
+        kept = lambda: [file.name for file in (self.daemon.dir / "images").iterdir() if file.name.startswith(fingerprint)]
+        for _ in range(3):
+            for project in projects:
+                self.daemon.lxc("image", "import", f"{folder}.tar", "--project", project)
+            self.assertNotEqual(kept(), [])
+            self.crowd(2, lambda n: self.daemon.outcome("DELETE", f"/1.0/images/{fingerprint}?project={projects[n]}"))
+            for project in projects:  # one of them may have been told to try again
+                self.daemon.outcome("DELETE", f"/1.0/images/{fingerprint}?project={project}")
+                self.assertEqual(self.daemon.get(f"/1.0/images?project={project}"), [])
+            self.assertEqual(kept(), [])
 
     def test_names_in_dns_are_apart(self):
         self.sharing("dns")
