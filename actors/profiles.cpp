@@ -6,6 +6,7 @@
 #include "actors/project_keys.hpp"
 
 #include <caf/event_based_actor.hpp>
+#include <set>
 
 namespace troupe {
 namespace {
@@ -62,20 +63,25 @@ outcome<void> check_users_in(const snapshot& records, const std::string& project
                              const std::string& name, const message<schema::ProfileSpec>& after) {
   auto rules = project_config(records, project);
   outcome<void> good;
-  project_use sum, before;
+  std::set<std::string, std::less<>> users;
+  project_use before, sum;
   records.scan(table::instances, project + "/", [&](std::string_view, std::string_view bytes) {
     message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader spec) {
-      auto effective = expand_with(records, spec, home, name, after);
-      before += countable_use(spec.getType(), expand(records, spec));
-      sum += countable_use(spec.getType(), effective);
       if (!uses(spec, name)) return;
+      auto effective = expand_with(records, spec, home, name, after);
       good = check_user(records, spec, rules, effective);
+      auto use = use_of(project, rules, spec.getType(), effective);
+      if (good && !use) good = tl::unexpected{use.error()};
       if (!good) return;
-      if (auto use = use_of(project, rules, spec.getType(), effective); !use) good = tl::unexpected{use.error()};
+      users.insert(text(spec.getName()));
+      before += countable_use(spec.getType(), expand(records, spec));
+      sum += *use;
     });
     return good.has_value();
   });
-  if (!good || sum == before) return good;
+  // As with an instance: who takes no more than before may go on.
+  if (!good || !is_limited(rules) || larger(before, sum) == before) return good;
+  sum += use_of_project(records, project, [&](std::string_view instance) { return users.contains(instance); });
   return check_limits(project, rules, sum);
 }
 
