@@ -39,18 +39,18 @@ constexpr shared_collection shared_collections[] = {
 
 // Who may only see some projects reads there what his project uses, and changes nothing: it belongs to others too.
 outcome<void> enter_project_of(rest_request& one, const snapshot& records) {
-  if (!records.get(table::projects, one.head->project)) return fail(fault::not_found, "Project not found");
+  one.project = one.head->project;
+  bool is_known = one.is_insider() || one.project == "default"; // of the others nobody learns which ones there are
+  if (!is_known || !records.get(table::projects, one.project)) return fail(fault::not_found, "Project not found");
   auto& path = one.http->segments;
-  if (path.size() < 2 || one.head->project == "default") return {};
+  if (path.size() < 2 || one.project == "default") return {};
   for (auto& [segment, what] : shared_collections) {
     if (path[1] != segment) continue;
     auto home = home_of(records, one.head->project, what);
+    bool reads = one.http->method == "GET" || one.http->method == "HEAD";
+    if (!reads && !one.head->who.may_see(home))
+      return fail(fault::forbidden, "The project uses the " + std::string{segment} + " of project \"" + home + '"');
     auto head = std::make_shared<header>(*one.head);
-    if (head->who.level == trust::restricted && !head->who.may_see(home)) {
-      if (one.http->method != "GET" && one.http->method != "HEAD")
-        return fail(fault::forbidden, "The project uses the " + std::string{segment} + " of project \"" + home + '"');
-      head->who.projects.push_back(home); // for this request
-    }
     head->project = std::move(home);
     one.head = std::move(head);
   }

@@ -1,5 +1,7 @@
 #include "gateway/volume_view.hpp"
 
+#include "actors/project_keys.hpp"
+
 namespace troupe {
 namespace {
 
@@ -19,18 +21,21 @@ message<schema::VolumeSpec> root_volume(schema::InstanceSpec::Reader instance) {
 
 void each_volume(const snapshot& records, const std::string& pool, const std::string& project, std::string_view type,
                  const volume_visitor& visit) {
+  auto home = home_of(records, project, feature::images);
   if (type.empty() || type == "container")
     records.scan(table::instances, project + "/", [&](std::string_view, std::string_view bytes) {
       message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader instance) {
         if (view(instance.getPool()) == pool)
-          visit(root_volume(instance), "/1.0/instances/" + text(instance.getName()));
+          visit(root_volume(instance), url_of_in("instances", project, view(instance.getName())));
       });
       return true;
     });
   if (type.empty() || type == "image")
     records.scan(table::volumes, pool + "/image/", [&](std::string_view, std::string_view bytes) {
       auto volume = message<schema::VolumeSpec>::from_bytes(bytes);
-      visit(volume, "/1.0/images/" + volume.read([](auto v) { return text(v.getName()); }));
+      auto fingerprint = volume.read([](auto v) { return text(v.getName()); });
+      if (records.get(table::images, in_project(home, fingerprint)))
+        visit(volume, url_of_in("images", home, fingerprint));
       return true;
     });
 }

@@ -59,12 +59,10 @@ bool is_public(const image_record& image) {
 }
 
 // Strangers see public images; the others are not there for them.
-bool may_see(const rest_request& from, const image_record& image) {
-  return from.head->who.may_see(from.head->project) || is_public(image);
-}
+bool may_see(const rest_request& from, const image_record& image) { return from.is_insider() || is_public(image); }
 
 bool may_see(const rest_request& from, const snapshot& records, const alias_record& alias) {
-  if (from.head->who.may_see(from.head->project)) return true;
+  if (from.is_insider()) return true;
   auto target = alias.read([](auto a) { return text(a.getTarget()); });
   auto image = load<schema::ImageSpec>(records, table::images, in_project(from.head->project, target));
   return image && is_public(*image);
@@ -96,8 +94,7 @@ std::optional<image_record> find_image(const rest_request& from, const snapshot&
   auto fingerprint = full_fingerprint(records, project, from.parameter(0));
   auto image =
       fingerprint ? load<schema::ImageSpec>(records, table::images, in_project(project, *fingerprint)) : std::nullopt;
-  bool knows_all = from.head->who.may_see(project);
-  if (!knows_all && (!image || !is_public(*image))) {
+  if (!from.is_insider() && (!image || !is_public(*image))) {
     reply_error(from, {fault::not_found, "Image not found"}); // also for an ambiguous prefix of what is not public
     return std::nullopt;
   }

@@ -1,8 +1,13 @@
 #include "actors/networks.hpp"
+#include "actors/instance_nics.hpp"
 #include "gateway/network_view.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 #include "net/links.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <set>
 
 namespace troupe {
 namespace {
@@ -11,17 +16,18 @@ using network_record = message<schema::NetworkSpec>;
 
 std::string key_of(const std::string& name) { return in_project("default", name); }
 
-std::string network_json(const snapshot& records, const network_record& network) {
+std::string network_json(const rest_request& from, const snapshot& records, const network_record& network) {
   std::string out = "{";
   network.read([&](schema::NetworkSpec::Reader n) {
     write_json_fields(out, n);
     out += R"(,"managed":true,"status":"Created","locations":["none"])";
-    write_string_list(out, "used_by", users_of_network(records, view(n.getName())));
+    write_used_by(out, from.head->who, users_of_network(records, view(n.getName())));
   });
   return out + "}";
 }
 
-// Interfaces of the host that are not ours are shown too, as LXD does.
+// Interfaces of the host that are not ours, to those who may see all of it.
+bool sees_host(const rest_request& from) { return from.head->who.level == trust::full; }
 bool is_shown(const link_facts& link) { return link.kind != "veth" && link.kind != "tun" && link.type != "unknown"; }
 
 std::string host_link_json(const snapshot& records, const link_facts& link) {
@@ -49,15 +55,36 @@ outcome<std::string> list_networks(const rest_request& from) {
       list.next() += full();
   };
   records.scan(table::networks, "default/", [&](std::string_view key, std::string_view bytes) {
-    show(key.substr(key.find('/') + 1), [&] { return network_json(records, network_record::from_bytes(bytes)); });
+    show(key.substr(key.find('/') + 1), [&] { return network_json(from, records, network_record::from_bytes(bytes)); });
     return true;
   });
+  if (!sees_host(from)) return std::move(list).take();
   auto links = list_links();
   if (!links) return tl::unexpected{links.error()};
   for (auto& link : *links)
     if (is_shown(link) && !records.get(table::networks, key_of(link.name)))
       show(link.name, [&] { return host_link_json(records, link); });
   return std::move(list).take();
+}
+
+std::string to_lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+// The MAC addresses of the instances that the caller may see; none: all.
+std::optional<std::set<std::string>> cards_of(const rest_request& from) {
+  if (from.head->who.level == trust::full) return std::nullopt;
+  std::set<std::string> out;
+  auto records = from.with().db.read();
+  for (auto& project : from.head->who.projects)
+    records.scan(table::instances, project + "/", [&](std::string_view, std::string_view bytes) {
+      message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader spec) {
+        for (auto& nic : nics_of(expand(records, spec))) out.insert(to_lower(nic.hwaddr)); // as leases have it
+      });
+      return true;
+    });
+  return out;
 }
 
 void update(const rest_request& from, bool patch) {
@@ -82,7 +109,8 @@ void post_networks(const rest_request& from) {
 void get_network(const rest_request& from) {
   auto records = from.with().db.read();
   auto network = load<schema::NetworkSpec>(records, table::networks, key_of(from.parameter(0)));
-  if (network) return reply_sync(from, network_json(records, *network), etag_of(network->bytes()));
+  if (network) return reply_sync(from, network_json(from, records, *network), etag_of(network->bytes()));
+  if (!sees_host(from)) return reply_error(from, {fault::not_found, "Network not found"});
   reply_from_blocking_thread(from, [from]() -> outcome<std::string> {
     auto link = get_link(from.parameter(0));
     if (!link) return fail(fault::not_found, "Network not found");
@@ -110,13 +138,19 @@ void get_leases(const rest_request& from) {
   reply_from_blocking_thread(from, [from, network = *network]() -> outcome<std::string> {
     auto leases = leases_of(from.with(), network);
     if (!leases) return tl::unexpected{leases.error()};
+    auto shown = cards_of(from);
     json_list list;
-    for (auto& lease : *leases) list.next() += to_json(lease);
+    for (auto& lease : *leases)
+      if (auto card = lease.read([](auto l) { return text(l.getHwaddr()); });
+          !shown || card.empty() || shown->count(card))
+        list.next() += to_json(lease);
     return std::move(list).take();
   });
 }
 
 void get_network_state(const rest_request& from) {
+  if (!sees_host(from) && !from.with().db.read().get(table::networks, key_of(from.parameter(0))))
+    return reply_error(from, {fault::not_found, "Network not found"});
   reply_from_blocking_thread(from, [from]() -> outcome<std::string> {
     auto state = measure_network(from.parameter(0));
     if (!state) return tl::unexpected{state.error()};

@@ -9,11 +9,11 @@ namespace {
 using verb = change_profile::verb;
 using profile_record = message<schema::ProfileSpec>;
 
-std::string profile_json(const snapshot& records, const profile_record& profile) {
+std::string profile_json(const rest_request& from, const snapshot& records, const profile_record& profile) {
   std::string out = "{";
   profile.read([&](schema::ProfileSpec::Reader p) {
     write_json_fields(out, p);
-    write_string_list(out, "used_by", users_of_profile(records, view(p.getProject()), view(p.getName())));
+    write_used_by(out, from.head->who, users_of_profile(records, view(p.getProject()), view(p.getName())));
   });
   return out + "}";
 }
@@ -34,7 +34,7 @@ void get_profiles(const rest_request& from) {
       if (from.recursion() == 0)
         list.url("/1.0/profiles/", key.substr(key.find('/') + 1));
       else
-        list.next() += profile_json(records, profile_record::from_bytes(bytes));
+        list.next() += profile_json(from, records, profile_record::from_bytes(bytes));
       return true;
     });
     return std::move(list).take();
@@ -45,7 +45,7 @@ void get_profile(const rest_request& from) {
   auto records = from.with().db.read();
   auto profile = load<schema::ProfileSpec>(records, table::profiles, in_project(from.head->project, from.parameter(0)));
   if (!profile) return reply_error(from, {fault::not_found, "Profile not found"});
-  reply_sync(from, profile_json(records, *profile), etag_of(profile->bytes()));
+  reply_sync(from, profile_json(from, records, *profile), etag_of(profile->bytes()));
 }
 
 void post_profiles(const rest_request& from) {

@@ -24,8 +24,12 @@ struct rest_request {
   std::shared_ptr<http_request> http;
   responder answer;
   std::vector<std::string> parameters; // what the pattern's braces matched, decoded
-  std::shared_ptr<const header> head;
+  std::shared_ptr<const header>
+      head;                 // its project is where the things lie: default's, if the one asked for shares them
+  std::string project = {}; // asked for
 
+  /// Whether the caller may see all that is in the project asked for, not only what is public.
+  bool is_insider() const { return head->who.may_see(project); }
   const std::string& parameter(size_t i) const { return parameters[i]; }
   services& with() const { return context.with; }
   int recursion() const;

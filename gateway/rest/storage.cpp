@@ -8,12 +8,12 @@ namespace {
 
 using pool_record = message<schema::PoolSpec>;
 
-std::string pool_json(const snapshot& records, const pool_record& pool) {
+std::string pool_json(const rest_request& from, const snapshot& records, const pool_record& pool) {
   std::string out = "{";
   pool.read([&](schema::PoolSpec::Reader p) {
     write_json_fields(out, p);
     out += R"(,"status":"Created","locations":["none"])";
-    write_string_list(out, "used_by", users_of_pool(records, view(p.getName())));
+    write_used_by(out, from.head->who, users_of_pool(records, view(p.getName())));
   });
   return out + "}";
 }
@@ -95,7 +95,7 @@ void get_pools(const rest_request& from) {
       if (from.recursion() == 0)
         list.url("/1.0/storage-pools/", name);
       else
-        list.next() += pool_json(records, pool_record::from_bytes(bytes));
+        list.next() += pool_json(from, records, pool_record::from_bytes(bytes));
       return true;
     });
     return std::move(list).take();
@@ -110,7 +110,8 @@ void post_pools(const rest_request& from) {
 }
 
 void get_pool(const rest_request& from) {
-  if (auto pool = find_pool(from)) reply_sync(from, pool_json(from.with().db.read(), *pool), etag_of(pool->bytes()));
+  if (auto pool = find_pool(from))
+    reply_sync(from, pool_json(from, from.with().db.read(), *pool), etag_of(pool->bytes()));
 }
 
 void put_pool(const rest_request& from) { update(from, false); }

@@ -373,6 +373,25 @@ class TrustTest(DaemonTest):
         for query in ("project=tb", "all-projects=true"):
             listed = self.call("GET", f"/1.0/instances?{query}&recursion=1", identity=b)[1]
             self.assertNotIn("mine", json.dumps(listed), query)
+        # Nor in what both use: the pool, the bridge, the borrowed profile and images, their leases and volumes.
+        self.daemon.lxc("launch", "busybox", "neighbour")
+        self.addCleanup(self.daemon.lxc, "delete", "-f", "neighbour")
+        self.daemon.note_cards()
+        self.daemon.address("neighbour")
+        bridge = f"/1.0/networks/{self.daemon.bridge}"
+        self.assertIn("neighbour", json.dumps(self.daemon.get(bridge + "/leases")))
+        for path in ("/1.0/storage-pools", "/1.0/storage-pools/default", "/1.0/networks", bridge, bridge + "/leases", "/1.0/profiles",
+                     "/1.0/profiles/default", "/1.0/images", "/1.0/storage-pools/default/volumes"):
+            status, shown = self.call("GET", path + "?recursion=1&project=tb", identity=b)
+            self.assertEqual(status, 200, path)
+            for word in ("mine", "neighbour", '"eth0"' if path == "/1.0/networks" else "project=ta"):
+                self.assertNotIn(word, json.dumps(shown), path)
+        for path in ("/1.0/networks/lo", "/1.0/networks/lo/state"):
+            self.assertEqual(self.call("GET", path + "?project=tb", identity=b)[0], 404, path)
+            self.assertEqual(self.daemon.request("GET", path)[0], 200, path)
+        for who in (None, b):  # which projects there are is nobody's business
+            self.assertEqual(self.call("GET", "/1.0/images?project=ta", identity=who)[0], 404)
+            self.assertEqual(self.call("GET", "/1.0/images?project=nowhere", identity=who)[0], 404)
         self.assertEqual(make("theirs", "ta", b), make("theirs", "nowhere", b))  # what is not his looks like what is not there
         self.assertEqual(make("theirs", "ta", b)[0], 403)
         self.assertEqual(self.call("DELETE", "/1.0/instances/mine?project=ta", None, b)[0], 404)
