@@ -17,7 +17,6 @@ namespace {
 constexpr size_t sessions_max = 512;
 constexpr size_t words_in_flight_max = 128 << 10; // parameters of unanswered calls; then the session is not read from
 constexpr size_t unsent_bytes_max = 4 << 20;      // of answers; then, too
-constexpr size_t calls_at_work_max = 128;         // of those that do not wait for the client; then, too
 constexpr capnp::ReaderOptions frame_limits{1 << 20, 64}; // words of one message, depth of its pointers
 constexpr unsigned events_between_polls = 8; // so that a flood on one connection does not starve the others
 
@@ -41,7 +40,9 @@ struct connection {
   ~connection() noexcept(false) { of->on_answered = nullptr; } // handles may keep the session
   KJ_DISALLOW_COPY(connection);
 
-  bool may_read() { return network.getCurrentQueueSize() <= unsent_bytes_max && of->at_work < calls_at_work_max; }
+  bool may_read() {
+    return network.getCurrentQueueSize() <= unsent_bytes_max && of->at_work < of->share.at_work_max(of.get());
+  }
 };
 
 principal peer_of(kj::AsyncIoStream& stream) {
@@ -99,7 +100,7 @@ private:
     auto who = peer_of(*stream);
     auto head = std::make_shared<header>();
     head->who = who;
-    on_bus::session_ptr session{new on_bus::session{with_, listeners_, open_, io_, background_, std::move(who)},
+    on_bus::session_ptr session{new on_bus::session{with_, listeners_, open_, io_, background_, share_, std::move(who)},
                                 [this](on_bus::session* over) {
                                   open_.erase(over);
                                   delete over;
@@ -119,6 +120,7 @@ private:
   std::set<const on_bus::session*> open_;
   kj::AsyncIoContext io_ = kj::setupAsyncIo();
   kj::TaskSet background_{errors_};
+  on_bus::fair_share share_{kj::systemPreciseMonotonicClock()};
   kj::TaskSet connections_{errors_};
 };
 

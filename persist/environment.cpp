@@ -20,9 +20,7 @@ namespace {
 constexpr unsigned readers_max = 1024;
 constexpr unsigned tables_max = 64;
 constexpr size_t map_bytes_max = size_t{1} << 44;
-constexpr unsigned release_every_commits = 64;
 constexpr size_t full_disk_bytes = size_t{1} << 20;
-constexpr size_t reserve_step_bytes = size_t{1} << 20;
 
 /// Where a file is mapped; LMDB does not tell.
 std::span<std::byte> find_mapping(int fd) {
@@ -146,28 +144,7 @@ void environment::heal() {
   }
 }
 
-bool environment::sync() noexcept { return env_ && mdb_env_sync(env_, 1) == MDB_SUCCESS; }
-
-void environment::reserve(size_t bytes) noexcept {
-  MDB_envinfo info{};
-  MDB_stat stat{};
-  if (!env_ || mdb_env_info(env_, &info) || mdb_env_stat(env_, &stat)) return;
-  uint64_t end = (info.me_last_pgno + 1) * uint64_t{stat.ms_psize};
-  if (end + bytes <= reserved_end_) return;
-  int fd = -1;
-  mdb_env_get_fd(env_, &fd);
-  for (size_t want : {std::max(bytes * 2, reserve_step_bytes), bytes}) {
-    int done = ::fallocate(fd, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(end), static_cast<off_t>(want));
-    if (done == 0 || errno == EOPNOTSUPP) {
-      reserved_end_ = end + want;
-      return;
-    }
-  }
-}
-
 void environment::release_pages() noexcept {
-  if (++commits_since_release_ < release_every_commits) return;
-  commits_since_release_ = 0;
   int fd = -1;
   if (map_.empty() && mdb_env_get_fd(env_, &fd) == MDB_SUCCESS) map_ = find_mapping(fd);
   // A shared, clean file mapping: readers on it fault their pages in again and see the same.

@@ -20,7 +20,7 @@ struct lmdb_failure {
 
 using visitor = std::function<bool(std::string_view, std::string_view)>;
 
-/// One LMDB file with its tables. Opened once per process. Reading from any thread, writing from one.
+/// One LMDB file with its tables. Opened once per process. Reading from any thread, writing from one at a time.
 class environment {
 public:
   /// Creates what is missing, with `format` as the format number of a new file.
@@ -32,19 +32,15 @@ public:
   const std::string& path() const { return path_; }
 
   /// Does what makes a retry worthwhile: doubles a full map, opens anew after LMDB gave up on a failed meta page write.
-  /// Both wait until nobody reads. False: there is nothing to be done. Writer thread, no transaction open.
+  /// Both wait until nobody reads. False: there is nothing to be done. The thread that writes, no transaction open.
   bool recover(int code);
   /// `recover` if the environment refuses to begin transactions.
   void heal();
-  /// Flushes what commits with durability::lazy left to the next sync.
-  bool sync() noexcept;
-  /// Has the disk set space aside for the next `bytes` of growth, as far as it can. Writer thread.
-  void reserve(size_t bytes) noexcept;
 
   error to_error(int code) const;
 
   /// Called after each commit. Every page of the growing event log is touched once through the map and would count as
-  /// this process' resident memory from then on; now and then they are handed back to the page cache.
+  /// this process' resident memory from then on; they are handed back to the page cache.
   void release_pages() noexcept;
 
 private:
@@ -66,9 +62,7 @@ private:
   MDB_env* env_ = nullptr; // null after a failed reopen
   std::array<MDB_dbi, static_cast<size_t>(table::meta) + 1> tables_{};
   reader_pool readers_;
-  uint64_t reserved_end_ = 0;
   std::span<std::byte> map_; // found when first needed after it moved
-  unsigned commits_since_release_ = 0;
 };
 
 } // namespace troupe

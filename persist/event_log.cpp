@@ -48,13 +48,6 @@ std::string history_of(const message<schema::Event>& event) {
   });
 }
 
-void append_event(write_txn& local, const message<schema::Event>& event, uint64_t seq) {
-  std::string key = event_key(seq);
-  local.put(table::events, key, event.bytes());
-  std::string history = history_of(event);
-  if (!history.empty()) local.put(table::history, history + key, {});
-}
-
 uint64_t trim_front(write_txn& local, int64_t before, uint64_t first_kept, uint64_t end, size_t count_max) {
   std::vector<doomed> front;
   uint64_t first_left = end;

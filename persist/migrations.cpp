@@ -13,32 +13,13 @@ const migration* step_from(uint32_t format, std::span<const migration> steps) {
   return at == steps.end() ? nullptr : &*at;
 }
 
-// PROJECT/NAME instead of NAME.
-void images_by_project(write_txn& txn) {
-  for (auto where : {table::images, table::aliases}) {
-    std::vector<std::pair<std::string, std::string>> records;
-    txn.scan(where, {}, [&](std::string_view key, std::string_view value) {
-      records.emplace_back(key, value);
-      return true;
-    });
-    for (auto& [key, value] : records) {
-      txn.erase(where, key);
-      txn.put(where, "default/" + key, value);
-    }
-  }
-}
-
 } // namespace
 
 const format_history& built_in_formats() {
   // To change a format: raise its number and add the step from the number before, with a test.
-  // New tables: opening makes them, but an older daemon would not know them in the outbox.
-  static constexpr auto only_tables = [](write_txn&) {};
-  static constexpr migration cluster_steps[] = {{1, only_tables},        // sinks
-                                                {2, images_by_project}}; // images belonged to nobody; certificates
-  static constexpr migration local_steps[] = {{1, only_tables}}; // operations' indexes, subscriptions, what sinks did
-  static const format_history formats{
-      .cluster = 3, .local = 2, .cluster_steps = cluster_steps, .local_steps = local_steps};
+  // A new table: opening makes it, but an older daemon would not know it in the log, so it is a new format, too.
+  // Formats before these had no log and were never released.
+  static const format_history formats{.cluster = 4, .local = 3};
   return formats;
 }
 

@@ -4,6 +4,7 @@
 #include "messages/event.capnp.h"
 #include "messages/message.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -31,7 +32,6 @@ enum class table : uint8_t {
   counters,
   sinks,
   certificates,
-  outbox,
   // local.mdb
   statuses,
   operations,
@@ -60,7 +60,7 @@ struct condition {
   std::optional<std::string> value;
 };
 
-/// Keys are 1 to 511 bytes. `outbox`, `events`, `history` and the keys of `meta` that begin with "store/" are the
+/// Keys are 1 to 511 bytes. `events`, `history` and the keys of `meta` that begin with "store/" are the
 /// store's own: a batch that writes them is fault::invalid.
 ///
 /// One atomic change and the events that tell of it. Sequence number, epoch, member and (if 0) time of the events are
@@ -76,12 +76,10 @@ struct committed {
   std::vector<message<schema::Event>> events; // as stored, with their numbers
 };
 
-/// A view of both environments, each at one commit. The cluster side is never older than the local side, so an event
-/// that is seen means that its change is seen; while a commit is between its two halves the change may be seen before
-/// its event. Cheap (LMDB readers never wait); short-lived: one request, one snapshot; it must die before the store,
-/// and the writer's thread must not hold one while it commits (a map that has to move waits for all readers). Use from
-/// one thread. Values are valid until it dies and are not aligned: copy with message::from_bytes. Throws
-/// std::runtime_error when the file cannot be read: "absent" would be a lie.
+/// A view of everything at one commit. Cheap (LMDB readers never wait); short-lived: one request, one snapshot; it must
+/// die before the store, and the writer's thread must not hold one while it commits (a map that has to move waits for
+/// all readers). Use from one thread. Values are valid until it dies and are not aligned: copy with
+/// message::from_bytes. Throws std::runtime_error when the file cannot be read: "absent" would be a lie.
 class snapshot {
 public:
   std::optional<std::string_view> get(table where, std::string_view key) const;
@@ -108,29 +106,33 @@ private:
 struct format_history; // migrations.hpp
 
 struct store_options {
-  size_t map_bytes = size_t{4} << 30;      // of each map at first: address space only; doubled when full
-  const format_history* formats = nullptr; // null: this daemon's own
+  size_t map_bytes = size_t{4} << 30;               // of each map at first: address space only; doubled when full
+  const format_history* formats = nullptr;          // null: this daemon's own
+  std::chrono::milliseconds checkpoint_after{1000}; // the first commit that is in the log only
 };
 
-/// The two LMDB environments of a daemon. `commit` is for the single writer (the store actor's thread); `read` for all.
+/// The database of a daemon: two LMDB environments and the write-ahead log before them. `commit` and `trim_events` are
+/// for the single writer (the store actor's thread); `read` for all.
 class store {
 public:
   /// Opens or creates DIR/database/{cluster,local}.mdb. Refuses a newer format (fault::newer_format) touching nothing;
-  /// migrates an older one. Drains an outbox that a crash left. `member` names the event log's owner. fault::busy while
-  /// another process has it open; fault::corrupt for files that are damaged or do not belong together, touching
-  /// nothing.
+  /// migrates an older one. Goes on where the log ends. `member` names the event log's owner. fault::busy while another
+  /// process has it open; fault::corrupt for files that are damaged or do not belong together, touching nothing.
   static outcome<std::unique_ptr<store>> open(const std::string& directory, const std::string& member,
                                               const store_options& options = {});
   ~store();
 
   snapshot read() const;
 
-  /// Group commit: applies the batches in order in one transaction per environment with one fsync each; a batch whose
-  /// condition does not hold is left out (fault::precondition) and does not disturb the others. Grows the maps as
-  /// needed. A failed fsync or a full disk fails all of them and changes nothing. (Only a disk that dies between the
-  /// two halves and does not take them back either leaves a failed change to be completed: by the next commit or open,
-  /// whichever works first.)
+  /// Group commit: applies the batches in order, all with one synced write to the log; a batch whose condition does not
+  /// hold is left out (fault::precondition) and does not disturb the others. A failed write or a full disk fails all of
+  /// them and changes nothing. (Only if the disk then refuses the log's repair too, and the daemon ends before it takes
+  /// it, may the next start find the failed change done.) LMDB follows in the background; on a full disk the log takes
+  /// commits until it is full itself.
   std::vector<outcome<committed>> commit(std::span<const batch> batches);
+
+  /// Brings LMDB up to date now instead of in a moment. Any thread that holds no snapshot.
+  outcome<void> checkpoint();
 
   uint32_t epoch() const;
   uint64_t last_seq() const;

@@ -1,60 +1,73 @@
 #include "persist/store_state.hpp"
 
-#include "persist/event_log.hpp"
 #include "persist/keys.hpp"
 
-#include <algorithm>
 #include <kj/exception.h>
 
 namespace troupe {
+namespace {
 
-void store_state::put_position(write_txn& txn, uint64_t index, uint64_t last_seq) {
-  txn.put(table::meta, position_key, encode_number(index) + encode_number(last_seq));
+bool touches(const memtable& recent, scope where) {
+  for (const table_row& row : all_tables())
+    if (row.where == where && !recent.empty(row.id)) return true;
+  return false;
 }
 
-void store_state::load() {
-  read_txn from_local{*local};
-  auto position = from_local.get(table::meta, position_key);
-  local_index = position ? decode_number(*position) : 0;
-  last_seq = position ? decode_number(position->substr(8)) : 0;
-  durable_index = local_index;
+} // namespace
 
-  first_seq = last_seq + 1;
-  from_local.scan(table::events, {}, [&](std::string_view key, std::string_view) {
-    first_seq = event_seq(key);
-    return false;
-  });
-
-  read_txn from_cluster{*cluster};
-  auto cluster_index = from_cluster.get(table::meta, index_key);
-  index = std::max(local_index, cluster_index ? decode_number(*cluster_index) : 0);
+std::shared_ptr<const version> store_state::newest() const {
+  std::lock_guard guard{publishing};
+  return current;
 }
 
-void store_state::drain() {
-  read_txn decided{*cluster};
+void store_state::publish(version next) {
+  std::shared_ptr<const version> before; // dies after the lock is released: it may be the last of many entries
+  std::lock_guard guard{publishing};
+  if (next.checkpointed != current->checkpointed) {
+    next.checkpointed = current->checkpointed;
+    next.recent = next.recent.newer_than(next.checkpointed);
+  }
+  before = std::exchange(current, std::make_shared<const version>(std::move(next)));
+}
+
+void store_state::write_part(scope where, const version& from) {
   with_recovery([&] {
-    write_txn txn{*local};
-    auto position = txn.get(table::meta, position_key);
-    uint64_t done = position ? decode_number(*position) : 0;
-    uint64_t seq = position ? decode_number(position->substr(8)) : 0;
-    uint64_t before = done;
-    decided.scan(table::outbox, encode_number(done + 1), [&](std::string_view key, std::string_view bytes) {
-      local_part part = decode_outbox(bytes);
-      for (const write& w : part.writes) w.value ? txn.put(w.where, w.key, *w.value) : txn.erase(w.where, w.key);
-      for (const auto& event : part.events) {
-        ++seq;
-        append_event(txn, stamp_event(event, epoch, member, seq, 0), seq);
-      }
-      done = decode_number(key);
-      return true;
-    });
-    if (done == before) return;
-    put_position(txn, done, seq);
+    write_txn txn{of(where)};
+    for (const table_row& row : all_tables()) {
+      if (row.where != where) continue;
+      from.recent.scan(row.id, {}, [&](const memtable::entry& e) {
+        e.value ? txn.put(row.id, e.key, *e.value) : txn.erase(row.id, e.key);
+        return true;
+      });
+    }
+    if (where == scope::cluster)
+      txn.put(table::meta, index_key, encode_number(from.index));
+    else
+      txn.put(table::meta, position_key, encode_number(from.index) + encode_number(from.last_seq));
     txn.commit();
-    local_index = durable_index = done;
-    sync_next = false;
-    last_seq = seq;
   });
+}
+
+outcome<void> store_state::checkpoint() {
+  std::lock_guard writer{writing_lmdb};
+  auto from = newest();
+  if (from->index == from->checkpointed) return {};
+  auto done = guarded([&] {
+    // The next start reads the log from local.mdb's position on, so that comes last.
+    if (touches(from->recent, scope::cluster)) write_part(scope::cluster, *from);
+    write_part(scope::local, *from);
+  });
+  if (!done) {
+    cluster->heal();
+    local->heal();
+    return done;
+  }
+  std::lock_guard guard{publishing};
+  version rest = *current;
+  rest.recent = rest.recent.newer_than(from->index);
+  rest.checkpointed = from->index;
+  current = std::make_shared<const version>(std::move(rest));
+  return {};
 }
 
 error current_error() {

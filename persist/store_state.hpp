@@ -1,13 +1,25 @@
 #pragma once
 
 #include "messages/unique_fd.hpp"
-#include "persist/outbox.hpp"
+#include "persist/memtable.hpp"
+#include "persist/transaction.hpp"
+#include "persist/write_ahead_log.hpp"
 
 #include <atomic>
+#include <mutex>
 
 namespace troupe {
 
-/// What the writer knows; the numbers that readers may ask for are atomic.
+/// What readers see: LMDB with this on top.
+struct version {
+  memtable recent;
+  uint64_t index = 0;        // of the last commit
+  uint64_t last_seq = 0;     // of the last event
+  uint64_t checkpointed = 0; // commits up to this index are in LMDB and no longer in `recent`
+};
+
+/// What the parts of the store share. The writer's thread changes `log` and publishes versions; the checkpoint, on
+/// whichever thread, writes LMDB.
 struct store_state {
   unique_fd lock; // of the folder; last to go
   std::unique_ptr<environment> cluster;
@@ -15,19 +27,26 @@ struct store_state {
   std::string member;
   uint32_t epoch = 1;
   std::atomic<uint64_t> first_seq = 1;
-  std::atomic<uint64_t> last_seq = 0;
-  uint64_t index = 0;         // of the last commit
-  uint64_t local_index = 0;   // of the last commit that is in local.mdb
-  uint64_t durable_index = 0; // the same, and no power cut takes it back: outbox entries up to it may go
-  bool sync_next = false;     // after a failure: the disk may have lost what an earlier lazy commit left to it
-  bool behind = false;        // the outbox has what local.mdb does not, and the disk refuses to take it
 
-  /// Keeps both numbers at the end of a local transaction.
-  static void put_position(write_txn& txn, uint64_t index, uint64_t last_seq);
-  /// Reads all of the above from the files.
-  void load();
-  /// Applies what the outbox has and local.mdb has not. Idempotent. Throws lmdb_failure, kj::Exception.
-  void drain();
+  write_ahead_log log;
+
+  mutable std::mutex publishing;
+  std::shared_ptr<const version> current = std::make_shared<version>(); // under `publishing`
+
+  std::mutex writing_lmdb; // before `publishing`
+
+  std::shared_ptr<const version> newest() const;
+  /// Makes the writer's next version what readers see.
+  void publish(version next);
+
+  /// Brings LMDB up to the newest version; what was in the log is free then. Nothing has changed after a failure, and
+  /// the log keeps it all. May wait for readers (a map that grows): the caller must not hold a snapshot.
+  outcome<void> checkpoint();
+
+  /// A version's part of one environment, and how far it has come with it. Throws lmdb_failure.
+  void write_part(scope where, const version& from);
+
+  environment& of(scope where) { return where == scope::cluster ? *cluster : *local; }
 };
 
 /// The error of the exception being handled.

@@ -19,7 +19,6 @@ constexpr table_row rows[] = {
     {table::counters, "counters", scope::cluster, true},
     {table::sinks, "sinks", scope::cluster, true},
     {table::certificates, "certificates", scope::cluster, true},
-    {table::outbox, "outbox", scope::cluster, false},
     {table::statuses, "statuses", scope::local, true},
     {table::operations, "operations", scope::local, true},
     {table::operation_entities, "operation_entities", scope::local, true},

@@ -11,7 +11,7 @@ enum class scope : uint8_t { cluster, local };
 
 struct table_row {
   table id;
-  const char* name; // of the LMDB database and in outbox entries: never changes
+  const char* name; // of the LMDB database and in the log: never changes
   scope where;
   bool writable; // by batches; the others are the store's own
 };

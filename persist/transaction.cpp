@@ -52,15 +52,6 @@ void read_txn::scan(table where, std::string_view from, const visitor& visit) co
   scan_records(txn_, env_->dbi(where), from, visit, env_);
 }
 
-std::optional<std::string_view> read_txn::last_key(table where) const {
-  cursor_ptr cursor = open_cursor(txn_, env_->dbi(where), env_);
-  MDB_val k{}, v{};
-  int code = mdb_cursor_get(cursor.get(), &k, &v, MDB_LAST);
-  if (code == MDB_NOTFOUND) return std::nullopt;
-  check(code, env_);
-  return to_view(k);
-}
-
 write_txn::write_txn(environment& env) : env_{&env} {
   if (!env.env_) throw lmdb_failure{MDB_PANIC, env_};
   check(mdb_txn_begin(env.env_, nullptr, 0, &txn_), env_);
@@ -89,8 +80,7 @@ void write_txn::erase(table where, std::string_view key) {
   if (code != MDB_NOTFOUND) check(code, env_);
 }
 
-void write_txn::commit(durability how) {
-  mdb_env_set_flags(env_->env_, MDB_NOMETASYNC, how == durability::lazy);
+void write_txn::commit() {
   check(mdb_txn_commit(std::exchange(txn_, nullptr)), env_);
   env_->release_pages();
 }

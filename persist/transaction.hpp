@@ -14,18 +14,14 @@ public:
   std::optional<std::string_view> get(table where, std::string_view key) const;
   /// In key order from the first key >= `from`, until `visit` returns false.
   void scan(table where, std::string_view from, const visitor& visit) const;
-  std::optional<std::string_view> last_key(table where) const;
 
 private:
   environment* env_;
   MDB_txn* txn_;
 };
 
-/// full: on disk when commit returns. lazy: the data is, but a power cut may still take the transaction back as a whole
-/// (until the next commit or sync). A killed process loses neither.
-enum class durability : uint8_t { full, lazy };
-
-/// The write transaction; aborts unless committed. Writer thread. Throws lmdb_failure.
+/// The write transaction, on disk when commit returns; aborts unless committed. One at a time, begun and ended by one
+/// thread. Throws lmdb_failure.
 class write_txn {
 public:
   explicit write_txn(environment& env);
@@ -38,7 +34,7 @@ public:
   void scan(table where, std::string_view from, const visitor& visit) const;
   void put(table where, std::string_view key, std::string_view value);
   void erase(table where, std::string_view key);
-  void commit(durability how = durability::full);
+  void commit();
 
 private:
   environment* env_;

@@ -17,6 +17,7 @@ class work {
 public:
   explicit work(session_ptr of) : of_{std::move(of)} {
     of_->most_at_work = std::max(of_->most_at_work, ++of_->at_work);
+    of_->share.called(of_.get());
   }
   ~work() noexcept(false) {
     --of_->at_work;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "gateway/bus/fair_share.hpp"
 #include "gateway/door.hpp"
 #include "messages/config_map.hpp"
 
@@ -25,6 +26,7 @@ struct session {
   const std::set<const session*>& all; // that are open
   kj::AsyncIoContext& io;
   kj::TaskSet& background; // work that outlives the call which began it
+  fair_share& share;
   principal who;
   size_t handles = 0; // alive
   size_t at_work = 0; // calls that were read and are not answered, without those that may wait (methods.hpp)

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 using namespace troupe;
 using namespace troupe::test;
@@ -67,7 +68,7 @@ TEST_CASE("the database is private") {
   auto s = open_store(folder.path);
   ::umask(022);
   REQUIRE(mode_of(folder.path + "/database") == 0700);
-  for (const char* name : {"cluster.mdb", "local.mdb", "cluster.mdb-lock", "local.mdb-lock"})
+  for (const char* name : {"cluster.mdb", "local.mdb", "cluster.mdb-lock", "local.mdb-lock", "log.0", "log.1"})
     REQUIRE(mode_of(folder.file(name)) == 0600);
 }
 
@@ -82,7 +83,9 @@ TEST_CASE("a second daemon is refused while the first runs") {
 TEST_CASE("an older format is migrated step by step, once") {
   scratch_folder folder{medium::memory};
   REQUIRE(commit_one(*open_store(folder.path), {{}, {{table::config, "k", "v"}}, {make_event("a", "c1")}}));
-  store_options options{.map_bytes = 1 << 20, .formats = &later}; // the migration needs more than that
+  store_options options{.map_bytes = 1 << 20,
+                        .formats = &later,
+                        .checkpoint_after = std::chrono::hours{1}}; // the migration needs more than that
   for (int round = 0; round < 2; ++round) {
     auto s = open_store(folder.path, options);
     auto config = contents(*s, table::config);
@@ -91,23 +94,6 @@ TEST_CASE("an older format is migrated step by step, once") {
     REQUIRE(s->last_seq() == 1);
   }
   REQUIRE(refusal(folder) == fault::newer_format);
-}
-
-TEST_CASE("a database of the first format, without newer tables, is taken over") {
-  scratch_folder folder{medium::memory};
-  const format_history first{.cluster = 1, .local = 1};
-  REQUIRE(commit_one(*open_store(folder.path, {.formats = &first}),
-                     {{}, {{table::config, "k", "v"}, {table::images, "abc", "i"}, {table::aliases, "a/b", "x"}}, {}}));
-  auto s = open_store(folder.path);
-  using records = std::map<std::string, std::string>;
-  REQUIRE(contents(*s, table::config) == records{{"k", "v"}});
-  REQUIRE(contents(*s, table::images) == records{{"default/abc", "i"}}); // they belonged to nobody, so to everybody
-  REQUIRE(contents(*s, table::aliases) == records{{"default/a/b", "x"}});
-  for (auto where : {table::sinks, table::certificates, table::operation_entities, table::subscriptions,
-                     table::sink_statuses, table::dead_letters})
-    REQUIRE(commit_one(*s, {{}, {{where, "s", "v"}}, {}}));
-  s.reset();
-  REQUIRE(refusal(folder, {.formats = &first}) == fault::newer_format);
 }
 
 TEST_CASE("a newer format is refused and nothing is touched") {
@@ -154,26 +140,72 @@ TEST_CASE("damaged files are refused and left as they are") {
   if (is_file) REQUIRE(file_bytes(victim) == before);
 }
 
-TEST_CASE("a lost local.mdb starts a new epoch, and the change that was last is told again in it") {
-  scratch_folder folder{medium::memory};
-  uint64_t index = 0;
-  {
-    auto s = open_store(folder.path);
-    REQUIRE(commit_one(*s, numbered_batch(1)));
-    index = commit_one(*s, numbered_batch(2))->index;
+/// Commits as a daemon that is killed afterwards, without any checkpoint: the map is too small for one, and it cannot
+/// grow while somebody reads.
+void commit_and_die(const scratch_folder& folder, int first, int count) {
+  pid_t pid = ::fork();
+  if (pid == 0) {
+    auto s = store::open(folder.path, "m1", {.map_bytes = 1 << 18, .checkpoint_after = std::chrono::hours{1}});
+    bool ok = s.has_value();
+    std::optional<snapshot> reader;
+    if (ok) reader.emplace((*s)->read());
+    for (int i = 0; ok && i < count; ++i) ok = commit_one(**s, numbered_batch(first + i, 3000)).has_value();
+    ::_exit(ok ? 0 : 1);
   }
+  int status = -1;
+  REQUIRE(::waitpid(pid, &status, 0) == pid);
+  REQUIRE(status == 0);
+}
+
+TEST_CASE("a lost local.mdb starts a new epoch, and no change of the cluster's is lost with it") {
+  scratch_folder folder{medium::memory};
+  REQUIRE(commit_one(*open_store(folder.path), numbered_batch(1)));
+  commit_and_die(folder, 2, 3); // in the log only
   std::filesystem::remove(folder.file("local.mdb"));
-  for (uint32_t expected : {2u, 2u}) {
+  for (uint64_t round = 0; round < 2; ++round) {
     auto s = open_store(folder.path);
-    REQUIRE(s->epoch() == expected);
-    for (const auto& [key, value] : contents(*s, table::events))
-      message<schema::Event>::from_bytes(value).read([&](schema::Event::Reader e) {
-        REQUIRE(e.getEpoch() == 2);
-        REQUIRE(e.getSeq() == event_seq(key));
-      });
-    REQUIRE(s->read().get(table::instances, "i1").has_value());
-    auto done = commit_one(*s, {{}, {{table::config, "k", "v"}}, {}});
-    REQUIRE(done->index > index);
+    REQUIRE(s->epoch() == 2);
+    REQUIRE(s->last_seq() == 2 * round);
+    REQUIRE(contents(*s, table::events).size() == 2 * round);
+    for (int i = 1; i <= 4; ++i) REQUIRE(s->read().get(table::instances, record_name(i)).has_value());
+    auto done = commit_one(*s, numbered_batch(9));
+    REQUIRE(done->index == 5 + round);
+  }
+}
+
+TEST_CASE("a damaged log is refused where commits are missing, and ends where the last one was cut short") {
+  scratch_folder folder{medium::memory};
+  open_store(folder.path);
+  commit_and_die(folder, 0, 100); // in both files
+  auto spoil = [&](const char* name, size_t at) {
+    std::fstream file{folder.file(name), std::ios::in | std::ios::out | std::ios::binary};
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put('\x5a');
+  };
+  SECTION("in the older file") {
+    spoil("log.0", 300'000);
+    auto before = file_bytes(folder.file("log.0"));
+    REQUIRE(refusal(folder) == fault::corrupt);
+    REQUIRE(file_bytes(folder.file("log.0")) == before);
+  }
+  SECTION("the older file is gone") {
+    std::filesystem::remove(folder.file("log.0"));
+    REQUIRE(refusal(folder) == fault::corrupt);
+  }
+  SECTION("in the newer file") {
+    spoil("log.1", 20'000);
+    auto s = open_store(folder.path);
+    auto found = require_in_step(*s);
+    REQUIRE(found > 30);
+    REQUIRE(found < 100);
+  }
+  SECTION("of another database") {
+    scratch_folder other{medium::memory};
+    open_store(other.path);
+    commit_and_die(other, 0, 1);
+    std::filesystem::copy_file(other.file("log.0"), folder.file("log.0"),
+                               std::filesystem::copy_options::overwrite_existing);
+    REQUIRE(refusal(folder) == fault::corrupt);
   }
 }
 

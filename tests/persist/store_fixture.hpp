@@ -29,6 +29,9 @@ struct scratch_folder {
   std::string file(const std::string& name) const { return path + "/database/" + name; }
 };
 
+/// No checkpoint but those that a test or a full log asks for.
+inline const store_options by_hand{.checkpoint_after = std::chrono::hours{1}};
+
 inline std::unique_ptr<store> open_store(const std::string& folder, const store_options& options = {}) {
   auto opened = store::open(folder, "m1", options);
   INFO((opened ? "" : opened.error().message));

@@ -1,15 +1,15 @@
 @0xd3254fb7f52e7035;
-# What one batch still has to do in local.mdb, written into cluster.mdb by the transaction that decides the batch.
+# One group of batches in the write-ahead log: every write it makes, in order, events and their history included.
 
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("troupe::schema");
 
-struct OutboxEntry {
-  writes @0 :List(LocalWrite);
-  events @1 :List(Data);        # Event messages; numbered again if they are appended after a crash
+struct LogRecord {
+  lastSeq @0 :UInt64;           # number of the last event after it
+  writes  @1 :List(LoggedWrite);
 }
 
-struct LocalWrite {
+struct LoggedWrite {
   table @0 :Text;               # the table's name: numbers may move, names do not
   key   @1 :Data;
   union {
