@@ -12,21 +12,10 @@ public:
   explicit fair_share(const kj::MonotonicClock& clock) : clock_{clock} {}
 
   /// This session has made a call.
-  void called(const void* session) {
-    if (session != latest_.session) before_ = latest_;
-    latest_ = {session, clock_.now()};
-  }
-  size_t at_work_max(const void* session) const {
-    const call& other = session == latest_.session ? before_ : latest_;
-    bool shared = other.session && clock_.now() - other.at < neighbourhood;
-    return shared ? at_work_beside_others : at_work_alone;
-  }
+  void called(const void* session);
+  size_t at_work_max(const void* session) const;
 
 private:
-  static constexpr size_t at_work_alone = 128;
-  static constexpr size_t at_work_beside_others = 8;
-  static constexpr kj::Duration neighbourhood = 250 * kj::MILLISECONDS; // since somebody else's last call
-
   struct call {
     const void* session = nullptr; // to compare only
     kj::TimePoint at = kj::origin<kj::TimePoint>();

@@ -6,8 +6,8 @@
 namespace troupe::on_bus {
 
 /// A connection that is read from only as fast as its session may go: not at all while `may_read` says no, and after
-/// so many reads in a row the other connections come first. So a client that floods, or never reads its answers, costs
-/// a bounded amount of memory and a bounded part of every turn of the loop.
+/// each message those of the other connections come first. So a client that floods, or never reads its answers, costs a
+/// bounded amount of memory and a bounded part of every turn of the loop.
 class throttled_stream final : public kj::AsyncIoStream {
 public:
   throttled_stream(kj::Own<kj::AsyncIoStream> inner, std::function<bool()> may_read)
@@ -20,7 +20,8 @@ public:
       return way.promise.then([this, buffer, least, size] { return tryRead(buffer, least, size); });
     }
     if (++reads_ % reads_per_turn != 0) return inner_->tryRead(buffer, least, size);
-    return kj::evalLast([this, buffer, least, size] { return inner_->tryRead(buffer, least, size); });
+    // Behind what is ready now. Not evalLast: that waits until nothing is ready, which a flood can put off for long.
+    return kj::evalLater([this, buffer, least, size] { return inner_->tryRead(buffer, least, size); });
   }
   kj::Promise<void> write(const void* buffer, size_t size) override { return after(inner_->write(buffer, size)); }
   kj::Promise<void> write(kj::ArrayPtr<const kj::ArrayPtr<const kj::byte>> pieces) override {
@@ -36,14 +37,19 @@ public:
     inner_->setsockopt(level, option, value, length);
   }
 
-  /// `may_read` may have changed its mind. Looked at when all that is under way has settled: the sender takes a message
-  /// off its count only after its write has ended.
+  /// `may_read` may have changed its mind. Looked at soon, and once more when all that is under way has settled: the
+  /// sender takes a message off its count only after its write has ended.
   void look_again() {
-    if (allowed_) look_ = kj::evalLast([this] { resume(); }).eagerlyEvaluate(nullptr);
+    if (!allowed_) return;
+    look_ = kj::evalLater([this] {
+              resume();
+            }).then([this] {
+                return kj::evalLast([this] { resume(); });
+              }).eagerlyEvaluate(nullptr);
   }
 
 private:
-  static constexpr unsigned reads_per_turn = 16; // a message takes two
+  static constexpr unsigned reads_per_turn = 2; // a message takes two
 
   kj::Promise<void> after(kj::Promise<void> written) {
     return written.then([this] { look_again(); });
