@@ -54,6 +54,7 @@ struct services {
   id_range ids; // what unprivileged instances may use on this host (root's line of /etc/subuid, or LXD's default)
   std::shared_ptr<step_turns> turns = std::make_shared<step_turns>();
   fault_points* faults = nullptr; // only for fault tests
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
   caf::actor find(role who) const;
   void enter(role who,

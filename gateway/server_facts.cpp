@@ -68,14 +68,18 @@ constexpr std::string_view extensions[] = {
     "server_supported_storage_drivers",
     "event_lifecycle_requestor_address",
     "network_counters_errors_dropped",
+    "metrics",
     "linux_sysctl",
     "certificate_self_renewal",
     "instance_all_projects",
     "instance_get_full",
     "event_project",
+    "metrics_cpu_seconds",
     "certificate_token",
     "instance_file_head",
     "projects_networks_restricted_access",
+    "metrics_memory_oom_total",
+    "metrics_instances_count",
     "explicit_trust_token",
     "troupe_event_cursor",      // ours: see docs/events.md
     "troupe_operation_history", // ours: see docs/operations.md

@@ -6,6 +6,7 @@
 #include "messages/unique_fd.hpp"
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -142,6 +143,23 @@ public:
     int64_t memory = 0, memory_peak = 0, swap = 0, swap_peak = 0; // bytes
   };
   virtual usage measure(const std::string& key, pid_t leader) = 0;
+  /// What monitoring wants to know beyond that. The kernel's figures: nothing inside the instance is asked or waited
+  /// for. What this host does not count is absent.
+  struct cpu_time {
+    std::string cpu; // a number; "0" where the kernel only knows the sum
+    int64_t user_ns = 0, system_ns = 0;
+  };
+  struct disk_traffic {
+    std::string device; // as in /dev
+    int64_t read_bytes = 0, reads = 0, written_bytes = 0, writes = 0;
+  };
+  struct counters {
+    std::vector<cpu_time> cpus;
+    std::map<std::string, int64_t> memory; // bytes, by the names of cgroup v2's memory.stat, and "limit" if there is one
+    std::optional<int64_t> oom_kills;
+    std::vector<disk_traffic> disks;
+  };
+  virtual counters count(const std::string& key, pid_t leader) = 0;
   /// Removes what a dead instance of this key may have left on the host (cgroups, sockets); idempotent.
   virtual void sweep(const std::string& key) = 0;
 };

@@ -12,6 +12,7 @@ constexpr route rows[] = {
     {"PUT", "/1.0", access::admin, put_server},
     {"PATCH", "/1.0", access::admin, patch_server},
     {"GET", "/1.0/resources", access::project, get_resources},
+    {"GET", "/1.0/metrics", access::metrics, get_metrics},
     {"GET", "/1.0/projects", access::trusted, get_projects},
     {"POST", "/1.0/projects", access::admin, post_projects},
     {"GET", "/1.0/projects/{name}", access::trusted, get_project},
@@ -165,6 +166,7 @@ std::span<const route> routes() { return rows; }
 outcome<void> judge_access(const principal& who, std::string_view project, const route& row) {
   bool known = who.level == trust::full || who.level == trust::restricted;
   if (row.who == access::open || who.level == trust::full) return {};
+  if (row.who == access::metrics && who.level == trust::metrics) return {};
   if (!known || row.who == access::admin) return fail(fault::forbidden, "not authorized");
   if (row.who == access::project && !who.may_see(project)) return fail(fault::not_found, "Project not found");
   return {};

@@ -11,6 +11,7 @@ namespace troupe {
 enum class access : uint8_t {
   open,    // everybody; the handler shows strangers what is public
   trusted, // whom the server knows; the handler looks closer
+  metrics, // those, and whose certificate is for metrics only
   project, // who may see the request's project
   admin,   // who is not restricted: what concerns the server
 };
@@ -45,6 +46,7 @@ void get_root(const rest_request&);
 void get_server(const rest_request&);
 void put_server(const rest_request&);
 void patch_server(const rest_request&);
+void get_metrics(const rest_request&);
 void get_resources(const rest_request&);
 void get_empty_list(const rest_request&);
 // projects.cpp

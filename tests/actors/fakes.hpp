@@ -39,6 +39,7 @@ struct no_driver : instance_driver {
   outcome<unique_fd> write_file(const file_root&, const std::string&, const file_write&) override { return never; }
   outcome<void> remove_file(const file_root&, const std::string&) override { return never; }
   usage measure(const std::string&, pid_t) override { return {}; }
+  counters count(const std::string&, pid_t) override { return {}; }
   void sweep(const std::string&) override {}
 };
 

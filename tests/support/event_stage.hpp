@@ -30,6 +30,7 @@ public:
   outcome<unique_fd> write_file(const file_root&, const std::string&, const file_write&) override { return no(); }
   outcome<void> remove_file(const file_root&, const std::string&) override { return no(); }
   usage measure(const std::string&, pid_t) override { return {}; }
+  counters count(const std::string&, pid_t) override { return {}; }
   void sweep(const std::string&) override {}
 
 private:

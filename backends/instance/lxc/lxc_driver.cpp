@@ -1,5 +1,6 @@
 #include "backends/instance/lxc/lxc_driver.hpp"
 
+#include "backends/instance/lxc/cgroup_counters.hpp"
 #include "backends/instance/lxc/cgroup_tree.hpp"
 #include "backends/instance/lxc/lxc_config.hpp"
 #include "backends/instance/lxc/lxc_exec.hpp"
@@ -147,6 +148,7 @@ public:
   }
 
   usage measure(const std::string& key, pid_t) override;
+  counters count(const std::string& key, pid_t) override { return count_cgroups(cgroups_, host_.unified_cgroups, key); }
 
   void sweep(const std::string& key) override {
     cgroups_.remove(key);
