@@ -61,13 +61,24 @@ constexpr argument history_arguments[] = {
 
 constexpr argument subscription_arguments[] = {{"NAME", required_positional, "the subscription's name"}};
 
+// Of commands on the bus: a daemon elsewhere.
+constexpr argument bus_server{"--server", text, "HOST:PORT of a daemon's core.bus_address (default: the one here)"};
+constexpr argument bus_server_cert{"--server-cert", text, "with --server: the certificate (PEM file) it must have"};
+constexpr argument bus_cert{"--cert", text, "with --server: our certificate (PEM file), which it must trust"};
+constexpr argument bus_key{"--key", text, "with --server: our certificate's key (PEM file)"};
+
 constexpr argument bus_call_arguments[] = {
     {"METHOD", required_positional, "the way to a method: 'instances.get(c1).start'"},
     {"ARGUMENTS", positional, "its parameters, as JSON"},
     {"--wait", flag, "wait for the operation or command that it begins and print how it ended"},
+    bus_server,
+    bus_server_cert,
+    bus_cert,
+    bus_key,
 };
 
-constexpr argument bus_describe_arguments[] = {{"INTERFACE", positional, "only this one"}};
+constexpr argument bus_describe_arguments[] = {
+    {"INTERFACE", positional, "only this one"}, bus_server, bus_server_cert, bus_cert, bus_key};
 
 constexpr argument sink_arguments[] = {{"NAME", required_positional, "the sink's name"}};
 
