@@ -116,6 +116,12 @@ constexpr argument trust_add_arguments[] = {
     {"--projects", text, "projects of a restricted client (comma-separated)"},
 };
 
+constexpr argument audit_arguments[] = {
+    {"--format", text, "table or json (waived findings too)", "table"},
+    {"--waivers", text, "file of what is accepted (default: audit.waivers in the state folder)"},
+    {"--all", flag, "in the table, waived findings too"},
+};
+
 constexpr argument token_arguments[] = {{"NAME", required_positional, "the client's name"}};
 
 constexpr command table[] = {
@@ -147,6 +153,7 @@ constexpr command table[] = {
     {"config trust remove", "Trust a client no more; its connections are cut", certificate_arguments, run_trust_remove},
     {"config trust list-tokens", "List the tokens that nobody has used yet", {}, run_trust_list_tokens},
     {"config trust revoke-token", "Make a token useless", token_arguments, run_trust_revoke_token},
+    {"audit", "Look for what makes this server less safe than it can be", audit_arguments, run_audit},
     {"sink list",
      "List where the server sends its events, how far it is behind, and what went wrong last",
      {},
