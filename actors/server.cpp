@@ -9,8 +9,8 @@ namespace troupe {
 namespace {
 
 constexpr std::string_view password_key = "core.trust_password";
-constexpr std::string_view https_key = "core.https_address";
-constexpr std::string_view door_keys[] = {https_key, "core.https_trusted_proxy"};
+constexpr std::string_view address_keys[] = {"core.https_address", "core.bus_address"};
+constexpr std::string_view proxy_key = "core.https_trusted_proxy";
 
 bool differs(const config_map& before, const config_map& after, std::string_view key) {
   return get(before, key) != get(after, key);
@@ -18,12 +18,13 @@ bool differs(const config_map& before, const config_map& after, std::string_view
 
 // New listeners are there before the commit, old ones go after it: an address that cannot be had changes nothing.
 void add_door_steps(saga& plan, const config_map& before, const config_map& after) {
-  bool touched =
-      std::any_of(std::begin(door_keys), std::end(door_keys), [&](auto key) { return differs(before, after, key); });
-  if (!touched) return;
-  if (differs(before, after, https_key))
-    plan.before.push_back({"door.listen", {{"addresses", std::string{get(after, https_key)}}}});
-  plan.after.push_back({"door.apply", {}});
+  bool touched = differs(before, after, proxy_key);
+  for (auto key : address_keys) {
+    if (!differs(before, after, key)) continue;
+    touched = true;
+    plan.before.push_back({"door.listen", {{"key", std::string{key}}, {"addresses", std::string{get(after, key)}}}});
+  }
+  if (touched) plan.after.push_back({"door.apply", {}});
 }
 
 // What is shown in place of a secret means, when it comes back: leave it as it is.

@@ -15,6 +15,7 @@ namespace {
 using kind = server_value;
 
 constexpr server_key_row rows[] = {
+    {"core.bus_address", kind::listeners, "", 0, 0, "Where the message bus listens for TLS; empty: nowhere"},
     {"core.https_address", kind::listeners, "", 0, 0, "Where the REST API listens for HTTPS; empty: nowhere"},
     {"core.https_allowed_credentials", kind::boolean, "", 0, 0,
      "Browsers may send credentials from other origins (CORS)"},

@@ -61,13 +61,24 @@ constexpr argument history_arguments[] = {
 
 constexpr argument subscription_arguments[] = {{"NAME", required_positional, "the subscription's name"}};
 
+// Of commands on the bus: a daemon elsewhere.
+constexpr argument bus_server{"--server", text, "HOST:PORT of a daemon's core.bus_address (default: the one here)"};
+constexpr argument bus_server_cert{"--server-cert", text, "with --server: the certificate (PEM file) it must have"};
+constexpr argument bus_cert{"--cert", text, "with --server: our certificate (PEM file), which it must trust"};
+constexpr argument bus_key{"--key", text, "with --server: our certificate's key (PEM file)"};
+
 constexpr argument bus_call_arguments[] = {
     {"METHOD", required_positional, "the way to a method: 'instances.get(c1).start'"},
     {"ARGUMENTS", positional, "its parameters, as JSON"},
     {"--wait", flag, "wait for the operation or command that it begins and print how it ended"},
+    bus_server,
+    bus_server_cert,
+    bus_cert,
+    bus_key,
 };
 
-constexpr argument bus_describe_arguments[] = {{"INTERFACE", positional, "only this one"}};
+constexpr argument bus_describe_arguments[] = {
+    {"INTERFACE", positional, "only this one"}, bus_server, bus_server_cert, bus_cert, bus_key};
 
 constexpr argument sink_arguments[] = {{"NAME", required_positional, "the sink's name"}};
 
@@ -105,6 +116,12 @@ constexpr argument trust_add_arguments[] = {
     {"--projects", text, "projects of a restricted client (comma-separated)"},
 };
 
+constexpr argument audit_arguments[] = {
+    {"--format", text, "table or json (waived findings too)", "table"},
+    {"--waivers", text, "file of what is accepted (default: audit.waivers in the state folder)"},
+    {"--all", flag, "in the table, waived findings too"},
+};
+
 constexpr argument token_arguments[] = {{"NAME", required_positional, "the client's name"}};
 
 constexpr command table[] = {
@@ -136,6 +153,7 @@ constexpr command table[] = {
     {"config trust remove", "Trust a client no more; its connections are cut", certificate_arguments, run_trust_remove},
     {"config trust list-tokens", "List the tokens that nobody has used yet", {}, run_trust_list_tokens},
     {"config trust revoke-token", "Make a token useless", token_arguments, run_trust_revoke_token},
+    {"audit", "Look for what makes this server less safe than it can be", audit_arguments, run_audit},
     {"sink list",
      "List where the server sends its events, how far it is behind, and what went wrong last",
      {},

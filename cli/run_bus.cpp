@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <capnp/schema-loader.h>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -120,6 +122,28 @@ outcome<void> run_path(bus_client& client, const std::vector<bus_step>& steps, c
   return {};
 }
 
+outcome<std::string> read_file_named_by(const invocation& call, const char* option) {
+  if (call.text(option).empty()) return fail(fault::invalid, "With --server goes " + std::string{option});
+  std::ifstream in{call.text(option), std::ios::binary};
+  std::string text{std::istreambuf_iterator<char>{in}, {}};
+  if (!in) return fail(fault::not_found, "Cannot read " + call.text(option));
+  return text;
+}
+
+// The daemon here, or with --server the one there.
+outcome<std::unique_ptr<bus_client>> connect(const invocation& call) {
+  auto& address = call.text("--server");
+  if (address.empty()) return std::make_unique<bus_client>(call.dir + "/bus.socket");
+  tls_daemon to{address, {}, {}, {}};
+  for (auto [option, text] : {std::pair{"--server-cert", &to.server_certificate}, std::pair{"--cert", &to.certificate},
+                              std::pair{"--key", &to.key}}) {
+    auto read = read_file_named_by(call, option);
+    if (!read) return tl::unexpected{read.error()};
+    *text = std::move(*read);
+  }
+  return std::make_unique<bus_client>(to);
+}
+
 // What `act` throws, as an error.
 template <class Act>
 outcome<void> guarded(Act act) {
@@ -141,17 +165,19 @@ outcome<void> run_bus_call(const invocation& call) {
   if (!arguments) return fail(fault::invalid, "The arguments are not JSON");
   auto own = capnp::Schema::from<bus::Bus>().findMethodByName(steps->front().method) != nullptr;
   if (!own) steps->insert(steps->begin(), {"project", {"default"}});
-  return guarded([&] {
-    bus_client client{call.dir + "/bus.socket"};
-    return run_path(client, *steps, *arguments, call.flag("--wait"));
+  return guarded([&]() -> outcome<void> {
+    auto client = connect(call);
+    if (!client) return tl::unexpected{client.error()};
+    return run_path(**client, *steps, *arguments, call.flag("--wait"));
   });
 }
 
 outcome<void> run_bus_describe(const invocation& call) {
   auto& wanted = call.text("INTERFACE");
   return guarded([&]() -> outcome<void> {
-    bus_client client{call.dir + "/bus.socket"};
-    auto described = client.bus().describeRequest().send().wait(client.scope());
+    auto client = connect(call);
+    if (!client) return tl::unexpected{client.error()};
+    auto described = (*client)->bus().describeRequest().send().wait((*client)->scope());
     std::vector<std::vector<std::string>> rows;
     for (auto type : described.getInterfaces())
       if (wanted.empty() || type.getName() == wanted.c_str())

@@ -29,6 +29,7 @@ outcome<void> run_sink_create(const invocation& call);
 outcome<void> run_sink_set(const invocation& call);
 outcome<void> run_sink_delete(const invocation& call);
 outcome<void> run_sink_dead_letters(const invocation& call);
+outcome<void> run_audit(const invocation& call);
 outcome<void> run_trust_list(const invocation& call);
 outcome<void> run_trust_add(const invocation& call);
 outcome<void> run_trust_remove(const invocation& call);

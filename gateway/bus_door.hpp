@@ -8,8 +8,8 @@
 
 namespace troupe {
 
-/// The message bus: Cap'n Proto RPC on a unix socket, served by a thread of its own (messages/bus.capnp).
-/// A session that breaks the protocol loses its connection; the others do not notice.
+/// The message bus: Cap'n Proto RPC on a unix socket and, where the configuration says so, on TLS; served by a thread
+/// of its own (messages/bus.capnp). A session that breaks the protocol loses its connection; the others do not notice.
 class bus_door {
 public:
   bus_door(services& with, tls_listeners& listeners);

@@ -1,10 +1,14 @@
 #include "gateway/network_view.hpp"
-#include "gateway/link_addresses.hpp"
 
+#include "actors/instance_nics.hpp"
+#include "gateway/link_addresses.hpp"
 #include "net/dhcp.hpp"
 #include "net/links.hpp"
 
 #include <algorithm>
+#include <cctype>
+#include <optional>
+#include <set>
 
 namespace troupe {
 namespace {
@@ -46,6 +50,26 @@ message<schema::NetworkLease> lease_of(const std::string& hostname, const std::s
   });
 }
 
+std::string to_lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+// The MAC addresses of the instances that somebody may see; none: all.
+std::optional<std::set<std::string>> cards_of(const services& with, const principal& who) {
+  if (who.level == trust::full) return std::nullopt;
+  std::set<std::string> out;
+  auto records = with.db.read();
+  for (auto& project : who.projects)
+    records.scan(table::instances, project + "/", [&](std::string_view, std::string_view bytes) {
+      message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader spec) {
+        for (auto& nic : nics_of(expand(records, spec))) out.insert(to_lower(nic.hwaddr)); // as leases have it
+      });
+      return true;
+    });
+  return out;
+}
+
 } // namespace
 
 outcome<message<schema::NetworkState>> measure_network(const std::string& name) {
@@ -56,8 +80,8 @@ outcome<message<schema::NetworkState>> measure_network(const std::string& name) 
   return state_of(*at, *links);
 }
 
-outcome<std::vector<message<schema::NetworkLease>>> leases_of(const services& with,
-                                                              const message<schema::NetworkSpec>& network) {
+outcome<std::vector<message<schema::NetworkLease>>>
+leases_of(const services& with, const message<schema::NetworkSpec>& network, const principal& who) {
   auto [name, config] = network.read([](schema::NetworkSpec::Reader n) {
     return std::pair{text(n.getName()), to_map(n.getConfig())};
   });
@@ -67,8 +91,10 @@ outcome<std::vector<message<schema::NetworkLease>>> leases_of(const services& wi
   for (auto key : {"ipv4.address", "ipv6.address"})
     if (auto cidr = get(config, key); cidr.find('/') != cidr.npos)
       out.push_back(lease_of(name + ".gw", "", std::string{cidr.substr(0, cidr.find('/'))}, "gateway"));
+  auto shown = cards_of(with, who);
   for (auto& lease : *leases)
-    out.push_back(lease_of(lease.hostname, lease.hwaddr, lease.address, lease.is_static ? "static" : "dynamic"));
+    if (!shown || lease.hwaddr.empty() || shown->count(lease.hwaddr))
+      out.push_back(lease_of(lease.hostname, lease.hwaddr, lease.address, lease.is_static ? "static" : "dynamic"));
   return out;
 }
 

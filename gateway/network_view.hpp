@@ -13,8 +13,8 @@ namespace troupe {
 /// Of any interface, managed or not; error not_found.
 outcome<message<schema::NetworkState>> measure_network(const std::string& name);
 
-/// Addresses given out, the network's own first.
-outcome<std::vector<message<schema::NetworkLease>>> leases_of(const services& with,
-                                                              const message<schema::NetworkSpec>& network);
+/// Addresses given out, the network's own first; of instances, those that `who` may see.
+outcome<std::vector<message<schema::NetworkLease>>>
+leases_of(const services& with, const message<schema::NetworkSpec>& network, const principal& who);
 
 } // namespace troupe

@@ -1,11 +1,11 @@
 #include "gateway/rest_door.hpp"
 
-#include "actors/project_keys.hpp"
 #include "gateway/rest/admission.hpp"
 #include "gateway/rest/authentication_log.hpp"
 #include "gateway/rest/browser.hpp"
 #include "gateway/rest/live_streams.hpp"
 #include "gateway/rest/routes.hpp"
+#include "gateway/shared_collection.hpp"
 #include "gateway/trust.hpp"
 #include "gateway/trust_watch.hpp"
 #include "runtime/certificate.hpp"
@@ -29,31 +29,21 @@ std::shared_ptr<const header> head_of(const http_request& request, principal who
   return head;
 }
 
-// A project without images, profiles or networks of its own uses those of project default.
-struct shared_collection {
-  std::string_view segment;
-  feature what;
-};
-constexpr shared_collection shared_collections[] = {
-    {"images", feature::images}, {"profiles", feature::profiles}, {"networks", feature::networks}};
-
-// Who may only see some projects reads there what his project uses, and changes nothing: it belongs to others too.
+// What a project shares with project default lies there.
 outcome<void> enter_project_of(rest_request& one, const snapshot& records) {
   one.project = one.head->project;
   bool is_known = one.is_insider() || one.project == "default"; // of the others nobody learns which ones there are
   if (!is_known || !records.get(table::projects, one.project)) return fail(fault::not_found, "Project not found");
   auto& path = one.http->segments;
   if (path.size() < 2 || one.project == "default") return {};
-  for (auto& [segment, what] : shared_collections) {
-    if (path[1] != segment) continue;
-    auto home = home_of(records, one.head->project, what);
-    bool reads = one.http->method == "GET" || one.http->method == "HEAD";
-    if (!reads && !one.head->who.may_see(home))
-      return fail(fault::forbidden, "The project uses the " + std::string{segment} + " of project \"" + home + '"');
-    auto head = std::make_shared<header>(*one.head);
-    head->project = std::move(home);
-    one.head = std::move(head);
-  }
+  auto* shared = find_shared_collection(path[1]);
+  if (!shared) return {};
+  auto home = home_of(records, one.head->project, shared->what);
+  bool reads = one.http->method == "GET" || one.http->method == "HEAD";
+  if (auto judged = judge_borrowed(one.head->who, home, reads); !judged) return judged;
+  auto head = std::make_shared<header>(*one.head);
+  head->project = std::move(home);
+  one.head = std::move(head);
   return {};
 }
 
@@ -96,7 +86,9 @@ bool let_in(entrance& at, const rest_request& one, const route& row, const std::
   if (over_network && judged && one.head->who.level != trust::none) at.guests.came_in(*one.head);
   if (judged) return true;
   if (over_network)
-    at.guests.turned_away(*one.head, *one.http, doubt.empty() ? "The caller has no right to this" : doubt);
+    at.guests.turned_away(*one.head, one.http->peer,
+                          {{"method", one.http->method}, {"path", one.http->path.substr(0, 200)}},
+                          doubt.empty() ? "The caller has no right to this" : doubt);
   reply_error(one, judged.error());
   return false;
 }
@@ -141,14 +133,14 @@ rest_door::rest_door(services& with, tls_listeners& listeners) : data_{std::make
 
 rest_door::~rest_door() {
   data_->watch.reset();
-  data_->at.context.listeners.close();
+  data_->at.context.listeners.close(tls_door::https);
   data_->server.reset();
 }
 
 outcome<void> rest_door::listen(const std::string& unix_socket) {
   auto& context = data_->at.context;
   data_->server = data_->make_server();
-  context.listeners.open([d = data_.get()] { return d->make_server(); });
+  context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(); });
   data_->watch = std::make_unique<trust_watch>(context.with, [&context](const std::string& fingerprint) {
     context.listeners.disconnect(
         [&](const http_peer& peer) { return peer.shown && peer.shown->fingerprint == fingerprint; });
@@ -158,7 +150,7 @@ outcome<void> rest_door::listen(const std::string& unix_socket) {
 }
 
 void rest_door::stop_listening() {
-  data_->at.context.listeners.close();
+  data_->at.context.listeners.close(tls_door::https);
   if (data_->server) data_->server->stop_listening();
 }
 

@@ -64,20 +64,30 @@ std::string address_of(uv_tcp_t* socket) {
 
 } // namespace
 
-socket_stream::socket_stream(std::shared_ptr<http_context> context) : http_stream{std::move(context)} {}
+socket_stream::socket_stream(std::shared_ptr<http_context> context, family of)
+    : http_stream{std::move(context)}, block_{new block{}} {
+  block_->owner = this;
+  block_->context = context_;
+  block_->open = context_->open;
+  if (of == family::tcp)
+    uv_tcp_init(context_->uv, &block_->socket.tcp);
+  else
+    uv_pipe_init(context_->uv, &block_->socket.pipe, 0);
+  block_->handle()->data = block_->write.data = block_;
+}
+
+std::unique_ptr<socket_stream> socket_stream::adopt(std::shared_ptr<http_context> context, unique_fd socket) {
+  std::unique_ptr<socket_stream> made{new socket_stream{std::move(context), family::unix_socket}};
+  if (uv_pipe_open(&made->block_->socket.pipe, socket.get()) != 0) return nullptr;
+  socket.release();
+  return made;
+}
 
 std::unique_ptr<socket_stream> socket_stream::accept(std::shared_ptr<http_context> context, uv_stream_s* listener,
                                                      family of) {
-  std::unique_ptr<socket_stream> made{new socket_stream{context}};
-  auto* b = made->block_ = new block{};
-  b->owner = made.get();
-  b->context = context;
-  b->open = context->open;
-  if (of == family::tcp)
-    uv_tcp_init(context->uv, &b->socket.tcp);
-  else
-    uv_pipe_init(context->uv, &b->socket.pipe, 0);
-  b->handle()->data = b->write.data = b;
+  std::unique_ptr<socket_stream> made{new socket_stream{context, of}};
+  auto* b = made->block_;
+  made->counts_ = true;
   ++context->streams;
   if (uv_accept(listener, b->stream()) != 0) return nullptr;
   if (of == family::tcp) {
@@ -107,7 +117,7 @@ bool socket_stream::speaks_for(std::string address) {
 }
 
 socket_stream::~socket_stream() {
-  --context_->streams;
+  if (counts_) --context_->streams;
   block_->owner = nullptr;
   uv_close(block_->handle(), [](uv_handle_t* h) { delete static_cast<block*>(h->data); });
 }

@@ -2,6 +2,7 @@
 
 #include "gateway/http_deadlines.hpp"
 #include "gateway/http_stream.hpp"
+#include "messages/unique_fd.hpp"
 
 struct uv_stream_s;
 
@@ -15,6 +16,8 @@ public:
   enum class family : uint8_t { unix_socket, tcp };
   /// Null when it is gone already.
   static std::unique_ptr<socket_stream> accept(std::shared_ptr<http_context> context, uv_stream_s* listener, family of);
+  /// A unix socket of our own, which counts for none of the limits. Null: libuv does not take it.
+  static std::unique_ptr<socket_stream> adopt(std::shared_ptr<http_context> context, unique_fd socket);
   ~socket_stream() override;
 
   void read(bool on) override;
@@ -35,12 +38,13 @@ public:
 private:
   struct block; // what libuv knows; outlives the stream until libuv has closed it
 
-  explicit socket_stream(std::shared_ptr<http_context> context);
+  socket_stream(std::shared_ptr<http_context> context, family of);
   void deadline_passed() override;
   int fd() const noexcept;
 
   block* block_ = nullptr;
   std::unique_ptr<host_place> place_; // of TCP
+  bool counts_ = false;               // among the context's streams
   bool reading_ = false;
   bool ended_ = false;
   bool writing_ = false;

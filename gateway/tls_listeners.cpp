@@ -12,7 +12,14 @@
 namespace troupe {
 namespace {
 
-constexpr std::string_view address_key = "core.https_address", proxy_key = "core.https_trusted_proxy";
+constexpr std::string_view proxy_key = "core.https_trusted_proxy";
+
+struct door_row {
+  std::string_view key;
+  uint16_t port; // of an address that names none
+};
+constexpr door_row door_rows[tls_doors] = {{"core.https_address", default_https_port},
+                                           {"core.bus_address", default_bus_port}};
 
 bool contains(const std::vector<listen_address>& list, const listen_address& one) {
   return std::any_of(list.begin(), list.end(), [&](auto& each) { return each.text == one.text; });
@@ -25,16 +32,14 @@ bool same_authority(const tls_identity* a, const tls_identity* b) {
 
 } // namespace
 
-void tls_listeners::open(make_server make) {
+void tls_listeners::open(tls_door which, make_server make) {
   std::lock_guard guard{lock_};
-  make_ = std::move(make);
+  at(which).make = std::move(make);
 }
 
-void tls_listeners::close() {
+void tls_listeners::close(tls_door which) {
   std::lock_guard guard{lock_};
-  make_ = nullptr;
-  server_.reset();
-  now_.clear();
+  at(which) = {};
   publish();
 }
 
@@ -63,58 +68,69 @@ tls_listeners::facts tls_listeners::present() const {
 }
 
 void tls_listeners::publish() {
-  facts now{identity_, now_};
+  facts now{identity_, at(tls_door::https).now};
   std::lock_guard guard{present_lock_};
   present_ = std::move(now);
 }
 
-outcome<void> tls_listeners::add(const std::vector<listen_address>& wanted) {
-  if (wanted.empty()) return {};
-  if (!make_) return fail(fault::wrong_state, "The daemon is stopping");
+outcome<void> tls_listeners::begin(door& one) {
+  if (!one.make) return fail(fault::wrong_state, "The daemon is stopping");
   if (!identity_)
     if (auto done = load_identity(); !done) return done;
-  if (!server_) {
-    server_ = make_();
-    server_->use_identity(identity_);
-    server_->trust_proxies(words_of(server_text(with_.db.read(), proxy_key)));
-  }
-  auto before = now_;
+  if (one.server) return {};
+  one.server = one.make();
+  one.server->use_identity(identity_);
+  one.server->trust_proxies(words_of(server_text(with_.db.read(), proxy_key)));
+  return {};
+}
+
+outcome<void> tls_listeners::add(door& to, const std::vector<listen_address>& wanted) {
+  if (wanted.empty()) return {};
+  if (auto begun = begin(to); !begun) return begun;
+  auto before = to.now;
   for (auto& one : wanted) {
-    if (contains(now_, one)) continue;
-    if (auto done = server_->listen_tls(one); !done) {
-      for (auto& added : now_)
-        if (!contains(before, added)) server_->stop_listening(added.text);
-      now_ = std::move(before);
+    if (contains(to.now, one)) continue;
+    if (auto done = to.server->listen_tls(one); !done) {
+      for (auto& added : to.now)
+        if (!contains(before, added)) to.server->stop_listening(added.text);
+      to.now = std::move(before);
       return done;
     }
-    now_.push_back(one);
+    to.now.push_back(one);
   }
   return {};
 }
 
-outcome<void> tls_listeners::listen(const std::string& addresses) {
-  auto wanted = parse_listen_addresses(addresses, default_https_port);
+outcome<void> tls_listeners::listen(std::string_view key, const std::string& addresses) {
+  auto row = std::find_if(std::begin(door_rows), std::end(door_rows), [&](auto& each) { return each.key == key; });
+  if (row == std::end(door_rows)) return fail(fault::internal, "Nothing listens at " + std::string{key});
+  auto wanted = parse_listen_addresses(addresses, row->port);
   if (!wanted) return tl::unexpected{wanted.error()};
   std::lock_guard guard{lock_};
-  auto done = add(*wanted);
+  auto done = add(doors_[static_cast<size_t>(row - door_rows)], *wanted);
   publish();
   return done;
+}
+
+void tls_listeners::apply(door& to, const std::vector<listen_address>& wanted) {
+  for (auto& one : wanted)
+    if (auto done = add(to, {one}); !done) log().error("{}", done.error().message);
+  if (!to.server) return;
+  std::erase_if(to.now, [&](const listen_address& one) {
+    bool old = !contains(wanted, one);
+    if (old) to.server->stop_listening(one.text);
+    return old;
+  });
+  to.server->trust_proxies(words_of(server_text(with_.db.read(), proxy_key)));
 }
 
 void tls_listeners::apply() {
   std::lock_guard guard{lock_};
   auto records = with_.db.read();
-  auto wanted = parse_listen_addresses(server_text(records, address_key), default_https_port);
-  if (!wanted || !make_) return;
-  for (auto& one : *wanted)
-    if (auto done = add({one}); !done) log().error("{}", done.error().message);
-  if (!server_) return;
-  std::erase_if(now_, [&](const listen_address& one) {
-    bool old = !contains(*wanted, one);
-    if (old) server_->stop_listening(one.text);
-    return old;
-  });
-  server_->trust_proxies(words_of(server_text(records, proxy_key)));
+  for (size_t i = 0; i < tls_doors; ++i) {
+    auto wanted = parse_listen_addresses(server_text(records, door_rows[i].key), door_rows[i].port);
+    if (wanted && doors_[i].make) apply(doors_[i], *wanted);
+  }
   publish();
 }
 
@@ -123,15 +139,19 @@ outcome<void> tls_listeners::reload() {
   if (!identity_) return {}; // nobody needs one yet
   auto before = identity_;
   if (auto done = load_identity(); !done) return done;
-  if (!server_) return {};
-  server_->use_identity(identity_);
-  if (!same_authority(before.get(), identity_.get())) server_->disconnect([](const http_peer&) { return true; });
+  bool other_authority = !same_authority(before.get(), identity_.get());
+  for (auto& one : doors_) {
+    if (!one.server) continue;
+    one.server->use_identity(identity_);
+    if (other_authority) one.server->disconnect([](const http_peer&) { return true; });
+  }
   return {};
 }
 
 void tls_listeners::disconnect(const std::function<bool(const http_peer&)>& whom) {
   std::lock_guard guard{lock_};
-  if (server_) server_->disconnect(whom);
+  for (auto& one : doors_)
+    if (one.server) one.server->disconnect(whom);
 }
 
 // ---- the actor
@@ -150,7 +170,8 @@ caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners&
         on_blocking_thread(
             self, with,
             [&listeners, step = act.step]() -> outcome<void> {
-              if (step.kind == "door.listen") return listeners.listen(std::string{get(step.args, "addresses")});
+              if (step.kind == "door.listen")
+                return listeners.listen(get(step.args, "key"), std::string{get(step.args, "addresses")});
               listeners.apply();
               return {};
             },

@@ -5,6 +5,7 @@
 #include "gateway/tls_identity.hpp"
 #include "runtime/listen_address.hpp"
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -13,7 +14,11 @@
 
 namespace troupe {
 
-/// Where the daemon listens for HTTPS. As long as the configuration names no address
+/// What is served over TLS, each on addresses of its own.
+enum class tls_door : uint8_t { https, bus };
+constexpr size_t tls_doors = 2;
+
+/// Where the daemon listens for TLS. As long as the configuration names no address
 /// there is nothing: no socket, no certificate, no server. Calls block for a moment (files, the loop): any thread but
 /// the loop's, except where said.
 class tls_listeners {
@@ -22,12 +27,13 @@ public:
 
   explicit tls_listeners(services& with) : with_{with} {}
 
-  /// Who serves; called when the first address is listened on.
-  void open(make_server make);
-  void close(); // ends all connections; nobody listens any more
+  /// Who serves there; called when the first address is listened on.
+  void open(tls_door which, make_server make);
+  void close(tls_door which); // ends all its connections; nobody listens there any more
 
-  /// Listens there besides where it does already; all or nothing. fault::invalid, in_use, backend_failed.
-  outcome<void> listen(const std::string& addresses);
+  /// Listens there besides where it does already; all or nothing. `key`: whose addresses they are in the configuration.
+  /// fault::invalid, in_use, backend_failed.
+  outcome<void> listen(std::string_view key, const std::string& addresses);
   /// Listens where the configuration says and nowhere else. What fails is logged.
   void apply();
   /// Reads the files of the identity and the authority anew; clients of another authority than before are cut.
@@ -44,17 +50,24 @@ public:
   facts present() const;
 
 private:
+  struct door {
+    make_server make;
+    std::unique_ptr<http_server> server; // null until there is an address
+    std::vector<listen_address> now;
+  };
+
+  door& at(tls_door which) { return doors_[static_cast<size_t>(which)]; }
   outcome<void> load_identity();
-  outcome<void> add(const std::vector<listen_address>& wanted);
+  outcome<void> begin(door& one);
+  outcome<void> add(door& to, const std::vector<listen_address>& wanted);
+  void apply(door& to, const std::vector<listen_address>& wanted);
   void publish();
 
   services& with_;
   std::mutex lock_;
   mutable std::mutex present_lock_; // held for a copy only, never while we wait for the loop
   facts present_;
-  make_server make_;
-  std::unique_ptr<http_server> server_; // null until there is an address
-  std::vector<listen_address> now_;
+  std::array<door, tls_doors> doors_;
   std::shared_ptr<const tls_identity> identity_;
 };
 

@@ -1,6 +1,9 @@
 #include <troupe/client.hpp>
 
+#include <kj/compat/tls.h>
 #include <kj/debug.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <string_view>
 #include <unistd.h>
 
@@ -46,6 +49,41 @@ private:
   int fd_;
 };
 
+struct certificate_deleter {
+  void operator()(X509* one) const { X509_free(one); }
+  void operator()(BIO* one) const { BIO_free(one); }
+  void operator()(GENERAL_NAMES* some) const { GENERAL_NAMES_free(some); }
+};
+template <class T>
+using openssl_ptr = std::unique_ptr<T, certificate_deleter>;
+
+// A name that the certificate is made for. Which one does not matter: only this very certificate is taken.
+std::string name_in(const std::string& pem) {
+  openssl_ptr<BIO> in{BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))};
+  openssl_ptr<X509> parsed{PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr)};
+  KJ_REQUIRE(parsed != nullptr, "The server's certificate is not PEM");
+  openssl_ptr<GENERAL_NAMES> names{
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(parsed.get(), NID_subject_alt_name, nullptr, nullptr))};
+  for (int i = 0; names && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    auto* name = sk_GENERAL_NAME_value(names.get(), i);
+    if (name->type != GEN_DNS) continue;
+    auto* text = reinterpret_cast<const char*>(ASN1_STRING_get0_data(name->d.dNSName));
+    return {text, static_cast<size_t>(ASN1_STRING_length(name->d.dNSName))};
+  }
+  KJ_FAIL_REQUIRE("The server's certificate has no DNS name");
+}
+
+kj::TlsContext context_of(const tls_daemon& daemon) {
+  kj::TlsCertificate expected{kj::StringPtr{daemon.server_certificate.c_str()}};
+  kj::TlsKeypair own{kj::TlsPrivateKey{kj::StringPtr{daemon.key.c_str()}},
+                     kj::TlsCertificate{kj::StringPtr{daemon.certificate.c_str()}}};
+  kj::TlsContext::Options options;
+  options.useSystemTrustStore = false;
+  options.trustedCertificates = kj::arrayPtr(&expected, 1);
+  options.defaultKeypair = own;
+  return kj::TlsContext{options};
+}
+
 } // namespace
 
 struct bus_client::data {
@@ -58,6 +96,14 @@ bus_client::bus_client(const std::string& socket) : data_{std::make_unique<data>
   auto& network = data_->io.provider->getNetwork();
   auto address = network.parseAddress(kj::str("unix:", socket.c_str())).wait(scope());
   data_->stream = address->connect().wait(scope());
+  data_->rpc = kj::heap<capnp::TwoPartyClient>(*data_->stream);
+}
+
+bus_client::bus_client(const tls_daemon& daemon) : data_{std::make_unique<data>()} {
+  auto address = data_->io.provider->getNetwork().parseAddress(daemon.address.c_str()).wait(scope());
+  auto context = context_of(daemon);
+  auto name = name_in(daemon.server_certificate);
+  data_->stream = context.wrapClient(address->connect().wait(scope()), name.c_str()).wait(scope());
   data_->rpc = kj::heap<capnp::TwoPartyClient>(*data_->stream);
 }
 

@@ -1,4 +1,5 @@
 include(CMakeFindDependencyMacro)
 find_dependency(CapnProto)
 find_dependency(nlohmann_json)
+find_dependency(OpenSSL)
 include(${CMAKE_CURRENT_LIST_DIR}/troupe-targets.cmake)

@@ -2,10 +2,12 @@
 
 #include "actors/event_replay.hpp"
 #include "gateway/bus/ask.hpp"
+#include "gateway/bus/mailbox.hpp"
 #include "gateway/bus/methods.hpp"
+#include "gateway/event_scope.hpp"
 
-#include <deque>
-#include <mutex>
+#include <algorithm>
+#include <variant>
 
 namespace troupe::on_bus {
 namespace {
@@ -14,50 +16,8 @@ constexpr uint32_t credits_max = 1 << 16; // of one grant
 constexpr uint32_t history_shown = 100, history_max = 10'000;
 
 // What the events actor has delivered and the bus thread has not yet fetched; never more than the client's credits.
-class inbox {
-public:
-  void put(const delivery& one) {
-    change([&] { waiting_.push_back(one); });
-  }
-  void end(const error& why) {
-    change([&] { end_ = why; });
-  }
-
-  struct content {
-    std::deque<delivery> deliveries;
-    std::optional<error> end;
-  };
-  content take() {
-    std::lock_guard lock{guard_};
-    return {std::exchange(waiting_, {}), end_};
-  }
-
-  /// Ends when there is something to take. On the bus thread.
-  kj::Promise<void> filled() {
-    auto way = kj::newPromiseAndCrossThreadFulfiller<void>();
-    std::lock_guard lock{guard_};
-    if (!waiting_.empty() || end_) return kj::READY_NOW;
-    bell_ = std::make_shared<decltype(way.fulfiller)>(kj::mv(way.fulfiller));
-    return kj::mv(way.promise);
-  }
-
-private:
-  template <class Change>
-  void change(Change what) {
-    std::shared_ptr<kj::Own<kj::CrossThreadPromiseFulfiller<void>>> bell;
-    {
-      std::lock_guard lock{guard_};
-      what();
-      bell = std::move(bell_);
-    }
-    if (bell) (*bell)->fulfill();
-  }
-
-  std::mutex guard_;
-  std::deque<delivery> waiting_;
-  std::optional<error> end_;
-  std::shared_ptr<kj::Own<kj::CrossThreadPromiseFulfiller<void>>> bell_;
-};
+using news = std::variant<delivery, error>; // an error is the end
+using inbox = mailbox<news>;
 
 void fill_cursor(bus::Cursor::Builder out, const event_cursor& from) {
   out.setEpoch(from.epoch);
@@ -126,9 +86,12 @@ private:
   kj::Promise<void> run() {
     return in_->filled().then([this]() -> kj::Promise<void> {
       auto got = in_->take();
-      auto sent = send(got.deliveries);
-      if (!got.end) return sent.then([this] { return run(); });
-      return sent.then([this, why = *got.end] {
+      auto at = std::find_if(got.begin(), got.end(), [](auto& one) { return std::holds_alternative<error>(one); });
+      auto end = at == got.end() ? std::nullopt : std::optional{std::get<error>(*at)};
+      got.erase(at, got.end()); // what a reader of the disk still brought
+      auto sent = send(got);
+      if (!end) return sent.then([this] { return run(); });
+      return sent.then([this, why = *end] {
         auto request = to_.endedRequest();
         request.setReason(std::string{to_string(why.code)} + ": " + why.message);
         return request.send().ignoreResult();
@@ -136,11 +99,11 @@ private:
     });
   }
 
-  kj::Promise<void> send(const std::deque<delivery>& deliveries) {
+  kj::Promise<void> send(const std::deque<news>& deliveries) {
     if (deliveries.empty()) return kj::READY_NOW;
     auto request = to_.deliverRequest();
     auto list = request.initDeliveries(static_cast<unsigned>(deliveries.size()));
-    for (unsigned i = 0; i < deliveries.size(); ++i) fill_delivery(list[i], deliveries[i]);
+    for (unsigned i = 0; i < deliveries.size(); ++i) fill_delivery(list[i], std::get<delivery>(deliveries[i]));
     return request.send().ignoreResult();
   }
 
@@ -156,7 +119,7 @@ kj::Promise<bus::Subscription::Client> open(const call_ptr& c, open_subscription
   auto in = std::make_shared<inbox>();
   request.head = c->at.head;
   request.deliver = [in](const delivery& one) { in->put(one); };
-  request.ended = [in](const error& why) { in->end(why); };
+  request.ended = [in](const error& why) { in->put(why); };
   return ask<subscription_ptr>(c->at, role::events, std::move(request))
       .then([in, credits, to](subscription_ptr&& made) mutable -> bus::Subscription::Client {
         made->grant(credits);
@@ -165,20 +128,22 @@ kj::Promise<bus::Subscription::Client> open(const call_ptr& c, open_subscription
 }
 
 // A project's stream tells of that project and of what concerns the whole server ("_").
-std::vector<std::string> subjects_of(const std::string& project, capnp::List<capnp::Text>::Reader wanted) {
-  auto subjects = to_vector(wanted);
-  if (subjects.empty()) return {project + ".>", "_.>"};
+std::vector<std::string> subjects_of(const call_ptr& c, bus::EventStream::SubscribeParams::Reader params) {
+  auto& project = c->at.head->project;
+  auto subjects = to_vector(params.getFilter().getSubjects());
+  if (subjects.empty()) subjects = usual_subjects(c->at.head->who, project);
   for (auto& subject : subjects)
     if (!subject.starts_with(project + ".") && !subject.starts_with("_."))
       refuse(fault::forbidden, "This stream tells of the subjects \"" + project + ".>\" and \"_.>\" only");
+  value_of(judge_event_scope(c->at.head->who, params.getDurable().size() > 0, subjects));
   return subjects;
 }
 
 open_subscription request_of(const call_ptr& c, bus::EventStream::SubscribeParams::Reader params) {
   open_subscription out;
   auto filter = params.getFilter();
-  out.filter = {subjects_of(c->at.head->project, filter.getSubjects()), to_vector(filter.getTypes()),
-                filter.getLeastLevel(), text(filter.getOperation()), text(filter.getPrincipal())};
+  out.filter = {subjects_of(c, params), to_vector(filter.getTypes()), filter.getLeastLevel(),
+                text(filter.getOperation()), text(filter.getPrincipal())};
   auto start = params.getStart();
   using which = bus::EventStream::Start::Which;
   if (start.which() == which::BEGINNING) out.start = start_at::beginning;
@@ -206,6 +171,7 @@ kj::Promise<void> follow_operation(const call_ptr& c) {
   auto params = c->params<bus::Operation::FollowParams>();
   open_subscription request;
   request.filter.operation = c->at.name();
+  if (c->at.head->who.level != trust::full) request.filter.subjects = usual_subjects(c->at.head->who, c->at.project());
   return open(c, std::move(request), params.getTo(), params.getCredits()).then([c](bus::Subscription::Client&& made) {
     c->results<bus::Operation::FollowResults>().setSubscription(kj::mv(made));
   });
@@ -214,6 +180,8 @@ kj::Promise<void> follow_operation(const call_ptr& c) {
 kj::Promise<void> list_history(const call_ptr& c) {
   using results = bus::EventStream::HistoryResults;
   auto params = c->params<bus::EventStream::HistoryParams>();
+  if (view(params.getKind()).find('/') != std::string_view::npos) // it would reach into other projects' keys
+    refuse(fault::invalid, "A kind has no slash");
   auto limit = params.getLimit() == 0 ? history_shown : params.getLimit();
   if (limit > history_max) refuse(fault::invalid, "\"limit\" must be between 1 and 10000");
   return reply_from_blocking_thread(c,

@@ -49,7 +49,7 @@ kj::Promise<void> list_instances(const call_ptr& c) {
 
 kj::Promise<void> list_all_instances(const call_ptr& c) {
   return reply_page<bus::Bus::AllInstancesResults, schema::InstanceSpec>(c, c->params<bus::Page>(), table::instances,
-                                                                         "", fill_view);
+                                                                         "", fill_view, visible_to(c));
 }
 
 kj::Promise<void> create_instance(const call_ptr& c) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "gateway/bus/place.hpp"
+#include "gateway/rest/routes.hpp"
 
 #include <string>
 
@@ -8,11 +9,12 @@ namespace troupe::on_bus {
 
 /// What is known of one method: from the schema's annotations and from the table in methods.cpp.
 struct method_facts {
-  std::string name;      // "Instance.start"
-  bool reads = false;    // changes nothing
-  bool implied = false;  // no rule judges it
-  bool waits = false;    // for the client or for an operation's end: not counted as work that is under way
-  handler run = nullptr; // null: of an interface that is no handle of a thing (Process, ByteStream, ...)
+  std::string name;               // "Instance.start"
+  bool reads = false;             // changes nothing
+  bool implied = false;           // no rule judges it
+  bool waits = false;             // for the client or for an operation's end: not counted as work that is under way
+  const route* same_as = nullptr; // what REST calls it: its `access` holds here. Null: only for who may do everything
+  handler run = nullptr;          // null: of an interface that is no handle of a thing (Process, ByteStream, ...)
 };
 
 /// Null: there is no such method.

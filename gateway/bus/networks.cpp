@@ -16,18 +16,19 @@ message<schema::NetworkSpec> network_of(const call_ptr& c, const snapshot& recor
   return *network;
 }
 
-void fill_view(bus::NetworkView::Builder out, const snapshot& records, schema::NetworkSpec::Reader network) {
+void fill_view(bus::NetworkView::Builder out, const principal& who, const snapshot& records,
+               schema::NetworkSpec::Reader network) {
   copy_shown(network, out.initSpec());
   out.setManaged(true);
-  auto users = users_of_network(records, view(network.getName()));
-  fill(out.initUsedBy(static_cast<unsigned>(users.size())), users);
+  fill_used_by(out, who, users_of_network(records, view(network.getName())));
 }
 
 } // namespace
 
 kj::Promise<void> list_networks(const call_ptr& c) {
-  return reply_page<bus::Networks::ListResults, schema::NetworkSpec>(c, c->params<bus::Page>(), table::networks,
-                                                                     "default/", fill_view);
+  return reply_page<bus::Networks::ListResults, schema::NetworkSpec>(
+      c, c->params<bus::Page>(), table::networks, "default/",
+      [head = c->at.head](auto out, auto& records, auto network) { fill_view(out, head->who, records, network); });
 }
 
 kj::Promise<void> create_network(const call_ptr& c) {
@@ -40,7 +41,7 @@ kj::Promise<void> view_network(const call_ptr& c) {
   auto records = c->with().db.read();
   auto network = network_of(c, records);
   auto results = c->results<bus::NetworkView>();
-  network.read([&](auto n) { fill_view(results, records, n); });
+  network.read([&](auto n) { fill_view(results, c->at.head->who, records, n); });
   results.setEtag(etag_of(network.bytes()));
   return kj::READY_NOW;
 }
@@ -67,8 +68,8 @@ kj::Promise<void> delete_network(const call_ptr& c) {
 kj::Promise<void> network_leases(const call_ptr& c) {
   using results = bus::Network::LeasesResults;
   auto network = network_of(c, c->with().db.read());
-  return reply_from_blocking_thread(c, [&with = c->with(), network]() -> outcome<message<results>> {
-    auto leases = leases_of(with, network);
+  return reply_from_blocking_thread(c, [&with = c->with(), network, head = c->at.head]() -> outcome<message<results>> {
+    auto leases = leases_of(with, network, head->who);
     if (!leases) return tl::unexpected{leases.error()};
     return message<results>::make([&](results::Builder out) {
       auto list = out.initLeases(static_cast<unsigned>(leases->size()));
@@ -79,6 +80,7 @@ kj::Promise<void> network_leases(const call_ptr& c) {
 }
 
 kj::Promise<void> network_state(const call_ptr& c) {
+  if (c->at.head->who.level != trust::full) network_of(c, c->with().db.read()); // the host's are not his business
   return reply_from_blocking_thread(c, [name = c->at.name()] { return measure_network(name); });
 }
 

@@ -16,6 +16,23 @@ void reply_record(const call_ptr& c, const operation_record& record) {
   hide_arguments(c->results<schema::Operation>());
 }
 
+// What the caller may not see is not there.
+bool is_visible(const call_ptr& c, const operation_record& record) {
+  auto& who = c->at.head->who;
+  return who.level == trust::full || record.read([&](auto op) { return who.may_see(view(op.getProject())); });
+}
+
+// Then runs `then` if the operation is there for the caller. Whoever may see everything need not be asked about.
+template <class Then>
+kj::Promise<void> if_visible(const call_ptr& c, Then then) {
+  if (c->at.head->who.level == trust::full) return then();
+  return ask<operation_record>(c->at, role::operations, find_operation{c->at.name()})
+      .then([c, then](operation_record&& record) mutable {
+        if (!is_visible(c, record)) refuse(fault::not_found, "Operation not found");
+        return then();
+      });
+}
+
 kj::Promise<void> find(const call_ptr& c) {
   if (auto record = load<schema::Operation>(c->with().db.read(), table::operations, c->at.name())) {
     reply_record(c, *record);
@@ -83,11 +100,14 @@ kj::Promise<void> list_operations(const call_ptr& c) {
       });
 }
 
-kj::Promise<void> view_operation(const call_ptr& c) { return find(c); }
+kj::Promise<void> view_operation(const call_ptr& c) {
+  return if_visible(c, [c] { return find(c); });
+}
 
-kj::Promise<void> wait_operation(const call_ptr& c) {
+namespace {
+
+kj::Promise<void> await_end(const call_ptr& c) {
   auto timeout = c->params<bus::Operation::WaitParams>().getTimeoutMs();
-  c->context.allowCancellation();
   auto end = ask<operation_record>(c->at, role::operations, await_operation{c->at.name()})
                  .then([c](operation_record&& record) { reply_record(c, record); });
   if (timeout < 0) return end;
@@ -98,8 +118,17 @@ kj::Promise<void> wait_operation(const call_ptr& c) {
   return end.exclusiveJoin(kj::mv(late));
 }
 
+} // namespace
+
+kj::Promise<void> wait_operation(const call_ptr& c) {
+  c->context.allowCancellation();
+  return if_visible(c, [c] { return await_end(c); });
+}
+
 kj::Promise<void> cancel_operation(const call_ptr& c) {
-  return ask<void>(c->at, role::operations, troupe::cancel_operation{c->at.name(), c->at.head});
+  return if_visible(c, [c] {
+    return ask<void>(c->at, role::operations, troupe::cancel_operation{c->at.name(), c->at.head});
+  });
 }
 
 } // namespace troupe::on_bus

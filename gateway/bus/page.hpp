@@ -3,6 +3,7 @@
 #include "actors/records.hpp"
 #include "gateway/bus/ask.hpp"
 #include "gateway/rest/filter.hpp"
+#include "gateway/visible_urls.hpp"
 
 #include <algorithm>
 
@@ -47,19 +48,34 @@ list_filter filter_of(bus::Page::Reader page);
 /// Whether an item passes, judged as REST shows it: the fields of its `spec` beside its own.
 bool passes(const list_filter& filter, capnp::DynamicStruct::Reader item);
 
-/// Answers a list method on a blocking thread; `fill(item builder, snapshot, record reader)`.
-template <class Results, class Record, class Fill>
-kj::Promise<void> reply_page(const call_ptr& c, bus::Page::Reader page, table where, const std::string& prefix,
-                             Fill fill) {
+/// The list `usedBy` of a view, as far as the caller may see it.
+template <class View>
+void fill_used_by(View out, const principal& who, std::vector<std::string> urls) {
+  auto seen = visible_urls(who, std::move(urls));
+  fill(out.initUsedBy(static_cast<unsigned>(seen.size())), seen);
+}
+
+/// Of keys that are a project's name, or begin with it: whether the caller may see that.
+inline auto visible_to(const call_ptr& c) {
+  return [head = c->at.head](std::string_view key) { return head->who.may_see(key.substr(0, key.find('/'))); };
+}
+
+/// Answers a list method on a blocking thread; `fill(item builder, snapshot, record reader)`, and `seen(name)`: false
+/// leaves a record out.
+template <class Results, class Record, class Fill, class Seen = bool (*)(std::string_view)>
+kj::Promise<void> reply_page(
+    const call_ptr& c, bus::Page::Reader page, table where, const std::string& prefix, Fill fill,
+    Seen seen = [](std::string_view) { return true; }) {
   auto work = [&db = c->with().db, where, prefix, after = text(page.getAfter()), limit = page.getLimit(),
-               filter = filter_of(page), fill]() -> outcome<message<Results>> {
+               filter = filter_of(page), fill, seen]() -> outcome<message<Results>> {
     using item_type =
         capnp::FromBuilder<std::decay_t<decltype(std::declval<typename Results::Builder>().getItems()[0])>>;
     auto records = db.read();
     auto fill_from = [&](auto item, std::string_view bytes) {
       message<Record>::from_bytes(bytes).read([&](auto record) { fill(item, records, record); });
     };
-    auto wanted = [&](std::string_view, std::string_view bytes) {
+    auto wanted = [&](std::string_view name, std::string_view bytes) {
+      if (!seen(name)) return false;
       if (filter.empty()) return true;
       capnp::MallocMessageBuilder scratch;
       auto item = scratch.initRoot<item_type>();

@@ -3,6 +3,7 @@
 #include "actors/records.hpp"
 #include "gateway/bus/check.hpp"
 #include "gateway/bus/error.hpp"
+#include "gateway/bus/judge.hpp"
 #include "gateway/bus/methods.hpp"
 
 #include <algorithm>
@@ -41,6 +42,7 @@ public:
                          capnp::CallContext<capnp::DynamicStruct, capnp::DynamicStruct> context) override {
     auto* facts = find_method(method.getContainingInterface().getProto().getId(), method.getOrdinal());
     if (!facts || !facts->run) refuse(fault::unsupported, "This method is not supported yet");
+    value_of(judge(*facts, where_));
     check_texts(context.getParams());
     auto counted = facts->waits ? kj::Own<work>{} : kj::heap<work>(where_.of);
     try {

@@ -28,7 +28,8 @@ struct session {
   kj::TaskSet& background; // work that outlives the call which began it
   fair_share& share;
   principal who;
-  size_t handles = 0; // alive
+  std::function<bool()> trusted = {}; // whether its peer still is who it was; empty: nothing can change that
+  size_t handles = 0;                 // alive
   size_t at_work = 0; // calls that were read and are not answered, without those that may wait (methods.hpp)
   size_t most_at_work = 0;
   std::function<void()> on_answered = {}; // one of them was
@@ -40,7 +41,10 @@ struct place {
   session_ptr of;
   std::shared_ptr<const header> head;
   std::vector<std::string> names;
+  std::string through = {}; // the project it was reached from, if that borrows the thing from `head`'s
 
+  /// Whose rights count.
+  const std::string& project() const { return through.empty() ? head->project : through; }
   const std::string& name(size_t i = 0) const { return names[i]; }
   services& with() const { return of->with; }
   std::string key() const; // project/name

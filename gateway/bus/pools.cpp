@@ -13,10 +13,10 @@ message<schema::PoolSpec> pool_of(const call_ptr& c, const snapshot& records) {
   return *pool;
 }
 
-void fill_view(bus::PoolView::Builder out, const snapshot& records, schema::PoolSpec::Reader pool) {
+void fill_view(bus::PoolView::Builder out, const principal& who, const snapshot& records,
+               schema::PoolSpec::Reader pool) {
   copy_shown(pool, out.initSpec());
-  auto users = users_of_pool(records, view(pool.getName()));
-  fill(out.initUsedBy(static_cast<unsigned>(users.size())), users);
+  fill_used_by(out, who, users_of_pool(records, view(pool.getName())));
 }
 
 using found_volume = std::pair<message<schema::VolumeSpec>, std::string>; // and its user
@@ -53,9 +53,8 @@ kj::Promise<void> measure_with_driver(const call_ptr& c, Measure measure) {
 } // namespace
 
 kj::Promise<void> list_pools(const call_ptr& c) {
-  auto fill_pool = [](bus::PoolView::Builder out, const snapshot& records, schema::PoolSpec::Reader pool) {
-    fill_view(out, records, pool);
-  };
+  auto fill_pool = [head = c->at.head](bus::PoolView::Builder out, const snapshot& records,
+                                       schema::PoolSpec::Reader pool) { fill_view(out, head->who, records, pool); };
   return reply_page<bus::Pools::ListResults, schema::PoolSpec>(c, c->params<bus::Page>(), table::pools, "", fill_pool);
 }
 
@@ -69,7 +68,7 @@ kj::Promise<void> view_pool(const call_ptr& c) {
   auto records = c->with().db.read();
   auto pool = pool_of(c, records);
   auto results = c->results<bus::PoolView>();
-  pool.read([&](auto p) { fill_view(results, records, p); });
+  pool.read([&](auto p) { fill_view(results, c->at.head->who, records, p); });
   results.setEtag(etag_of(pool.bytes()));
   return kj::READY_NOW;
 }

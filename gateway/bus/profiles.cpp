@@ -9,10 +9,10 @@ namespace {
 using verb = change_profile::verb;
 using put_body = message<schema::ProfilePut>;
 
-void fill_view(bus::ProfileView::Builder out, const snapshot& records, schema::ProfileSpec::Reader profile) {
+void fill_view(bus::ProfileView::Builder out, const principal& who, const snapshot& records,
+               schema::ProfileSpec::Reader profile) {
   copy_shown(profile, out.initSpec());
-  auto users = users_of_profile(records, view(profile.getProject()), view(profile.getName()));
-  fill(out.initUsedBy(static_cast<unsigned>(users.size())), users);
+  fill_used_by(out, who, users_of_profile(records, view(profile.getProject()), view(profile.getName())));
 }
 
 kj::Promise<void> change(const call_ptr& c, const std::optional<place>& thing, change_profile request) {
@@ -23,8 +23,9 @@ kj::Promise<void> change(const call_ptr& c, const std::optional<place>& thing, c
 } // namespace
 
 kj::Promise<void> list_profiles(const call_ptr& c) {
-  return reply_page<bus::Profiles::ListResults, schema::ProfileSpec>(c, c->params<bus::Page>(), table::profiles,
-                                                                     c->at.head->project + "/", fill_view);
+  return reply_page<bus::Profiles::ListResults, schema::ProfileSpec>(
+      c, c->params<bus::Page>(), table::profiles, c->at.head->project + "/",
+      [head = c->at.head](auto out, auto& records, auto profile) { fill_view(out, head->who, records, profile); });
 }
 
 kj::Promise<void> create_profile(const call_ptr& c) {
@@ -43,7 +44,7 @@ kj::Promise<void> view_profile(const call_ptr& c) {
   auto profile = load<schema::ProfileSpec>(records, table::profiles, c->at.key());
   if (!profile) refuse(fault::not_found, "Profile not found");
   auto results = c->results<bus::ProfileView>();
-  profile->read([&](auto p) { fill_view(results, records, p); });
+  profile->read([&](auto p) { fill_view(results, c->at.head->who, records, p); });
   results.setEtag(etag_of(profile->bytes()));
   return kj::READY_NOW;
 }

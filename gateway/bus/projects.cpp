@@ -39,12 +39,14 @@ kj::Promise<void> change(const call_ptr& c, const std::optional<place>& thing, c
 
 kj::Promise<void> list_projects(const call_ptr& c) {
   return reply_page<bus::Bus::ProjectsResults, schema::ProjectSpec>(c, c->params<bus::Page>(), table::projects, "",
-                                                                    fill_view);
+                                                                    fill_view, visible_to(c));
 }
 
 kj::Promise<void> get_project(const call_ptr& c) {
   auto params = c->params<bus::Bus::ProjectParams>();
-  if (!c->with().db.read().get(table::projects, view(params.getName()))) refuse(fault::not_found, "Project not found");
+  bool known = c->at.of->who.may_see(view(params.getName())); // of the others nobody learns which ones there are
+  if (!known || !c->with().db.read().get(table::projects, view(params.getName())))
+    refuse(fault::not_found, "Project not found");
   c->results<bus::Bus::ProjectResults>().setProject(handle_of<bus::Project>(project_at(c->at, text(params.getName()))));
   return kj::READY_NOW;
 }

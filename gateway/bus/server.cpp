@@ -19,7 +19,8 @@ bool is_handle(capnp::InterfaceSchema type) { return type.getSuperclasses().size
 } // namespace
 
 kj::Promise<void> view_server(const call_ptr& c) {
-  auto config = shown_server_config(c->with().db.read());
+  bool all = c->at.of->who.level == trust::full;
+  auto config = all ? shown_server_config(c->with().db.read()) : config_map{};
   auto shown = value_of(parse_json_text(server_json(c->with(), config, announced_by(c->at.of->listeners))));
   auto results = c->results<bus::Bus::ServerResults>();
   value_of(read_json(shown, results.initServer()));

@@ -36,11 +36,11 @@ void authentication_log::came_in(const header& head) {
     tell(security_event(head, "authenticated", schema::Event::Level::INFO, "A trusted client connected"));
 }
 
-void authentication_log::turned_away(const header& head, const http_request& request, const std::string& why) {
+void authentication_log::turned_away(const header& head, const http_peer& peer, config_map asked,
+                                     const std::string& why) {
   if (!is_news("refused", head)) return;
-  config_map context{{"method", request.method}, {"path", request.path.substr(0, 200)}};
-  if (request.peer.shown) context.emplace("fingerprint", request.peer.shown->fingerprint);
-  tell(security_event(head, "refused", schema::Event::Level::WARNING, why, context));
+  if (peer.shown) asked.emplace("fingerprint", peer.shown->fingerprint);
+  tell(security_event(head, "refused", schema::Event::Level::WARNING, why, asked));
 }
 
 } // namespace troupe

@@ -10,14 +10,15 @@
 namespace troupe {
 
 /// Puts into the event log who came in and who was turned away. One event for the same caller, host and result within a
-/// while, so that a flood of requests is not a flood of events. Loop's thread only.
+/// while, so that a flood of requests is not a flood of events. One thread.
 class authentication_log {
 public:
   explicit authentication_log(services& with) : with_{with} {}
 
   void came_in(const header& head);
   /// `why`: what the server knows of the reason, which the caller is not told.
-  void turned_away(const header& head, const http_request& request, const std::string& why);
+  /// `asked`: for what.
+  void turned_away(const header& head, const http_peer& peer, config_map asked, const std::string& why);
 
 private:
   bool is_news(std::string_view name, const header& head);

@@ -1,5 +1,6 @@
 #include "actors/event_replay.hpp"
 #include "actors/lifecycle_event.hpp"
+#include "gateway/event_scope.hpp"
 #include "gateway/rest/event_session.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
@@ -43,25 +44,13 @@ outcome<std::vector<std::string>> subjects_of(const rest_request& from) {
   if ((durable || !subjects.empty()) && (all || !project.empty()))
     return fail(fault::invalid, "\"filter\" and \"durable\" exclude \"project\": it is the first part of a subject");
   if (durable || all || !subjects.empty()) return subjects;
-  if (from.head->who.level != trust::full) return std::vector<std::string>{from.head->project + ".>"};
-  return std::vector<std::string>{from.head->project + ".>", "_.>"};
-}
-
-// A restricted caller sees what his projects are, and nothing of the server.
-outcome<void> check_scope(const principal& who, bool durable, const std::vector<std::string>& subjects) {
-  if (who.level == trust::full) return {};
-  bool own = !durable && !subjects.empty() && std::all_of(subjects.begin(), subjects.end(), [&](auto& subject) {
-    auto dot = subject.find('.');
-    return dot != subject.npos && who.may_see(subject.substr(0, dot));
-  });
-  if (own) return {};
-  return fail(fault::forbidden, "A restricted client can follow the events of its projects only");
+  return usual_subjects(from.head->who, from.head->project);
 }
 
 outcome<event_filter> filter_of(const rest_request& from) {
   auto subjects = subjects_of(from);
   if (!subjects) return tl::unexpected{subjects.error()};
-  if (auto good = check_scope(from.head->who, !from.http->parameter("durable").empty(), *subjects); !good)
+  if (auto good = judge_event_scope(from.head->who, !from.http->parameter("durable").empty(), *subjects); !good)
     return tl::unexpected{good.error()};
   event_filter out{std::move(*subjects), words_of_list(parameter(from, "type"))};
   out.operation = parameter(from, "operation");

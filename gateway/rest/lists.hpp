@@ -2,6 +2,7 @@
 
 #include "gateway/rest/filter.hpp"
 #include "gateway/rest/request.hpp"
+#include "gateway/visible_urls.hpp"
 
 namespace troupe {
 
@@ -33,14 +34,8 @@ inline void write_string_list(std::string& out, std::string_view name, const std
   out += ']';
 }
 
-/// URLs of things, without those of projects that the caller may not see.
 inline void write_used_by(std::string& out, const principal& who, std::vector<std::string> urls) {
-  constexpr std::string_view mark = "?project=";
-  std::erase_if(urls, [&](const std::string& url) {
-    auto at = url.find(mark);
-    return !who.may_see(at == url.npos ? std::string_view{"default"} : std::string_view{url}.substr(at + mark.size()));
-  });
-  write_string_list(out, "used_by", urls);
+  write_string_list(out, "used_by", visible_urls(who, std::move(urls)));
 }
 
 inline void write_map(std::string& out, std::string_view name, const config_map& map) {

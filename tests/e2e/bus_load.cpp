@@ -5,7 +5,7 @@
 //   bus_load SOCKET listed LIMIT           every operation that is kept, by pages
 //   bus_load SOCKET handles COUNT          so many handles at once
 // KIND: view (answered by the bus itself), list (by a thread that may block), update (an operation).
-#include <troupe/client.hpp>
+#include "bus_target.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -176,8 +176,8 @@ const std::map<std::string, json (*)(bus_client&, const arguments&)> commands = 
 int main(int argc, char** argv) {
   if (argc < 3 || !commands.contains(argv[2])) return std::cerr << "usage: bus_load SOCKET COMMAND ARGUMENT...\n", 2;
   try {
-    bus_client client{argv[1]};
-    std::cout << commands.at(argv[2])(client, {argv + 3, argv + argc}).dump() << '\n';
+    auto client = connect_to(argv[1]);
+    std::cout << commands.at(argv[2])(*client, {argv + 3, argv + argc}).dump() << '\n';
   } catch (const kj::Exception& why) {
     auto error = error_of(why);
     std::cerr << to_string(error.code) << ": " << error.message << '\n';

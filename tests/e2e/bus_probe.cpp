@@ -1,7 +1,7 @@
 // What bus_test.py cannot do itself: typed calls on the message bus. Prints one JSON object; exit code 1 with the
 // error.
 //   bus_probe SOCKET COMMAND [ARGUMENT...]
-#include <troupe/client.hpp>
+#include "bus_target.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -355,6 +355,45 @@ double seconds_since(std::chrono::steady_clock::time_point begun) {
 }
 
 // One call after the other for so many seconds.
+// A running command and an event stream of a project, until something else ends them. Says so once both are there.
+json hold(bus_client& client, const arguments& args) {
+  auto& scope = client.scope();
+  auto project = client.project(args.at(0));
+  auto running = exec_request(instance_of(project, args.at(1)), {"sleep", "1236"}).send().wait(scope);
+  json seen{{"seqs", json::array()}, {"actions", json::array()}};
+  auto never = kj::newPromiseAndFulfiller<void>();
+  auto subscribe = project.eventsRequest().send().getEvents().subscribeRequest();
+  subscribe.setTo(kj::heap<recorder>(
+      seen, [] { return false; }, kj::mv(never.fulfiller)));
+  subscribe.setCredits(1000);
+  auto stream = subscribe.send().wait(scope);
+  std::cout << "ready" << std::endl;
+  auto command = error_from(client, running.getProcess().waitRequest().send());
+  return {{"command", command},
+          {"stream", error_from(client, stream.getSubscription().grantRequest().send())},
+          {"actions", seen["actions"]}};
+}
+
+// What a subscription to project OWN's stream says to subjects of project OTHER, and of the server.
+json scopes(bus_client& client, const arguments& args) {
+  auto events = client.project(args.at(0)).eventsRequest().send().getEvents();
+  json out;
+  auto ask = [&](const std::string& name, const std::string& subject, const char* durable) {
+    json seen{{"seqs", json::array()}, {"actions", json::array()}};
+    auto never = kj::newPromiseAndFulfiller<void>();
+    auto subscribe = events.subscribeRequest();
+    subscribe.setTo(kj::heap<recorder>(
+        seen, [] { return false; }, kj::mv(never.fulfiller)));
+    subscribe.initFilter().initSubjects(1).set(0, subject);
+    subscribe.setDurable(durable);
+    out[name] = error_from(client, subscribe.send());
+  };
+  for (auto& subject : {args.at(1) + ".>", std::string{"_.>"}}) ask(subject, subject, "");
+  ask("durable", args.at(0) + ".>", "forever");
+  ask("own", args.at(0) + ".>", "");
+  return out;
+}
+
 json calls(bus_client& client, const arguments& args) {
   auto begun = std::chrono::steady_clock::now();
   auto project = client.project();
@@ -391,6 +430,8 @@ const std::map<std::string, json (*)(bus_client&, const arguments&)> commands = 
     {"broken_pipeline", broken_pipeline},
     {"exec", exec},
     {"revoke", revoke},
+    {"hold", hold},
+    {"scopes", scopes},
     {"restricted", restricted},
     {"expiry", expiry},
     {"errors", errors},
@@ -407,8 +448,8 @@ const std::map<std::string, json (*)(bus_client&, const arguments&)> commands = 
 int main(int argc, char** argv) {
   if (argc < 3 || !commands.contains(argv[2])) return std::cerr << "usage: bus_probe SOCKET COMMAND\n", 2;
   try {
-    bus_client client{argv[1]};
-    std::cout << commands.at(argv[2])(client, {argv + 3, argv + argc}).dump() << '\n';
+    auto client = connect_to(argv[1]);
+    std::cout << commands.at(argv[2])(*client, {argv + 3, argv + argc}).dump() << '\n';
   } catch (const kj::Exception& why) {
     auto error = error_of(why);
     std::cerr << to_string(error.code) << ": " << error.message << '\n';

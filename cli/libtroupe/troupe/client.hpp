@@ -10,12 +10,22 @@
 
 namespace troupe {
 
+/// A daemon that is reached by network. The texts are PEM.
+struct tls_daemon {
+  std::string address;            // HOST:PORT, of core.bus_address
+  std::string server_certificate; // the one it must show, and no other
+  std::string certificate, key;   // who we are: the daemon must trust the certificate
+};
+
 /// A connection to a daemon's message bus. One per thread: it brings KJ's event loop for that thread. Calls are made on
 /// `bus()` and waited for with `scope()`; their errors are kj::Exceptions, see `error_of`.
 class bus_client {
 public:
   /// `socket`: DIR/bus.socket. Throws kj::Exception when nobody listens there.
   explicit bus_client(const std::string& socket);
+  /// Throws kj::Exception when nobody listens there or it is another than expected. A daemon that does not trust the
+  /// certificate closes the connection: then the first call fails.
+  explicit bus_client(const tls_daemon& daemon);
   ~bus_client();
 
   bus::Bus::Client bus();
