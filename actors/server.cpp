@@ -9,7 +9,7 @@ namespace troupe {
 namespace {
 
 constexpr std::string_view password_key = "core.trust_password";
-constexpr std::string_view address_keys[] = {"core.https_address", "core.bus_address"};
+constexpr std::string_view address_keys[] = {"core.https_address", "core.bus_address", "core.metrics_address"};
 constexpr std::string_view proxy_key = "core.https_trusted_proxy";
 
 bool differs(const config_map& before, const config_map& after, std::string_view key) {

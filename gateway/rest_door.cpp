@@ -1,5 +1,6 @@
 #include "gateway/rest_door.hpp"
 
+#include "actors/server_keys.hpp"
 #include "gateway/rest/admission.hpp"
 #include "gateway/rest/authentication_log.hpp"
 #include "gateway/rest/browser.hpp"
@@ -93,10 +94,28 @@ bool let_in(entrance& at, const rest_request& one, const route& row, const std::
   return false;
 }
 
-void handle(entrance& at, http_request request, responder answer) {
+/// What a door serves: all of it, or measurements and what a client asks for before them.
+enum class offer : uint8_t { everything, metrics };
+
+bool is_offered(offer what, const route& row) {
+  return what == offer::everything || row.who == access::metrics ||
+         (row.method == "GET" && (row.pattern == "/" || row.pattern == "/1.0"));
+}
+
+/// A stranger is as good as a certificate for metrics where these need no authentication.
+void welcome_scraper(principal& who, const route* row, const snapshot& records) {
+  if (!row || row->who != access::metrics || who.level != trust::none) return;
+  if (server_text(records, "core.metrics_authentication") != "false") return;
+  who.level = trust::metrics;
+  who.projects = {std::string{every_project}};
+}
+
+void handle(entrance& at, offer what, http_request request, responder answer) {
   auto records = at.context.with.db.read();
   auto found = match(request.method, request.segments);
+  if (found.row && !is_offered(what, *found.row)) found = {};
   auto caller = caller_of(request.peer, records);
+  welcome_scraper(caller.who, found.row, records);
   rest_request one{at.context, std::make_shared<http_request>(std::move(request)), answer, std::move(found.parameters),
                    nullptr};
   one.head = head_of(*one.http, std::move(caller.who));
@@ -116,11 +135,17 @@ struct rest_door::data {
   data(services& with, tls_listeners& listeners)
       : streams{with.io}, at{{with, streams, listeners}, authentication_log{with}} {}
 
-  std::unique_ptr<http_server> make_server() {
+  std::unique_ptr<http_server> make_server(offer what) {
     auto& with = at.context.with;
     return std::make_unique<http_server>(
         with.io, http_limits{}, with.dir.spool, [&with](const http_request& head) { return rule_of(with, head); },
-        [this](http_request request, responder answer) { handle(at, std::move(request), std::move(answer)); });
+        [this, what](http_request request, responder answer) {
+          handle(at, what, std::move(request), std::move(answer));
+        });
+  }
+
+  void close_tls() {
+    for (auto which : {tls_door::https, tls_door::metrics}) at.context.listeners.close(which);
   }
 
   live_streams streams;
@@ -133,14 +158,15 @@ rest_door::rest_door(services& with, tls_listeners& listeners) : data_{std::make
 
 rest_door::~rest_door() {
   data_->watch.reset();
-  data_->at.context.listeners.close(tls_door::https);
+  data_->close_tls();
   data_->server.reset();
 }
 
 outcome<void> rest_door::listen(const std::string& unix_socket) {
   auto& context = data_->at.context;
-  data_->server = data_->make_server();
-  context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(); });
+  data_->server = data_->make_server(offer::everything);
+  context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(offer::everything); });
+  context.listeners.open(tls_door::metrics, [d = data_.get()] { return d->make_server(offer::metrics); });
   data_->watch = std::make_unique<trust_watch>(context.with, [&context](const std::string& fingerprint) {
     context.listeners.disconnect(
         [&](const http_peer& peer) { return peer.shown && peer.shown->fingerprint == fingerprint; });
@@ -150,7 +176,7 @@ outcome<void> rest_door::listen(const std::string& unix_socket) {
 }
 
 void rest_door::stop_listening() {
-  data_->at.context.listeners.close(tls_door::https);
+  data_->close_tls();
   if (data_->server) data_->server->stop_listening();
 }
 

@@ -76,6 +76,7 @@ constexpr std::string_view extensions[] = {
     "event_project",
     "metrics_cpu_seconds",
     "certificate_token",
+    "metrics_authentication",
     "instance_file_head",
     "projects_networks_restricted_access",
     "metrics_memory_oom_total",

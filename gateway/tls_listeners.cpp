@@ -19,7 +19,8 @@ struct door_row {
   uint16_t port; // of an address that names none
 };
 constexpr door_row door_rows[tls_doors] = {{"core.https_address", default_https_port},
-                                           {"core.bus_address", default_bus_port}};
+                                           {"core.bus_address", default_bus_port},
+                                           {"core.metrics_address", default_metrics_port}};
 
 bool contains(const std::vector<listen_address>& list, const listen_address& one) {
   return std::any_of(list.begin(), list.end(), [&](auto& each) { return each.text == one.text; });

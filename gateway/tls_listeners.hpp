@@ -15,8 +15,8 @@
 namespace troupe {
 
 /// What is served over TLS, each on addresses of its own.
-enum class tls_door : uint8_t { https, bus };
-constexpr size_t tls_doors = 2;
+enum class tls_door : uint8_t { https, bus, metrics };
+constexpr size_t tls_doors = 3;
 
 /// Where the daemon listens for TLS. As long as the configuration names no address
 /// there is nothing: no socket, no certificate, no server. Calls block for a moment (files, the loop): any thread but

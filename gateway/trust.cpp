@@ -38,6 +38,7 @@ caller caller_of(const http_peer& peer, const snapshot& records) {
     record->read([&](schema::Certificate::Reader c) {
       out.who.level = level_of(c);
       out.who.projects = to_vector(c.getProjects());
+      if (out.who.level == trust::metrics && !c.getRestricted()) out.who.projects = {std::string{every_project}};
     });
   return out;
 }

@@ -8,6 +8,9 @@
 
 namespace troupe {
 
+/// In place of the projects of who may measure (trust::metrics) all of them; no project has such a name.
+inline constexpr std::string_view every_project = "*";
+
 /// Who is at the other end of a connection, as far as the server knows, at this moment.
 struct caller {
   principal who;

@@ -12,6 +12,7 @@ namespace troupe {
 
 constexpr uint16_t default_https_port = 8443;
 constexpr uint16_t default_bus_port = 8447;
+constexpr uint16_t default_metrics_port = 9100;
 
 /// Where to listen: a numeric IP address and a port.
 struct listen_address {

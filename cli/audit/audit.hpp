@@ -53,6 +53,7 @@ std::vector<finding> trust_password(const facts& of);
 std::vector<finding> tokens_for_ever(const facts& of);
 std::vector<finding> trusted_authority(const facts& of);
 std::vector<finding> foreign_origins(const facts& of);
+std::vector<finding> metrics_for_everybody(const facts& of);
 std::vector<finding> unrestricted_certificates(const facts& of);
 std::vector<finding> ending_certificates(const facts& of);
 std::vector<finding> ending_server_certificate(const facts& of);

@@ -18,6 +18,8 @@ constexpr check rows[] = {
     {"authority", low, "Unset core.trust_ca_certificates and add each client, restricted", trusted_authority},
     {"authority-crl", low, "Put the authority's revocation list beside it, as ca.crl", authority_without_revocations},
     {"cors", medium, "Name the one origin that may, or unset core.https_allowed_origin", foreign_origins},
+    {"open-metrics", low, "Unset core.metrics_authentication and give scrapers certificates of type metrics",
+     metrics_for_everybody},
     {"certificate", medium, "Restrict the certificate to the projects that it needs", unrestricted_certificates},
     {"certificate-end", low, "Remove or renew the certificate", ending_certificates},
     {"server-certificate-end", medium, "Put a new server.crt and server.key in place, then kill -HUP",

@@ -40,7 +40,7 @@ bool is_everywhere(const std::string& address) {
 
 std::vector<finding> listeners_everywhere(const facts& of) {
   std::vector<finding> out;
-  for (auto key : {"core.https_address", "core.bus_address"}) {
+  for (auto key : {"core.https_address", "core.bus_address", "core.metrics_address"}) {
     auto list = of.config(key);
     for (size_t at = 0; at < list.size();) {
       auto comma = std::min(list.find(',', at), list.size());
@@ -71,6 +71,11 @@ std::vector<finding> trusted_authority(const facts& of) {
 std::vector<finding> foreign_origins(const facts& of) {
   if (of.config("core.https_allowed_origin") != "*") return {};
   return {{"core.https_allowed_origin", "Pages of every origin may use the certificate in a browser"}};
+}
+
+std::vector<finding> metrics_for_everybody(const facts& of) {
+  if (of.config("core.metrics_authentication") != "false") return {};
+  return {{"core.metrics_authentication", "Whoever reaches a listener learns of every instance and what it uses"}};
 }
 
 std::vector<finding> unrestricted_certificates(const facts& of) {

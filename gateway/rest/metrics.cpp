@@ -2,6 +2,7 @@
 #include "actors/instances.hpp"
 #include "gateway/open_metrics.hpp"
 #include "gateway/rest/routes.hpp"
+#include "gateway/trust.hpp"
 #include "net/links.hpp"
 
 #include <algorithm>
@@ -42,10 +43,15 @@ mounted find_mount(const std::string& path) {
   return best;
 }
 
+bool measures_all(const principal& who) {
+  return who.level == trust::full ||
+         (who.level == trust::metrics && who.projects == std::vector{std::string{every_project}});
+}
+
 /// Whose figures a caller may have.
 bool may_measure(const principal& who, std::string_view project) {
   if (who.level != trust::metrics) return who.may_see(project);
-  return who.projects.empty() || std::find(who.projects.begin(), who.projects.end(), project) != who.projects.end();
+  return measures_all(who) || std::find(who.projects.begin(), who.projects.end(), project) != who.projects.end();
 }
 
 class scrape {
@@ -53,8 +59,7 @@ public:
   scrape(services& with, const principal& who, std::string_view only) : with_{with} {
     list(who, only);
     for (const running& one : found_) measure(one);
-    bool whole_server = who.level == trust::full || (who.level == trust::metrics && who.projects.empty());
-    if (whole_server && only.empty()) measure_daemon();
+    if (measures_all(who) && only.empty()) measure_daemon();
   }
   std::string text() && { return std::move(out_).take(); }
 

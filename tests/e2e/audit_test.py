@@ -52,7 +52,7 @@ class AuditTest(DaemonTest):
         port, other = free_port(), free_port()
         for check, key, value in (("listener", "core.https_address", f":{port}"), ("listener", "core.bus_address", f"127.0.0.1:{other},[::]:{port}"),
                                   ("trust-password", "core.trust_password", "secret"), ("authority", "core.trust_ca_certificates", "true"),
-                                  ("cors", "core.https_allowed_origin", "*")):
+                                  ("cors", "core.https_allowed_origin", "*"), ("open-metrics", "core.metrics_authentication", "false")):
             with self.subTest(key):
                 self.appears_and_vanishes(check, key, lambda: self.server(key, value), lambda: self.server(key, ""))
         self.assertTrue(self.has("token-expiry", "core.remote_token_expiry"))

@@ -1,8 +1,14 @@
 """/1.0/metrics as a scraper sees it: the kernel's figures of running instances, whatever these do. See docs/metrics.md."""
 
+import http.client
+import pathlib
 import re
+import shutil
+import ssl
+import tempfile
 import unittest
 
+from identities import Identity, context_of, free_port
 from troupe_e2e import DaemonTest
 
 SAMPLE = re.compile(r"([A-Za-z_]+)(?:\{(.*)\})? (\S+)$")
@@ -89,6 +95,61 @@ class MetricsTest(DaemonTest):
         self.assertEqual(self.value(self.scrape(), "lxd_procs_total", name=name, project="measured"),
                          self.value(alone, "lxd_procs_total", name=name))
         self.assertEqual(self.daemon.request("GET", "/1.0/metrics?project=nosuch")[0], 404)
+
+    # --- over the network
+
+    def ask(self, port, path, identity=None):
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context_of(identity), timeout=30)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def set(self, **config):
+        status, error = self.daemon.outcome("PATCH", "/1.0", {"config": {f"core.{key}": value for key, value in config.items()}})
+        self.assertEqual(status, 200, error)
+
+    def trust(self, identity, **more):
+        self.daemon.outcome("POST", "/1.0/certificates", {"certificate": identity.base64, "name": identity.crt.stem, **more})
+        self.addCleanup(self.daemon.request, "DELETE", f"/1.0/certificates/{identity.fingerprint}")
+
+    def test_a_door_of_its_own_and_certificates_for_nothing_else(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        whole, door = free_port(), free_port()
+        self.set(https_address=f"127.0.0.1:{whole}", metrics_address=f"127.0.0.1:{door}")
+        self.addCleanup(self.set, https_address="", metrics_address="", metrics_authentication="")
+        scraper, part, nobody, admin, stranger = (Identity(folder, name) for name in ("scraper", "part", "nobody", "admin", "stranger"))
+        self.trust(scraper, type="metrics")
+        self.daemon.lxc("project", "create", "quiet")
+        self.addCleanup(self.daemon.lxc, "project", "delete", "quiet")
+        self.trust(part, type="metrics", restricted=True, projects=["quiet"])
+        self.trust(nobody, type="metrics", restricted=True)
+        self.trust(admin, type="client")
+        name = self.daemon.launch("scraped")
+        for port in (whole, door):
+            status, text = self.ask(port, "/1.0/metrics", scraper)
+            self.assertEqual(status, 200)
+            self.assertGreater(self.value(parse(text), "lxd_procs_total", name=name), 0)
+            self.assertEqual(self.ask(port, "/1.0/instances", scraper)[0], 403 if port == whole else 404)
+            self.assertEqual(self.ask(port, "/1.0/metrics", stranger)[0], 403)
+            self.assertEqual(self.ask(port, "/1.0/metrics")[0], 403)
+            for one in (part, nobody):  # not even how long the daemon runs
+                self.assertEqual(self.ask(port, "/1.0/metrics", one), (200, "# EOF\n"))
+            self.assertEqual(self.ask(port, "/1.0/metrics?project=default", part)[0], 404)
+        self.assertEqual(self.ask(whole, "/1.0/instances", admin)[0], 200)
+        self.assertEqual(self.ask(door, "/1.0/instances", admin)[0], 404)
+        self.assertEqual(self.ask(door, "/1.0", admin)[0], 200)
+        self.set(metrics_authentication="false")
+        self.assertEqual(self.ask(door, "/1.0/metrics")[0], 200)
+        self.assertEqual(self.ask(whole, "/1.0/instances")[0], 403)
+        self.set(metrics_authentication="true")
+        self.assertEqual(self.ask(door, "/1.0/metrics")[0], 403)
+        self.set(metrics_address="")
+        with self.assertRaises((ConnectionRefusedError, ssl.SSLError)):
+            self.ask(door, "/1.0")
 
 
 if __name__ == "__main__":
