@@ -1,5 +1,6 @@
 #include "gateway/rest_door.hpp"
 
+#include "gateway/door_limits.hpp"
 #include "gateway/rest/admission.hpp"
 #include "gateway/rest/authentication_log.hpp"
 #include "gateway/rest/browser.hpp"
@@ -116,10 +117,11 @@ struct rest_door::data {
   data(services& with, tls_listeners& listeners)
       : streams{with.io}, at{{with, streams, listeners}, authentication_log{with}} {}
 
-  std::unique_ptr<http_server> make_server() {
+  std::unique_ptr<http_server> make_server(door_kind which) {
     auto& with = at.context.with;
     return std::make_unique<http_server>(
-        with.io, http_limits{}, with.dir.spool, [&with](const http_request& head) { return rule_of(with, head); },
+        with.io, http_limits_of(which), with.dir.spool,
+        [&with](const http_request& head) { return rule_of(with, head); },
         [this](http_request request, responder answer) { handle(at, std::move(request), std::move(answer)); });
   }
 
@@ -139,8 +141,8 @@ rest_door::~rest_door() {
 
 outcome<void> rest_door::listen(const std::string& unix_socket) {
   auto& context = data_->at.context;
-  data_->server = data_->make_server();
-  context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(); });
+  data_->server = data_->make_server(door_kind::rest_unix);
+  context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(door_kind::rest_tls); });
   data_->watch = std::make_unique<trust_watch>(context.with, [&context](const std::string& fingerprint) {
     context.listeners.disconnect(
         [&](const http_peer& peer) { return peer.shown && peer.shown->fingerprint == fingerprint; });
