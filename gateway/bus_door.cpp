@@ -3,14 +3,17 @@
 #include "gateway/bus/mailbox.hpp"
 #include "gateway/bus/place.hpp"
 #include "gateway/bus/throttled_stream.hpp"
+#include "gateway/door_limits.hpp"
 #include "gateway/http_listener.hpp"
 #include "gateway/rest/authentication_log.hpp"
 #include "gateway/stream_relay.hpp"
 #include "gateway/trust.hpp"
 #include "messages/bus.capnp.h"
 
+#include <algorithm>
 #include <capnp/rpc-twoparty.h>
 #include <future>
+#include <map>
 #include <sys/socket.h>
 #include <thread>
 
@@ -18,11 +21,9 @@ namespace troupe {
 namespace {
 
 // What one session may cost; docs/bus.md tells the numbers.
-constexpr size_t sessions_max = 512;
 constexpr size_t words_in_flight_max = 128 << 10; // parameters of unanswered calls; then the session is not read from
 constexpr size_t unsent_bytes_max = 4 << 20;      // of answers; then, too
 constexpr capnp::ReaderOptions frame_limits{1 << 20, 64}; // words of one message, depth of its pointers
-constexpr http_limits tls_limits{.connections_max = 512, .connections_per_host = 512};
 constexpr unsigned events_between_polls = 8; // so that a flood on one connection does not starve the others
 
 class task_errors final : public kj::TaskSet::ErrorHandler {
@@ -59,6 +60,7 @@ struct connection {
 struct arrival {
   http_peer peer;
   unique_fd socket;
+  std::shared_ptr<std::atomic<bool>> used = std::make_shared<std::atomic<bool>>();
 };
 using arrivals = on_bus::mailbox<arrival>;
 
@@ -67,9 +69,11 @@ using arrivals = on_bus::mailbox<arrival>;
 void hand_over(arrivals& to, std::unique_ptr<http_stream> stream) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) return; // it is closed
-  unique_fd theirs{ends[0]}, ours{ends[1]};
-  to.put({stream->peer(), std::move(ours)});
-  stream_relay::start(std::move(stream), std::move(theirs));
+  unique_fd theirs{ends[0]};
+  arrival one{stream->peer(), unique_fd{ends[1]}};
+  auto used = one.used;
+  to.put(std::move(one));
+  stream_relay::start(std::move(stream), std::move(theirs), std::move(used));
 }
 
 principal peer_of(kj::AsyncIoStream& stream) {
@@ -99,7 +103,8 @@ struct bus_door::data {
 
   std::unique_ptr<http_server> make_server() {
     return std::make_unique<http_server>(
-        with.io, tls_limits, [this](std::unique_ptr<http_stream> stream) { hand_over(guests, std::move(stream)); });
+        with.io, http_limits_of(door_kind::bus_tls),
+        [this](std::unique_ptr<http_stream> stream) { hand_over(guests, std::move(stream)); });
   }
 };
 
@@ -130,10 +135,7 @@ private:
     return from.accept()
         .then(
             [this](kj::Own<kj::AsyncIoStream>&& stream) -> kj::Promise<void> {
-              if (local_sessions_ >= sessions_max) return kj::READY_NOW;
-              ++local_sessions_;
-              auto who = peer_of(*stream);
-              begin(kj::mv(stream), std::move(who), kj::defer([this] { --local_sessions_; }));
+              if (has_room()) let_in(kj::mv(stream));
               return kj::READY_NOW;
             },
             [this](kj::Exception&& why) -> kj::Promise<void> {
@@ -143,9 +145,30 @@ private:
         .then([this, &from] { return accept_all(from); });
   }
 
+  // Who has called nothing yet can come again: the oldest of them goes.
+  bool has_room() {
+    if (local_.size() < limits_of(door_kind::bus_unix).connections) return true;
+    auto at = std::find_if(local_.begin(), local_.end(), [](auto& each) { return !*each.second->of->used; });
+    if (at == local_.end()) return false;
+    at->second->cut.fulfiller->fulfill();
+    local_.erase(at);
+    return true;
+  }
+
+  void let_in(kj::Own<kj::AsyncIoStream> stream) {
+    auto who = peer_of(*stream);
+    auto serial = ++last_local_;
+    auto& made = begin(kj::mv(stream), std::move(who), kj::defer([this, serial] { local_.erase(serial); }));
+    local_.emplace(serial, &made);
+  }
+
   kj::Promise<void> welcome_all(arrivals& guests) {
     return guests.filled().then([this, &guests] {
-      for (auto& one : guests.take()) welcome(std::move(one));
+      for (auto& one : guests.take()) try {
+          welcome(std::move(one));
+        } catch (const std::exception& broken) { // malformed stored data; the next is welcome all the same
+          log().error("Bus: {}", broken.what());
+        }
       return welcome_all(guests);
     });
   }
@@ -157,6 +180,7 @@ private:
     log_.came_in(*head_of(caller.who));
     auto stream = io_.lowLevelProvider->wrapSocketFd(one.socket.release(), socket_flags);
     auto& made = begin(kj::mv(stream), std::move(caller.who), nullptr);
+    made.of->used = std::move(one.used);
     made.of->trusted = [this, peer = std::move(one.peer), &made] { return still_trusts(peer, made); };
   }
 
@@ -197,7 +221,8 @@ private:
   tls_listeners& listeners_;
   authentication_log log_;
   task_errors errors_;
-  size_t local_sessions_ = 0;
+  std::map<uint64_t, connection*> local_; // of the unix socket, in the order they came
+  uint64_t last_local_ = 0;
   std::set<const on_bus::session*> open_;
   kj::AsyncIoContext io_ = kj::setupAsyncIo();
   kj::TaskSet background_{errors_};

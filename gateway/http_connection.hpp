@@ -70,6 +70,7 @@ private:
   void on_deadline() override;
   void abort() override;
   void unwelcome() override;
+  bool idle() const override { return !exchange_ || exchange_->at == phase::head; }
   void on_body(std::string_view bytes) override;
 
   size_t consume(std::string_view bytes);

@@ -1,6 +1,8 @@
 #include "gateway/http_context.hpp"
 
+#include "gateway/host_places.hpp"
 #include "gateway/http_connection.hpp"
+#include "gateway/socket_stream.hpp"
 #include "gateway/tls_stream.hpp"
 #include "runtime/loop.hpp"
 
@@ -62,6 +64,31 @@ void http_context::disconnect(const std::function<bool(const http_peer&)>& whom)
     if (whom(one->peer())) unwanted.push_back(one);
   for (auto* one : unwanted)
     if (tls_streams.contains(one)) one->cut(); // the end of one may have been the end of another
+}
+
+uint64_t http_context::enter(socket_stream& one) {
+  ++streams;
+  connections_.emplace(++last_connection_, &one);
+  return last_connection_;
+}
+
+void http_context::leave(uint64_t serial) {
+  --streams;
+  connections_.erase(serial);
+}
+
+bool http_context::make_room(const std::string& host) {
+  socket_stream* found = nullptr;
+  size_t most = 0;
+  for (auto& [serial, one] : connections_) {
+    auto* place = one->place();
+    if (!place || (!host.empty() && place->host() != host) || place->taken() <= most || !one->idle()) continue;
+    found = one;
+    most = place->taken();
+    if (!host.empty()) break;
+  }
+  if (found) found->drop();
+  return found != nullptr;
 }
 
 void http_context::abort_all() {

@@ -6,6 +6,7 @@
 #include "gateway/http_stream.hpp"
 
 #include <atomic>
+#include <map>
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
@@ -17,6 +18,7 @@ struct uv_timer_s;
 namespace troupe {
 
 class loop;
+class socket_stream;
 class tls_stream;
 
 /// The way of other threads into the server's loop. Outlives the server: then nothing passes any more.
@@ -49,6 +51,12 @@ public:
   void add(std::shared_ptr<http_stream::user> one);
   void remove(http_stream::user& one);
   void abort_all();
+
+  /// A connection counts from here to there; the answer is its number.
+  uint64_t enter(socket_stream& one);
+  void leave(uint64_t serial);
+  /// Ends the oldest idle connection of that host; empty: of the one that has most. False: none is idle.
+  bool make_room(const std::string& host);
   void disconnect(const std::function<bool(const http_peer&)>& whom);
 
   loop& on;
@@ -74,6 +82,8 @@ public:
 private:
   void run_clock(bool wanted);
 
+  std::map<uint64_t, socket_stream*> connections_; // in the order they came
+  uint64_t last_connection_ = 0;
   http_deadlines deadlines_;
   uv_timer_s* clock_ = nullptr;
   bool clock_runs_ = false;

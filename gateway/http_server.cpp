@@ -49,12 +49,17 @@ struct accepting {
     return fd;
   }
 
+  // For the one that has just come.
+  static bool has_room(http_context& context) {
+    return context.streams <= context.limits.connections_max || context.make_room("");
+  }
+
   static void on_unix_connection(uv_stream_t* listener, int status) {
     auto& context = static_cast<accepting*>(listener->data)->context;
     if (status != 0) return;
     auto stream = socket_stream::accept(context, listener, socket_stream::family::unix_socket);
     if (!stream) return;
-    if (context->streams <= context->limits.connections_max) return context->serve(std::move(stream));
+    if (has_room(*context) && stream->take_place()) return context->serve(std::move(stream));
     static const std::string full = [] {
       auto response = error_reply(503, "Too many connections");
       reply_frame frame{.keep_alive = false};
@@ -68,7 +73,7 @@ struct accepting {
     auto& context = static_cast<accepting*>(listener->data)->context;
     if (status != 0) return;
     auto stream = socket_stream::accept(context, listener, socket_stream::family::tcp);
-    if (stream && context->streams <= context->limits.connections_max) tls_handshake::start(std::move(stream));
+    if (stream && has_room(*context)) tls_handshake::start(std::move(stream));
   }
 
   void close() {

@@ -24,6 +24,8 @@ public:
     virtual void on_deadline() = 0;
     virtual void abort() = 0;             // the server ends
     virtual void unwelcome() { abort(); } // the peer is not trusted any more
+    /// Has the peer begun nothing that an end would break off? Then it can make room for others.
+    virtual bool idle() const { return false; }
   };
 
   virtual ~http_stream() = default;

@@ -1,6 +1,7 @@
 #include "gateway/rest_door.hpp"
 
 #include "actors/server_keys.hpp"
+#include "gateway/door_limits.hpp"
 #include "gateway/rest/admission.hpp"
 #include "gateway/rest/authentication_log.hpp"
 #include "gateway/rest/browser.hpp"
@@ -94,11 +95,9 @@ bool let_in(entrance& at, const rest_request& one, const route& row, const std::
   return false;
 }
 
-/// What a door serves: all of it, or measurements and what a client asks for before them.
-enum class offer : uint8_t { everything, metrics };
-
-bool is_offered(offer what, const route& row) {
-  return what == offer::everything || row.who == access::metrics ||
+/// The door for metrics serves these and what a client asks for before them.
+bool is_offered(door_kind at, const route& row) {
+  return at != door_kind::metrics || row.who == access::metrics ||
          (row.method == "GET" && (row.pattern == "/" || row.pattern == "/1.0"));
 }
 
@@ -110,10 +109,10 @@ void welcome_scraper(principal& who, const route* row, const snapshot& records) 
   who.projects = {std::string{every_project}};
 }
 
-void handle(entrance& at, offer what, http_request request, responder answer) {
+void handle(entrance& at, door_kind which, http_request request, responder answer) {
   auto records = at.context.with.db.read();
   auto found = match(request.method, request.segments);
-  if (found.row && !is_offered(what, *found.row)) found = {};
+  if (found.row && !is_offered(which, *found.row)) found = {};
   auto caller = caller_of(request.peer, records);
   welcome_scraper(caller.who, found.row, records);
   rest_request one{at.context, std::make_shared<http_request>(std::move(request)), answer, std::move(found.parameters),
@@ -135,12 +134,13 @@ struct rest_door::data {
   data(services& with, tls_listeners& listeners)
       : streams{with.io}, at{{with, streams, listeners}, authentication_log{with}} {}
 
-  std::unique_ptr<http_server> make_server(offer what) {
+  std::unique_ptr<http_server> make_server(door_kind which) {
     auto& with = at.context.with;
     return std::make_unique<http_server>(
-        with.io, http_limits{}, with.dir.spool, [&with](const http_request& head) { return rule_of(with, head); },
-        [this, what](http_request request, responder answer) {
-          handle(at, what, std::move(request), std::move(answer));
+        with.io, http_limits_of(which), with.dir.spool,
+        [&with](const http_request& head) { return rule_of(with, head); },
+        [this, which](http_request request, responder answer) {
+          handle(at, which, std::move(request), std::move(answer));
         });
   }
 
@@ -164,9 +164,9 @@ rest_door::~rest_door() {
 
 outcome<void> rest_door::listen(const std::string& unix_socket) {
   auto& context = data_->at.context;
-  data_->server = data_->make_server(offer::everything);
-  context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(offer::everything); });
-  context.listeners.open(tls_door::metrics, [d = data_.get()] { return d->make_server(offer::metrics); });
+  data_->server = data_->make_server(door_kind::rest_unix);
+  context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(door_kind::rest_tls); });
+  context.listeners.open(tls_door::metrics, [d = data_.get()] { return d->make_server(door_kind::metrics); });
   data_->watch = std::make_unique<trust_watch>(context.with, [&context](const std::string& fingerprint) {
     context.listeners.disconnect(
         [&](const http_peer& peer) { return peer.shown && peer.shown->fingerprint == fingerprint; });

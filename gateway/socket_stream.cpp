@@ -87,8 +87,7 @@ std::unique_ptr<socket_stream> socket_stream::accept(std::shared_ptr<http_contex
                                                      family of) {
   std::unique_ptr<socket_stream> made{new socket_stream{context, of}};
   auto* b = made->block_;
-  made->counts_ = true;
-  ++context->streams;
+  made->serial_ = context->enter(*made);
   if (uv_accept(listener, b->stream()) != 0) return nullptr;
   if (of == family::tcp) {
     uv_tcp_nodelay(&b->socket.tcp, 1);
@@ -106,9 +105,19 @@ std::unique_ptr<socket_stream> socket_stream::accept(std::shared_ptr<http_contex
   return made;
 }
 
+std::string socket_stream::host() const {
+  return peer_.address.empty() ? "uid " + std::to_string(peer_.uid) : host_of(peer_.address);
+}
+
 bool socket_stream::take_place() {
-  place_ = context_->hosts.take(host_of(peer_.address), context_->limits.connections_per_host);
+  auto take = [&] { place_ = context_->hosts.take(host(), context_->limits.connections_per_host); };
+  take();
+  if (!place_ && context_->make_room(host())) take();
   return place_ != nullptr;
+}
+
+void socket_stream::drop() {
+  if (user_) user_->abort();
 }
 
 bool socket_stream::speaks_for(std::string address) {
@@ -117,7 +126,7 @@ bool socket_stream::speaks_for(std::string address) {
 }
 
 socket_stream::~socket_stream() {
-  if (counts_) --context_->streams;
+  if (serial_) context_->leave(serial_);
   block_->owner = nullptr;
   uv_close(block_->handle(), [](uv_handle_t* h) { delete static_cast<block*>(h->data); });
 }

@@ -32,19 +32,23 @@ public:
 
   /// Whom a trusted proxy speaks for: counts for that host from now on. False: it has too many connections already.
   bool speaks_for(std::string address);
-  /// Counts for its host; false: too many.
+  /// Counts for its host, or its user; false: too many, and none of them is idle.
   bool take_place();
+  const host_place* place() const noexcept { return place_.get(); }
+  bool idle() const { return user_ && user_->idle(); }
+  void drop(); // makes room for somebody else
 
 private:
   struct block; // what libuv knows; outlives the stream until libuv has closed it
 
   socket_stream(std::shared_ptr<http_context> context, family of);
   void deadline_passed() override;
+  std::string host() const;
   int fd() const noexcept;
 
   block* block_ = nullptr;
-  std::unique_ptr<host_place> place_; // of TCP
-  bool counts_ = false;               // among the context's streams
+  std::unique_ptr<host_place> place_;
+  uint64_t serial_ = 0; // among the context's connections; 0: it counts for none
   bool reading_ = false;
   bool ended_ = false;
   bool writing_ = false;

@@ -3,6 +3,7 @@
 #include "gateway/http_stream.hpp"
 #include "messages/unique_fd.hpp"
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -13,8 +14,10 @@ namespace troupe {
 class stream_relay final : public http_stream::user, public std::enable_shared_from_this<stream_relay> {
 public:
   /// `ours`: one end of a socket pair.
-  static void start(std::unique_ptr<http_stream> peer, unique_fd ours);
-  stream_relay(std::unique_ptr<http_stream> peer, std::unique_ptr<http_stream> ours);
+  /// `used`: whether the peer has asked for anything; until then it is idle.
+  using flag = std::shared_ptr<const std::atomic<bool>>;
+  static void start(std::unique_ptr<http_stream> peer, unique_fd ours, flag used);
+  stream_relay(std::unique_ptr<http_stream> peer, std::unique_ptr<http_stream> ours, flag used);
   ~stream_relay() override;
 
 private:
@@ -34,6 +37,7 @@ private:
   void on_written(bool ok) override { written(ok, *ours_, to_peer_); }
   void on_deadline() override {}
   void abort() override { close(); }
+  bool idle() const override { return !*used_; }
 
   void forward(http_stream& from, http_stream& to, std::string& held, std::string_view bytes);
   void written(bool ok, http_stream& from, std::string& held);
@@ -43,6 +47,7 @@ private:
   std::unique_ptr<http_stream> peer_; // null once closed, as ours_
   std::unique_ptr<http_stream> ours_;
   our_side our_side_{*this};
+  flag used_;
   std::string to_ours_, to_peer_; // read, and not yet taken by the other side
 };
 

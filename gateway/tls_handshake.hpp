@@ -22,6 +22,7 @@ private:
   void on_written(bool ok) override;
   void on_deadline() override { close(); }
   void abort() override { close(); }
+  bool idle() const override { return true; }
 
   bool read_proxy_header(std::string_view& bytes);
   void step();

@@ -35,6 +35,10 @@ void tls_stream::cut() {
   if (user_) user_->unwelcome();
 }
 
+void tls_stream::abort() {
+  if (user_) user_->abort();
+}
+
 // ---- reading
 
 /// What is there already is delivered from the loop, not from within the caller.

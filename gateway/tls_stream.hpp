@@ -34,7 +34,8 @@ private:
   void on_end() override;
   void on_written(bool ok) override;
   void on_deadline() override;
-  void abort() override {}
+  void abort() override;
+  bool idle() const override { return user_ && user_->idle(); }
 
   void deliver();
   void end();

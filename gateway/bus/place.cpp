@@ -40,6 +40,7 @@ public:
 
   kj::Promise<void> call(capnp::InterfaceSchema::Method method,
                          capnp::CallContext<capnp::DynamicStruct, capnp::DynamicStruct> context) override {
+    *where_.of->used = true;
     auto* facts = find_method(method.getContainingInterface().getProto().getId(), method.getOrdinal());
     if (!facts || !facts->run) refuse(fault::unsupported, "This method is not supported yet");
     value_of(judge(*facts, where_));

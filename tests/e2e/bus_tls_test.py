@@ -6,12 +6,12 @@ import json
 import os
 import pathlib
 import socket
-import ssl
 import subprocess
 import tempfile
 import unittest
 
 from bus_test import PROBE, processes
+from crowd import client_hello
 from identities import Identity, context_of, dated, free_port
 from troupe_e2e import COMMAND_SECONDS, DaemonTest, eventually, run
 
@@ -151,7 +151,7 @@ class BusTlsTest(DaemonTest):
         self.assertIn('"ta"', self.bus(known, "projects"))
 
     def test_garbage_and_half_handshakes_end_alone(self):
-        hello = context_hello()
+        hello = client_hello()
         for garbage in (b"GET / HTTP/1.1\r\n\r\n", os.urandom(5000), hello[: len(hello) // 2] + b"\0" * 200):
             with socket.create_connection(("127.0.0.1", self.port), timeout=COMMAND_SECONDS) as raw:
                 raw.sendall(garbage)
@@ -277,15 +277,6 @@ class BusTlsTest(DaemonTest):
         holder.terminate()
         holder.wait(30)
         eventually(lambda: not processes("sleep", "1236"), "the end of the command")
-
-
-def context_hello():
-    """The first flight of a TLS client."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = context_of().wrap_bio(incoming, outgoing)
-    with contextlib.suppress(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
 
 
 if __name__ == "__main__":

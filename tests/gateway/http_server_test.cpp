@@ -323,20 +323,41 @@ TEST_CASE("slow, idle and garbage clients do not delay another") {
   CHECK(idle.closed());
 }
 
-TEST_CASE("beyond the limit of connections the next one is told so, and a place that is free is used") {
+TEST_CASE("beyond the limit of connections the oldest idle one makes room") {
   http_limits limits;
   limits.connections_max = 3;
   server_fixture fixture{mirror_handler, limits};
+  raw_client first{fixture.path}, second{fixture.path}, third{fixture.path};
+  for (auto* one : {&first, &second, &third}) REQUIRE(ask(*one, get).status == 200);
+  second.send("GET / HTTP/1.1\r\nHo"); // a head that does not come is idleness
+  raw_client fourth{fixture.path}, fifth{fixture.path};
+  for (auto* one : {&fourth, &fifth, &third}) CHECK(ask(*one, get).status == 200);
+  CHECK(first.closed());
+  CHECK(second.closed());
+}
+
+TEST_CASE("beyond the limit of busy connections the next one is told so, and a place that is free is used") {
+  http_limits limits;
+  limits.connections_max = 3;
+  std::vector<responder> waiting; // on the loop's thread
+  std::atomic<int> busy = 0;
+  server_fixture fixture{[&](http_request, responder answer) {
+                           waiting.push_back(answer);
+                           ++busy;
+                         },
+                         limits};
   raw_client first{fixture.path}, second{fixture.path};
   auto third = std::make_unique<raw_client>(fixture.path);
-  for (auto* one : {&first, &second, third.get()}) REQUIRE(ask(*one, get).status == 200);
+  for (auto* one : {&first, &second, third.get()}) one->send(get);
+  REQUIRE(eventually([&] { return busy == 3; }));
   raw_client refused{fixture.path};
   CHECK(read_reply(refused).status == 503);
   CHECK(refused.closed());
   third.reset();
   CHECK(eventually([&] { return fixture.server->connections() == 2; }));
   raw_client again{fixture.path};
-  CHECK(ask(again, get).status == 200);
+  again.send(get);
+  CHECK(eventually([&] { return busy == 4; }));
 }
 
 TEST_CASE("a socket that is listened on is refused, a stale one replaced, a file kept") {

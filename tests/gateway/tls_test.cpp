@@ -4,6 +4,8 @@
 #include "runtime/certificate.hpp"
 
 #include <fcntl.h>
+#include <future>
+#include <random>
 
 using namespace troupe;
 using namespace troupe::test;
@@ -112,18 +114,96 @@ TEST_CASE("a client that ends its side is gone") {
   CHECK(eventually([&] { return fixture.server->connections() == 0; }));
 }
 
-TEST_CASE("a host has only so many connections") {
+TEST_CASE("a host has only so many connections, and its oldest idle one makes room") {
   http_limits limits;
   limits.connections_per_host = 2;
   tls_fixture fixture{mirror, limits};
-  tls_client first{fixture.port()};
-  {
-    tls_client second{fixture.port()};
-    REQUIRE(second.shaken());
-    CHECK_FALSE(tls_client{fixture.port()}.shaken());
-  }
+  tls_client first{fixture.port()}, second{fixture.port()};
+  REQUIRE(second.shaken());
   CHECK(first.ask(get).status == 200);
-  CHECK(eventually([&] { return tls_client{fixture.port()}.shaken(); }));
+  CHECK(tls_client{fixture.port()}.ask(get).status == 200);
+  CHECK(first.take(1).empty());
+  CHECK(second.ask(get).status == 200);
+}
+
+TEST_CASE("a host whose connections are all busy gets no more of them") {
+  auto waiting = std::make_shared<std::promise<responder>>();
+  http_limits limits;
+  limits.connections_per_host = 1;
+  tls_fixture fixture{[waiting](http_request, responder answer) { waiting->set_value(answer); }, limits};
+  tls_client busy{fixture.port()};
+  busy.send(get);
+  auto answer = waiting->get_future().get();
+  CHECK_FALSE(tls_client{fixture.port()}.shaken());
+  answer.send(text_reply("ok"));
+  CHECK(busy.ask("").body == "ok");
+}
+
+// The first flight of a client, as bytes.
+std::string client_hello() {
+  auto* context = SSL_CTX_new(TLS_client_method());
+  auto* session = SSL_new(context);
+  SSL_set_bio(session, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+  SSL_set_connect_state(session);
+  SSL_do_handshake(session);
+  char* bytes = nullptr;
+  auto size = BIO_get_mem_data(SSL_get_wbio(session), &bytes);
+  std::string out(bytes, static_cast<size_t>(size));
+  SSL_free(session);
+  SSL_CTX_free(context);
+  return out;
+}
+
+TEST_CASE("handshakes of random, broken and cut bytes end alone") {
+  http_limits limits;
+  limits.handshake_timeout = std::chrono::seconds{1};
+  tls_fixture fixture{mirror, limits};
+  auto hello = client_hello();
+  REQUIRE(hello.size() > 100);
+  std::random_device seed;
+  auto number = seed();
+  CAPTURE(number);
+  std::mt19937 random{number};
+  std::vector<unique_fd> open;
+  for (int i = 0; i < 300; ++i) {
+    auto bytes = hello;
+    switch (i % 3) {
+      case 0:
+        for (auto& c : bytes) c = static_cast<char>(random());
+        break;
+      case 1:
+        for (int flips = 0; flips < 8; ++flips) bytes[random() % bytes.size()] ^= static_cast<char>(1 + random() % 255);
+        break;
+      default:
+        bytes.resize(random() % bytes.size());
+    }
+    auto raw = connect_tcp(fixture.port());
+    ::send(raw.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    open.push_back(std::move(raw));
+  }
+  CHECK(tls_client{fixture.port()}.ask(get).status == 200);
+  for (auto& one : open) CHECK(sees_end(one.get())); // at the latest by the time-out of handshakes
+  CHECK(eventually([&] { return fixture.server->connections() == 0; }));
+}
+
+TEST_CASE("what is no record after the handshake ends the connection") {
+  tls_fixture fixture{mirror};
+  tls_client client{fixture.port()};
+  REQUIRE(client.ask(get).status == 200);
+  std::string garbage(4096, '\x55');
+  ::send(SSL_get_fd(client.session()), garbage.data(), garbage.size(), MSG_NOSIGNAL);
+  CHECK(client.take(1).empty());
+  CHECK(tls_client{fixture.port()}.ask(get).status == 200);
+}
+
+TEST_CASE("there is no early data, and nothing to resume with") {
+  tls_fixture fixture{mirror};
+  tls_client client{fixture.port()};
+  REQUIRE(client.ask(get).status == 200);
+  auto* session = SSL_get1_session(client.session());
+  CHECK(SSL_SESSION_get_max_early_data(session) == 0);
+  CHECK_FALSE(SSL_SESSION_has_ticket(session));
+  SSL_SESSION_free(session);
 }
 
 TEST_CASE("a websocket within TLS carries messages both ways, and ends when its peer is unwelcome") {
