@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 from identities import Identity, context_of, free_port
-from troupe_e2e import DaemonTest
+from troupe_e2e import DaemonTest, eventually
 
 SAMPLE = re.compile(r"([A-Za-z_]+)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'([a-z]+)="((?:[^"\\]|\\.)*)"')
@@ -43,9 +43,9 @@ class MetricsTest(DaemonTest):
     def of(self, samples, instance):
         return [one for one in samples if one[1].get("name") == instance]
 
-    def value(self, samples, name, **labels):
-        found = [value for each, have, value in samples if each == name and labels.items() <= have.items()]
-        self.assertEqual(len(found), 1, (name, labels, found))
+    def value(self, samples, metric, /, **labels):
+        found = [value for each, have, value in samples if each == metric and labels.items() <= have.items()]
+        self.assertEqual(len(found), 1, (metric, labels, found))
         return found[0]
 
     def test_a_running_instance_is_told_as_the_kernel_counts_it(self):
@@ -62,8 +62,8 @@ class MetricsTest(DaemonTest):
         received = [self.value(s, "lxd_network_receive_packets_total", name=name, device="lo") for s in (before, after)]
         self.assertGreaterEqual(received[1], received[0] + 3)
         self.assertGreater(self.value(after, "lxd_network_receive_bytes_total", name=name, device="eth0"), 0)
-        state = self.daemon.get(f"/1.0/instances/{name}/state")
-        self.assertEqual(self.value(after, "lxd_procs_total", name=name), state["processes"])
+        processes = lambda: self.daemon.get(f"/1.0/instances/{name}/state")["processes"]
+        eventually(lambda: self.value(self.scrape(), "lxd_procs_total", name=name) == processes(), "the same number of processes")
         for field in ("RSS", "Active", "Inactive", "Cached", "MemTotal", "MemFree", "MemAvailable"):
             self.assertGreater(self.value(after, f"lxd_memory_{field}_bytes", name=name), 0, field)
         size = self.value(after, "lxd_filesystem_size_bytes", name=name, mountpoint="/")
@@ -92,8 +92,8 @@ class MetricsTest(DaemonTest):
         alone = self.scrape("?project=measured")
         self.assertEqual({labels["project"] for _, labels, _ in alone}, {"measured"})
         self.assertEqual(self.value(alone, "lxd_instances", type="container"), 1)
-        self.assertEqual(self.value(self.scrape(), "lxd_procs_total", name=name, project="measured"),
-                         self.value(alone, "lxd_procs_total", name=name))
+        self.assertEqual(self.value(self.scrape(), "lxd_memory_MemTotal_bytes", name=name, project="measured"),
+                         self.value(alone, "lxd_memory_MemTotal_bytes", name=name))
         self.assertEqual(self.daemon.request("GET", "/1.0/metrics?project=nosuch")[0], 404)
 
     # --- over the network
