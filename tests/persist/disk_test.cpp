@@ -21,7 +21,7 @@ int fault_number = 0;          // errno; 0: kill
 bool fault_stays = false;
 bool keeps_log = false;
 bool tears = false; // the write that is struck is half done
-bool lies = false;
+std::atomic<bool> lies{false};
 unsigned power_seed = 0;
 std::atomic<bool> happened{false};
 
@@ -88,7 +88,7 @@ bool strikes() {
 // These take the place of the C library's for liblmdb, too.
 extern "C" {
 ssize_t pwrite(int fd, const void* bytes, size_t count, off_t at) {
-  if (std::exchange(lies, false)) {
+  if (lies.exchange(false)) {
     real_pwrite()(fd, bytes, count, at);
     errno = EIO;
     return -1;
