@@ -13,6 +13,13 @@ ENDED = {"success", "failure", "cancelled"}
 UP = ("Running", "Frozen")
 
 
+def folders(path):
+    """Below this folder, which may be another daemon's and go while we look."""
+    with contextlib.suppress(FileNotFoundError):
+        return [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+    return []
+
+
 class Host:
     """What the host shows of a daemon's instances."""
 
@@ -52,10 +59,12 @@ class Host:
     def cgroups(self):
         """Name of the instance -> its control groups, in all hierarchies."""
         found = {}
-        for root in ("/sys/fs/cgroup", *(e.path for e in os.scandir("/sys/fs/cgroup") if e.is_dir(follow_symlinks=False))):
-            for group in pathlib.Path(root).glob("troupe-*/*.*"):
-                if self.daemon.tag in group.name and group.is_dir():
-                    found.setdefault(group.name.split(".", 1)[1], []).append(str(group))
+        for root in ("/sys/fs/cgroup", *folders("/sys/fs/cgroup")):
+            for daemon in folders(root):
+                for group in folders(daemon) if os.path.basename(daemon).startswith("troupe-") else ():
+                    name = os.path.basename(group)
+                    if self.daemon.tag in name and "." in name:
+                        found.setdefault(name.split(".", 1)[1], []).append(group)
         return found
 
     def hosts_files(self):
