@@ -6,6 +6,7 @@
 #include "actors/records.hpp"
 #include "gateway/door.hpp"
 #include "gateway/rest_door.hpp"
+#include "gateway/tls_listeners.hpp"
 #include "tests/support/event_stage.hpp"
 
 #include <algorithm>
@@ -307,7 +308,8 @@ int main(int argc, char** argv) {
       print("latency_" + std::to_string(subscribers), latency(on, subscribers, 1000));
     {
       open_door(on);
-      rest_door rest{*on.with};
+      tls_listeners listeners{*on.with};
+      rest_door rest{*on.with, listeners};
       auto path = folder + "/socket";
       if (auto listening = rest.listen(path); !listening) give_up(listening.error().message);
       for (size_t clients : {1, 50, 500})
@@ -323,7 +325,8 @@ int main(int argc, char** argv) {
     print("replay", replay_rate(on));
     {
       open_door(on);
-      rest_door rest{*on.with};
+      tls_listeners listeners{*on.with};
+      rest_door rest{*on.with, listeners};
       auto path = folder + "/socket";
       if (auto listening = rest.listen(path); !listening) give_up(listening.error().message);
       print("websocket_replay", websocket_replay(on, path));

@@ -40,7 +40,7 @@ int main(int argc, char** argv) {
                        if (request.wants_websocket) {
                          return answer.accept_websocket([](std::shared_ptr<websocket> socket) {
                            socket->on_message([to = std::weak_ptr{socket}](std::string data, bool) {
-                             if (auto socket = to.lock()) socket->send_binary(std::move(data));
+                             if (auto open = to.lock()) open->send_binary(std::move(data));
                            });
                          });
                        }
