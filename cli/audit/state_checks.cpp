@@ -16,7 +16,7 @@ int mode_of(const std::string& path) {
 }
 
 std::string octal(int mode) {
-  char text[8];
+  char text[16];
   std::snprintf(text, sizeof text, "%04o", static_cast<unsigned>(mode));
   return text;
 }
