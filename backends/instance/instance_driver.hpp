@@ -155,8 +155,7 @@ public:
   };
   struct counters {
     std::vector<cpu_time> cpus;
-    std::map<std::string, int64_t>
-        memory; // bytes, by the names of cgroup v2's memory.stat, and "limit" if there is one
+    std::map<std::string, int64_t> memory; // bytes; names of cgroup v2's memory.stat, and "limit" if there is one
     std::optional<int64_t> oom_kills;
     std::vector<disk_traffic> disks;
   };

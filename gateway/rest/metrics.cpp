@@ -210,8 +210,9 @@ private:
 
 void get_metrics(const rest_request& from) {
   std::string only{from.http->parameter("project")};
-  if (!only.empty() && !may_measure(from.head->who, only))
-    return reply_error(from, {fault::not_found, "Project not found"});
+  bool is_there =
+      only.empty() || (may_measure(from.head->who, only) && from.with().db.read().get(table::projects, only));
+  if (!is_there) return reply_error(from, {fault::not_found, "Project not found"});
   bool taken = from.with().blocking.submit([from, only] {
     http_response out;
     out.headers.emplace_back("Content-Type", "text/plain; charset=utf-8");

@@ -138,7 +138,10 @@ class MetricsTest(DaemonTest):
             self.assertEqual(self.ask(port, "/1.0/metrics")[0], 403)
             for one in (part, nobody):  # not even how long the daemon runs
                 self.assertEqual(self.ask(port, "/1.0/metrics", one), (200, "# EOF\n"))
-            self.assertEqual(self.ask(port, "/1.0/metrics?project=default", part)[0], 404)
+            self.assertEqual(self.ask(port, "/1.0/metrics?project=quiet", part), (200, "# EOF\n"))
+            self.assertEqual(self.ask(port, "/1.0/metrics?project=quiet", scraper)[0], 200)
+            for one, project in ((part, "default"), (nobody, "quiet"), (scraper, "nosuch")):
+                self.assertEqual(self.ask(port, f"/1.0/metrics?project={project}", one)[0], 404)
         self.assertEqual(self.ask(whole, "/1.0/instances", admin)[0], 200)
         self.assertEqual(self.ask(door, "/1.0/instances", admin)[0], 404)
         self.assertEqual(self.ask(door, "/1.0", admin)[0], 200)
