@@ -1,6 +1,5 @@
 #include "persist/memtable.hpp"
 
-#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -65,10 +64,6 @@ const memtable::entry* memtable::find(table where, std::string_view key) const {
     at = (order < 0 ? at->left : at->right).get();
   }
   return nullptr;
-}
-
-bool memtable::empty() const {
-  return std::none_of(roots_.begin(), roots_.end(), [](const tree& root) { return root != nullptr; });
 }
 
 memtable::cursor memtable::lower_bound(table where, std::string_view from) const {

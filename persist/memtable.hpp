@@ -24,7 +24,6 @@ public:
   void put(table where, entry what, uint64_t edit);
   const entry* find(table where, std::string_view key) const;
   bool empty(table where) const { return !roots_[static_cast<size_t>(where)]; }
-  bool empty() const;
   /// In key order from the first key >= `from`, until `visit` returns false.
   void scan(table where, std::string_view from, const visitor& visit) const;
   /// The entries of commits after `index`.
