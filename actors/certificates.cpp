@@ -45,7 +45,7 @@ struct trust_data {
   size_t checks = 0;
 };
 using data_ptr = std::shared_ptr<trust_data>;
-using record_promise = caf::typed_response_promise<operation_record>;
+using record_promise = sure_promise;
 
 std::string hash_of(const std::string& secret) { return etag_of(secret); }
 
@@ -64,16 +64,11 @@ void begin(
     promise.deliver(to_caf(plan.error()));
     return;
   }
-  me->self->request(me->with.find(role::operations), caf::infinite, begin_saga{*plan})
-      .then(
-          [promise, then](const operation_record& record) mutable {
-            then(true);
-            promise.deliver(record);
-          },
-          [promise, then](caf::error& why) mutable {
-            then(false);
-            promise.deliver(std::move(why));
-          });
+  auto begun = [promise, then](const outcome<operation_record>& record) {
+    then(record.has_value());
+    answer(promise, record);
+  };
+  ask<operation_record>(me->self, me->with.find(role::operations), begin_saga{*plan}, begun);
 }
 
 // ---- tokens
@@ -131,19 +126,17 @@ caf::result<issued_token> issue(const data_ptr& me, const issue_token& request) 
   if (auto good = check_token(me, request); !good) return to_caf(good.error());
   auto expires_at = expiry_of(me->with.db.read());
   if (!expires_at) return to_caf(expires_at.error());
-  auto promise = me->self->make_response_promise<issued_token>();
+  auto promise = promise_of(me->self);
   auto secret = random_hex(secret_bytes);
-  me->self->request(me->with.find(role::operations), caf::infinite, token_operation(me, request, *expires_at))
-      .then(
-          [me, promise, secret, request, expires = *expires_at](const operation_record& record) mutable {
-            auto id = id_of(record);
-            me->tokens.insert_or_assign(hash_of(secret), token{id, asked_for(request.request)});
-            if (expires)
-              me->self->delayed_send(me->self, std::chrono::nanoseconds{expires * second_ns - now_ns()},
-                                     token_expired{id});
-            promise.deliver(issued_token{record, secret});
-          },
-          [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
+  auto begun = [me, promise, secret, request, expires = *expires_at](const outcome<operation_record>& record) {
+    if (!record) return promise.deliver(to_caf(record.error()));
+    auto id = id_of(*record);
+    me->tokens.insert_or_assign(hash_of(secret), token{id, asked_for(request.request)});
+    if (expires)
+      me->self->delayed_send(me->self, std::chrono::nanoseconds{expires * second_ns - now_ns()}, token_expired{id});
+    promise.deliver(issued_token{*record, secret});
+  };
+  ask<operation_record>(me->self, me->with.find(role::operations), token_operation(me, request, *expires_at), begun);
   return promise;
 }
 
@@ -184,14 +177,14 @@ void refuse(const data_ptr& me, const join_by_secret& request, record_promise pr
 
 caf::result<operation_record> join(const data_ptr& me, const join_by_secret& request) {
   if (auto hash = hash_of(request.secret); me->tokens.contains(hash)) {
-    auto promise = me->self->make_response_promise<operation_record>();
+    auto promise = promise_of(me->self);
     join_by_token(me, request, hash, promise);
     return promise;
   }
   if (!me->attempts.may_try(request.head->who.address, me->self->clock().now()))
     return to_caf({fault::busy, "Too many wrong passwords or tokens came from your address; try again in a minute"});
   if (me->checks >= checks_max) return to_caf({fault::busy, "Too many others are trying to join; try again"});
-  auto promise = me->self->make_response_promise<operation_record>();
+  auto promise = promise_of(me->self);
   ++me->checks;
   auto stored = server_text(me->with.db.read(), "core.trust_password");
   on_blocking_thread(
@@ -213,7 +206,7 @@ caf::behavior certificates(caf::event_based_actor* self, services& with) {
   return {
       [](resume& work) { work.run(); },
       [me](const change_certificate& request) -> caf::result<operation_record> {
-        auto promise = me->self->make_response_promise<operation_record>();
+        auto promise = promise_of(me->self);
         begin(me, request, promise);
         return promise;
       },

@@ -3,19 +3,19 @@
 #include "actors/services.hpp"
 
 #include <caf/event_based_actor.hpp>
+#include <functional>
 #include <string>
 #include <string_view>
 
 namespace troupe {
 
 /// A child whose end its parent is told of (down_msg).
-template <class Self, class Behavior>
-caf::actor spawn_child(Self* parent, const services& with, std::string_view kind, const std::string& name,
-                       Behavior behavior) {
-  auto child = parent->template spawn<caf::monitored>(std::move(behavior));
-  if (with.faults) with.faults->enter(std::string{kind}, name, child);
-  return child;
-}
+caf::actor spawn_child(caf::event_based_actor* parent, const services& with, std::string_view kind,
+                       const std::string& name, std::function<caf::behavior(caf::event_based_actor*)> behavior);
+
+/// When `self` ends, so do the actors it has spawned: `handles(each)` calls `each` for every one.
+void end_children_with(caf::event_based_actor* self,
+                       std::function<void(const std::function<void(const caf::actor&)>& each)> handles);
 
 /// It ended otherwise than in order: its parent starts it anew.
 bool has_failed(const caf::down_msg& down);

@@ -105,15 +105,12 @@ void create_durable(const log_ptr& log, const open_subscription& request, const 
   batch change;
   change.conditions.push_back(absent(table::subscriptions, request.durable));
   change.writes.push_back(log->durables.add(std::move(made)));
-  log->self
-      ->request(log->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(change))})
-      .then([log, request, wanted, where,
-             promise](const committed_ptr&) mutable { promise.deliver(take_over(log, request, wanted, where)); },
-            [log, name = request.durable, promise](caf::error& why) mutable {
-              static_cast<void>(log->durables.erase(name));
-              end_reader_of(*log, name, from_caf(why));
-              promise.deliver(std::move(why));
-            });
+  commit(log->self, log->with, std::move(change), [log, request, wanted, where, promise](const outcome<void>& kept) {
+    if (kept) return promise.deliver(take_over(log, request, wanted, where));
+    static_cast<void>(log->durables.erase(request.durable));
+    end_reader_of(*log, request.durable, kept.error());
+    promise.deliver(to_caf(kept.error()));
+  });
 }
 
 caf::response_promise open(const log_ptr& log, const open_subscription& request) {
@@ -176,10 +173,7 @@ caf::response_promise remove_durable(const log_ptr& log, const std::string& name
   end_reader_of(*log, name, {fault::cancelled, "The subscription was deleted"});
   batch change;
   change.writes.push_back(log->durables.erase(name));
-  log->self
-      ->request(log->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(change))})
-      .then([promise](const committed_ptr&) mutable { promise.deliver(caf::unit); },
-            [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
+  commit(log->self, log->with, std::move(change), [promise](const outcome<void>& done) { answer(promise, done); });
   return promise;
 }
 

@@ -41,21 +41,6 @@ caf::result<Reply> hand_over(Self* self, const caf::actor& to, const Request& re
   return caf::delegated<Reply>{};
 }
 
-/// A request whose answer matters only if it is an error, which is logged.
-template <class Self, class Request>
-void tell(Self* self, const caf::actor& to, Request request) {
-  self->request(to, caf::infinite, std::move(request))
-      .then([] {}, [](const caf::error& why) { log().error("{}", from_caf(why).message); });
-}
-
-/// When `self` ends, so do the actors it has spawned: `handles(each)` calls `each` for every one.
-template <class Self, class Handles>
-void end_children_with(Self* self, Handles handles) {
-  self->attach_functor([handles] {
-    handles([](const caf::actor& child) { caf::anon_send_exit(child, caf::exit_reason::user_shutdown); });
-  });
-}
-
 template <class T>
 void answer(sure_promise promise, const outcome<T>& result) {
   if (!result)

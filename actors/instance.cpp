@@ -1,4 +1,6 @@
 #include "actors/instance.hpp"
+#include "actors/ask.hpp"
+#include "actors/operation_record.hpp"
 #include "actors/pools.hpp"
 #include "actors/project_claims.hpp"
 #include "actors/store_actor.hpp"
@@ -24,8 +26,8 @@ void give_back_claim(const instance_ptr& me) {
   me->self->send(me->with.find(role::instances), release_use{me->project, me->name});
 }
 
-void refuse(const instance_ptr& me, const sure_promise& promise, caf::error why, bool exclusive) {
-  promise.deliver(std::move(why));
+void refuse(const instance_ptr& me, const sure_promise& promise, const error& why, bool exclusive) {
+  promise.deliver(to_caf(why));
   if (!exclusive) return;
   give_back_claim(me);
   me->busy = false;
@@ -33,13 +35,12 @@ void refuse(const instance_ptr& me, const sure_promise& promise, caf::error why,
 }
 
 void submit(const instance_ptr& me, const std::shared_ptr<saga>& work, const sure_promise& promise, bool exclusive) {
-  me->self->request(me->with.find(role::operations), caf::infinite, begin_saga{work})
-      .then(
-          [me, promise, exclusive](const operation_record& record) mutable {
-            if (exclusive) me->busy_with = record.read([](schema::Operation::Reader op) { return text(op.getId()); });
-            promise.deliver(record);
-          },
-          [me, promise, exclusive](caf::error& why) mutable { refuse(me, promise, std::move(why), exclusive); });
+  auto begun = [me, promise, exclusive](const outcome<operation_record>& record) {
+    if (!record) return refuse(me, promise, record.error(), exclusive);
+    if (exclusive) me->busy_with = id_of(*record);
+    promise.deliver(*record);
+  };
+  ask<operation_record>(me->self, me->with.find(role::operations), begin_saga{work}, begun);
 }
 
 void begin(const instance_ptr& me, const planner& plan, const sure_promise& promise, bool exclusive) {
@@ -50,13 +51,12 @@ void begin(const instance_ptr& me, const planner& plan, const sure_promise& prom
   }
   if (exclusive) me->busy = true;
   if (!(*work)->claim) return submit(me, *work, promise, exclusive);
-  me->self->request(me->with.find(role::instances), caf::infinite, claim_use{me->project, me->name, *(*work)->claim})
-      .then(
-          [me, work = *work, promise, exclusive] {
-            me->claimed = true;
-            submit(me, work, promise, exclusive);
-          },
-          [me, promise, exclusive](caf::error& why) mutable { refuse(me, promise, std::move(why), exclusive); });
+  auto granted = [me, work = *work, promise, exclusive](const outcome<void>& yes) {
+    if (!yes) return refuse(me, promise, yes.error(), exclusive);
+    me->claimed = true;
+    submit(me, work, promise, exclusive);
+  };
+  ask<void>(me->self, me->with.find(role::instances), claim_use{me->project, me->name, *(*work)->claim}, granted);
 }
 
 // One change after the other. A forced stop does not wait behind what it is there to end.
@@ -116,13 +116,12 @@ caf::response_promise locate(const instance_ptr& me) {
       found->ids = {s.getIdmapBase(), s.getIdmapSize()};
     return text(s.getPool());
   });
-  me->self->request(me->with.find(role::pools), caf::infinite, locate_volume{pool, {"containers", me->key()}})
-      .then(
-          [promise, found](const root_mount_ptr& root) mutable {
-            found->root = *root;
-            promise.deliver(file_root_ptr{found});
-          },
-          [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
+  auto located = [promise, found](const outcome<root_mount_ptr>& root) {
+    if (!root) return promise.deliver(to_caf(root.error()));
+    found->root = **root;
+    promise.deliver(file_root_ptr{found});
+  };
+  ask<root_mount_ptr>(me->self, me->with.find(role::pools), locate_volume{pool, {"containers", me->key()}}, located);
   return promise;
 }
 

@@ -1,3 +1,4 @@
+#include "actors/ask.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/instance_status.hpp"
 #include "actors/networks.hpp"
@@ -73,9 +74,10 @@ void announce_nics(const instance_ptr& me, std::vector<nic_facts> nics, size_t a
   if (at == nics.size()) return then({});
   auto& nic = nics[at];
   dhcp_host host{me->key() + "." + nic.device, nic.hwaddr, dns_name(me->project, me->name), nic.ipv4, nic.ipv6};
-  me->self->request(me->with.find(role::networks), caf::infinite, announce_host{nic.network, std::move(host)})
-      .then([me, nics, at, then] { announce_nics(me, nics, at + 1, then); },
-            [then](const caf::error& why) { then(tl::unexpected{from_caf(why)}); });
+  auto announced = [me, nics, at, then](const outcome<void>& done) {
+    done ? announce_nics(me, nics, at + 1, then) : then(done);
+  };
+  ask<void>(me->self, me->with.find(role::networks), announce_host{nic.network, std::move(host)}, announced);
 }
 
 void begin_boot(const instance_ptr& me, const boot_request& request) {
@@ -86,9 +88,10 @@ void begin_boot(const instance_ptr& me, const boot_request& request) {
   auto nics = spec->read([&](auto s) { return nics_of(expand(me->with.db.read(), s)); });
   announce_nics(me, std::move(nics), 0, [me, request, spec = *spec, pool](outcome<void> announced) {
     if (!announced) return boot_failed(me, request, announced.error());
-    me->self->request(me->with.find(role::pools), caf::infinite, locate_volume{pool, {"containers", me->key()}})
-        .then([me, request, spec](const root_mount_ptr& root) { boot_with(me, request, spec, *root); },
-              [me, request](const caf::error& why) { boot_failed(me, request, from_caf(why)); });
+    auto located = [me, request, spec](const outcome<root_mount_ptr>& root) {
+      root ? boot_with(me, request, spec, **root) : boot_failed(me, request, root.error());
+    };
+    ask<root_mount_ptr>(me->self, me->with.find(role::pools), locate_volume{pool, {"containers", me->key()}}, located);
   });
 }
 

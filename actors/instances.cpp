@@ -1,8 +1,10 @@
 #include "actors/instances.hpp"
 
+#include "actors/ask.hpp"
 #include "actors/children.hpp"
 #include "actors/names.hpp"
 #include "actors/networks.hpp"
+#include "actors/operation_record.hpp"
 #include "actors/project_claims.hpp"
 
 #include <algorithm>
@@ -70,12 +72,11 @@ void reserve_unfinished(const data_ptr& all) {
     auto key = entity.substr(entity.find('/') + 1);
     all->reserved.insert(key);
     all->unaccounted.insert(key);
-    auto ended = [all, key] {
+    auto ended = [all, key](const outcome<operation_record>&) {
       all->reserved.erase(key);
       all->unaccounted.erase(key);
     };
-    all->self->request(operations, caf::infinite, await_operation{std::string{id}})
-        .then([ended](const operation_record&) { ended(); }, [ended](const caf::error&) { ended(); });
+    ask<operation_record>(all->self, operations, await_operation{std::string{id}}, ended);
     return true;
   });
 }
@@ -114,16 +115,14 @@ caf::result<operation_record> create(const data_ptr& all, const envelope<schema:
   ++all->next_id;
   (*plan)->owner = all->self;
   auto promise = promise_of(all->self);
-  all->self->request(all->with.find(role::operations), caf::infinite, begin_saga{*plan})
-      .then(
-          [all, promise, key](const operation_record& record) mutable {
-            all->creating.emplace(record.read([](auto op) { return text(op.getId()); }), key);
-            promise.deliver(record);
-          },
-          [all, promise, key](caf::error& why) mutable {
-            release(all, key);
-            promise.deliver(std::move(why));
-          });
+  auto begun = [all, promise, key](const outcome<operation_record>& record) {
+    if (record)
+      all->creating.emplace(id_of(*record), key);
+    else
+      release(all, key);
+    answer(promise, record);
+  };
+  ask<operation_record>(all->self, all->with.find(role::operations), begin_saga{*plan}, begun);
   return promise;
 }
 
@@ -135,7 +134,8 @@ void forget(const data_ptr& all, const step_act& step, sure_promise promise) {
     all->active.erase(at);
   }
   auto key = instance_key(project, name);
-  auto rest = [all, promise, key]() mutable {
+  auto rest = [all, promise, key](const outcome<void>& forgotten) {
+    if (!forgotten) log().warn("{}", forgotten.error().message);
     on_blocking_thread(
         all->self, all->with,
         [dir = all->with.dir.logs + "/" + key, &with = all->with, key]() -> outcome<void> {
@@ -146,11 +146,7 @@ void forget(const data_ptr& all, const step_act& step, sure_promise promise) {
         },
         [promise](outcome<void>) mutable { promise.deliver(step_result_ptr{std::make_shared<step_result>()}); });
   };
-  all->self->request(all->with.find(role::networks), caf::infinite, forget_host{"", key, ""})
-      .then(rest, [rest](const caf::error& why) mutable {
-        log().warn("{}", from_caf(why).message);
-        rest();
-      });
+  ask<void>(all->self, all->with.find(role::networks), forget_host{"", key, ""}, rest);
 }
 
 template <class Step, class Reply>

@@ -1,5 +1,6 @@
 #include "actors/networks.hpp"
 
+#include "actors/ask.hpp"
 #include "actors/children.hpp"
 #include "actors/names.hpp"
 #include "net/links.hpp"
@@ -199,20 +200,20 @@ void forget_actor(const data_ptr& me, const std::string& name) {
 void perform(const data_ptr& me, const saga_step& step, sure_promise promise) {
   bool make = step.kind == "network.make", remove = step.kind == "network.remove";
   auto name = std::string{get(step.args, make ? "@network" : "network")};
-  auto done = [me, promise, name, make, remove]() mutable {
+  auto done = [me, promise, name, make, remove](const outcome<void>& applied) {
+    if (!applied) return promise.deliver(to_caf(applied.error()));
     if (remove && !me->with.db.read().get(table::networks, key_of(name))) forget_actor(me, name);
     if (make) {
       promise.deliver(step_result_ptr{std::make_shared<step_result>()});
       return;
     }
-    rebuild(me, [promise](outcome<void> set) mutable {
+    rebuild(me, [promise](outcome<void> set) {
       if (set)
         promise.deliver(step_result_ptr{std::make_shared<step_result>()});
       else
         promise.deliver(to_caf(set.error()));
     });
   };
-  auto failed = [promise](caf::error& why) mutable { promise.deliver(std::move(why)); };
   apply_network apply;
   if (make) {
     apply.config = step.args;
@@ -221,23 +222,20 @@ void perform(const data_ptr& me, const saga_step& step, sure_promise promise) {
   // A network that was deleted before its application came through has nothing to apply; one that was made anew before
   // its removal came through stays.
   if (!make && remove == me->with.db.read().get(table::networks, key_of(name)).has_value())
-    done();
+    done({});
   else if (remove)
-    me->self->request(actor_of(me, name), caf::infinite, take_down_network{}).then(done, failed);
+    ask<void>(me->self, actor_of(me, name), take_down_network{}, done);
   else
-    me->self->request(actor_of(me, name), caf::infinite, apply).then(done, failed);
+    ask<void>(me->self, actor_of(me, name), apply, done);
 }
 
 void take_back(const data_ptr& me, const saga_step& step, sure_promise promise) {
   if (step.kind != "network.make") return promise.deliver(caf::unit);
   auto name = std::string{get(step.args, "@network")};
-  me->self->request(actor_of(me, name), caf::infinite, take_down_network{})
-      .then(
-          [me, promise, name]() mutable {
-            forget_actor(me, name);
-            promise.deliver(caf::unit);
-          },
-          [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
+  ask<void>(me->self, actor_of(me, name), take_down_network{}, [me, promise, name](const outcome<void>& done) {
+    if (done) forget_actor(me, name);
+    answer(promise, done);
+  });
 }
 
 // An instance does not say which networks it was on: each network looks for its host entries.
@@ -245,13 +243,10 @@ caf::result<caf::unit_t> forget_everywhere(const data_ptr& me, const forget_host
   if (me->all.empty()) return caf::unit;
   auto promise = promise_of(me->self);
   auto left = std::make_shared<size_t>(me->all.size());
-  auto one_done = [promise, left]() mutable {
+  auto one_done = [promise, left](const outcome<void>&) {
     if (--*left == 0) promise.deliver(caf::unit);
   };
-  for (auto& [name, child] : me->all)
-    me->self->request(child, caf::infinite, request).then(one_done, [one_done](const caf::error&) mutable {
-      one_done();
-    });
+  for (auto& [name, child] : me->all) ask<void>(me->self, child, request, one_done);
   return promise;
 }
 

@@ -47,12 +47,12 @@ void run_before(data_ptr op, size_t step);
 void run_after(data_ptr op, size_t step);
 void begin_undo(data_ptr op, size_t steps, error why, state how);
 
-template <class Then, class Else>
-void put_on_disk(const data_ptr& op, batch what, Then then, Else otherwise) {
+using on_error = std::function<void(error)>;
+
+void put_on_disk(const data_ptr& op, batch what, std::function<void()> then, on_error otherwise) {
   mark_cause(what, id_of(op->record));
-  op->self->request(op->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(what))})
-      .then([then](const committed_ptr&) mutable { then(); },
-            [otherwise](const caf::error& why) mutable { otherwise(from_caf(why)); });
+  commit(op->self, op->with, std::move(what),
+         [then, otherwise](const outcome<void>& done) { done ? then() : otherwise(done.error()); });
 }
 
 // The saga's commit with what is judged now.
@@ -72,10 +72,20 @@ bool judge_again(const operation_data& op, const error& why) {
   return why.code == fault::precondition && op.admit && op.admissions < admissions_max;
 }
 
-template <class Request, class Then, class Else>
-void ask_performer(const data_ptr& op, const saga_step& step, Request request, Then then, Else otherwise) {
-  op->self->request(op->with.find(find_step_kind(step.kind)->performer), caf::infinite, std::move(request))
-      .then(then, [otherwise](const caf::error& why) mutable { otherwise(from_caf(why)); });
+caf::actor performer_of(const data_ptr& op, const saga_step& step) {
+  return op->with.find(find_step_kind(step.kind)->performer);
+}
+
+void perform(const data_ptr& op, const saga_step& step, std::function<void(const step_result&)> then,
+             on_error otherwise) {
+  ask<step_result_ptr>(
+      op->self, performer_of(op, step), step_act{id_of(op->record), op->head, step},
+      [then, otherwise](const outcome<step_result_ptr>& done) { done ? then(**done) : otherwise(done.error()); });
+}
+
+void take_back(const data_ptr& op, const saga_step& step, std::function<void()> then, on_error otherwise) {
+  ask<void>(op->self, performer_of(op, step), step_undo{id_of(op->record), step},
+            [then, otherwise](const outcome<void>& done) { done ? then() : otherwise(done.error()); });
 }
 
 // Where fault tests stop the daemon, or have a step fail. True: what was to be done here fails.
@@ -178,12 +188,12 @@ void run_before(data_ptr op, size_t step) {
     op->record = with_step(op->record, step, step_state::FAILED, why.message);
     begin_undo(op, step + 1, std::move(why), op->cancel_asked ? state::CANCELLED : state::FAILED);
   };
-  ask_performer(
-      op, op->before[step], step_act{id_of(op->record), op->head, op->before[step]},
-      [op, step, failed](const step_result_ptr& result) {
+  perform(
+      op, op->before[step],
+      [op, step, failed](const step_result& result) {
         if (fails_at(op, moment::acted, &op->before[step])) return failed(fault_on_purpose);
         op->record = with_step(op->record, step, step_state::DONE);
-        take_result(op, *result);
+        take_result(op, result);
         run_before(op, step + 1);
       },
       failed);
@@ -205,12 +215,12 @@ void run_after(data_ptr op, size_t step) {
   op->record = with_step(op->record, row, step_state::RUNNING);
   if (step > 0) show_now_and_then(op);
   fails_at(op, moment::begun, &op->after[step]);
-  ask_performer(
-      op, op->after[step], step_act{id_of(op->record), op->head, op->after[step]},
-      [op, step, row](const step_result_ptr& result) {
+  perform(
+      op, op->after[step],
+      [op, step, row](const step_result& result) {
         fails_at(op, moment::acted, &op->after[step]);
         op->tries_in_a_row = 0;
-        op->record = with_step(with_metadata(op->record, result->metadata), row, step_state::DONE);
+        op->record = with_step(with_metadata(op->record, result.metadata), row, step_state::DONE);
         run_after(op, step + 1);
       },
       [op, step, row](error why) {
@@ -231,8 +241,8 @@ void undo(data_ptr op, size_t steps, error why, state how) {
     return end(op, left ? state::UNKNOWN : how, left ? journal_undoing : std::string_view{}, std::move(why));
   }
   auto& step = op->before[steps - 1];
-  ask_performer(
-      op, step, step_undo{id_of(op->record), step},
+  take_back(
+      op, step,
       [op, steps, why, how] {
         fails_at(op, moment::undone, &op->before[steps - 1]);
         op->tries_in_a_row = 0;

@@ -77,9 +77,7 @@ void recover_all(const data_ptr& all) {
 
 // An operation of the actor before this one may have been on its way into the journal when that failed.
 void recover_late_ones(const data_ptr& all) {
-  auto settled = [all] { recover_all(all); };
-  all->self->request(all->with.find(role::store), caf::infinite, settle_store{})
-      .then(settled, [settled](const caf::error&) { settled(); });
+  ask<void>(all->self, all->with.find(role::store), settle_store{}, [all](const outcome<void>&) { recover_all(all); });
 }
 
 // ---- beginning
@@ -152,6 +150,13 @@ caf::result<operation_record> await(const data_ptr& all, const std::string& id) 
 }
 
 // Asks the operation's own actor; `instead` answers when it has just ended.
+// The operation ended before it could answer.
+bool is_from_nobody(const caf::message& reply) {
+  if (!reply.match_elements<caf::error>()) return false;
+  auto& why = reply.get_as<caf::error>(0);
+  return why.category() == caf::atom("system") || why.category() == caf::atom("exit");
+}
+
 template <class T, class Request>
 caf::response_promise ask_running(const data_ptr& all, const Request& request, std::function<outcome<T>()> instead) {
   auto promise = promise_of(all->self);
@@ -160,15 +165,9 @@ caf::response_promise ask_running(const data_ptr& all, const Request& request, s
     answer(promise, instead());
     return promise;
   }
-  auto failed = [promise, instead](caf::error& why) mutable {
-    bool gone = why.category() == caf::atom("system") || why.category() == caf::atom("exit");
-    gone ? answer(promise, instead()) : promise.deliver(std::move(why));
-  };
-  auto asked = all->self->request(at->second, caf::infinite, request);
-  if constexpr (std::is_void_v<T>)
-    asked.then([promise]() mutable { promise.deliver(caf::unit); }, failed);
-  else
-    asked.then([promise](const T& reply) mutable { promise.deliver(reply); }, failed);
+  ask_untyped(all->self, at->second, caf::make_message(request), [promise, instead](const caf::message& reply) {
+    is_from_nobody(reply) ? answer(promise, instead()) : promise.deliver(reply);
+  });
   return promise;
 }
 
@@ -237,13 +236,10 @@ void trim(const data_ptr& all) {
   });
   if (count == 0) return;
   bool more = count == trim_batch;
-  all->self
-      ->request(all->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(change))})
-      .then(
-          [all, more](const committed_ptr&) {
-            if (more) all->self->send(all->self, trim_old{});
-          },
-          [](const caf::error& why) { log().warn("Old operations could not be removed: {}", from_caf(why).message); });
+  commit(all->self, all->with, std::move(change), [all, more](const outcome<void>& removed) {
+    if (!removed) return log().warn("Old operations could not be removed: {}", removed.error().message);
+    if (more) all->self->send(all->self, trim_old{});
+  });
 }
 
 } // namespace

@@ -75,12 +75,10 @@ void loaded(const pool_ptr& me, const std::string& fingerprint, const outcome<vo
   }
   auto key = me->name + "/image/" + fingerprint;
   if (!result || me->with.db.read().get(table::volumes, key)) return answer_waiters(me, fingerprint, result);
-  auto change = std::make_shared<batch>();
-  change->writes.push_back(put(table::volumes, key, image_volume(me->name, fingerprint)));
-  me->self->request(me->with.find(role::store), caf::infinite, propose{change})
-      .then(
-          [me, fingerprint](const committed_ptr&) { answer_waiters(me, fingerprint, {}); },
-          [me, fingerprint](const caf::error& why) { answer_waiters(me, fingerprint, tl::unexpected{from_caf(why)}); });
+  batch change;
+  change.writes.push_back(put(table::volumes, key, image_volume(me->name, fingerprint)));
+  commit(me->self, me->with, std::move(change),
+         [me, fingerprint](const outcome<void>& done) { answer_waiters(me, fingerprint, done); });
 }
 
 // Every operation that waits sees how far it is.

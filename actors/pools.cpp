@@ -1,5 +1,6 @@
 #include "actors/pools.hpp"
 
+#include "actors/ask.hpp"
 #include "actors/children.hpp"
 #include "actors/names.hpp"
 

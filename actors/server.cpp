@@ -1,3 +1,4 @@
+#include "actors/ask.hpp"
 #include "actors/config_keys.hpp"
 #include "actors/profiles.hpp"
 #include "actors/server_keys.hpp"
@@ -61,7 +62,7 @@ std::string new_password(const change_server_config& request) {
   return given == "true" ? std::string{} : std::string{given};
 }
 
-using record_promise = caf::typed_response_promise<operation_record>;
+using record_promise = sure_promise;
 
 void begin(caf::event_based_actor* self, services& with, const change_server_config& request, record_promise promise) {
   auto plan = plan_config(with.db.read(), request);
@@ -69,9 +70,7 @@ void begin(caf::event_based_actor* self, services& with, const change_server_con
     promise.deliver(to_caf(plan.error()));
     return;
   }
-  self->request(with.find(role::operations), caf::infinite, begin_saga{*plan})
-      .then([promise](const operation_record& record) mutable { promise.deliver(record); },
-            [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
+  ask_for<operation_record>(promise, self, with.find(role::operations), begin_saga{*plan});
 }
 
 } // namespace
@@ -92,7 +91,7 @@ caf::behavior server(caf::event_based_actor* self, services& with) {
         auto password = new_password(request);
         if (auto good = check_server_value(*find_server_key(password_key), password); !good)
           return to_caf(good.error());
-        auto promise = self->make_response_promise<operation_record>();
+        auto promise = promise_of(self);
         if (password.empty()) {
           begin(self, with, request, promise);
           return promise;

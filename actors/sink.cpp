@@ -84,13 +84,9 @@ void note(const data_ptr& me, Change&& change) {
   });
 }
 
-template <class Then>
-void commit(const data_ptr& me, batch change, Then then) {
+void commit(const data_ptr& me, batch change, std::function<void(outcome<void>)> then) {
   change.writes.push_back(put(table::sink_statuses, me->name, me->status));
-  me->self
-      ->request(me->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(change))})
-      .then([then](const committed_ptr&) { then(outcome<void>{}); },
-            [then](const caf::error& why) { then(outcome<void>{tl::unexpected{from_caf(why)}}); });
+  commit(me->self, me->with, std::move(change), std::move(then));
 }
 
 // At once if the last time is a while ago, else when it is.
@@ -171,13 +167,11 @@ void subscribe(const data_ptr& me) {
   };
   auto events = me->with.find(role::events);
   if (!events) return again({fault::busy, "It is being restarted"});
-  me->self->request(events, caf::infinite, std::move(wanted))
-      .then(
-          [me](const subscription_ptr& made) {
-            me->subscription = made;
-            made->grant(deliveries_max - static_cast<uint32_t>(me->waiting.size()));
-          },
-          [again](const caf::error& why) { again(from_caf(why)); });
+  ask<subscription_ptr>(me->self, events, std::move(wanted), [me, again](const outcome<subscription_ptr>& made) {
+    if (!made) return again(made.error());
+    me->subscription = *made;
+    me->subscription->grant(deliveries_max - static_cast<uint32_t>(me->waiting.size()));
+  });
 }
 
 // ---- the way out

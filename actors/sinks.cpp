@@ -56,10 +56,10 @@ void forget_state(const data_ptr& me, const std::string& name, sure_promise prom
     change.writes.push_back(erase(table::dead_letters, std::string{key}));
     return true;
   });
-  me->self
-      ->request(me->with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(change))})
-      .then([promise](const committed_ptr&) mutable { promise.deliver(std::make_shared<const step_result>()); },
-            [promise](caf::error& why) mutable { promise.deliver(std::move(why)); });
+  commit(me->self, me->with, std::move(change), [promise](const outcome<void>& done) {
+    if (!done) return promise.deliver(to_caf(done.error()));
+    promise.deliver(std::make_shared<const step_result>());
+  });
 }
 
 // `before` has ended: the record as it is now holds from here on.
@@ -81,9 +81,9 @@ void apply(const data_ptr& me, const saga_step& step, sure_promise promise) {
     return go_on(me, name, {}, promise);
   }
   auto before = running->second;
-  me->self->request(before, caf::infinite, stop_sink{})
-      .then([me, name, before, promise] { go_on(me, name, before, promise); },
-            [me, name, before, promise](const caf::error&) { go_on(me, name, before, promise); }); // ended by itself
+  // An error says that it has ended by itself.
+  auto stopped = [me, name, before, promise](const outcome<void>&) { go_on(me, name, before, promise); };
+  ask<void>(me->self, before, stop_sink{}, stopped);
 }
 
 caf::result<operation_record> begin(const data_ptr& me, outcome<std::shared_ptr<saga>> plan) {

@@ -82,6 +82,19 @@ void commit_all(caf::event_based_actor* self, store_state& state) {
 }
 
 } // namespace
+
+void commit(caf::event_based_actor* self, const services& with, batch what, std::function<void(outcome<void>)> then) {
+  ask<committed_ptr>(self, with.find(role::store), propose{std::make_shared<const batch>(std::move(what))},
+                     [then = std::move(then)](const outcome<committed_ptr>& done) {
+                       then(done ? outcome<void>{} : tl::unexpected{done.error()});
+                     });
+}
+
+void propose_quietly(caf::event_based_actor* self, const services& with, batch what) {
+  commit(self, with, std::move(what), [](const outcome<void>& done) {
+    if (!done) log().error("A change could not be recorded: {}", done.error().message);
+  });
+}
 } // namespace troupe
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::flush)

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "actors/services.hpp"
+#include "actors/ask.hpp"
 
 namespace troupe {
 
@@ -19,12 +19,10 @@ TROUPE_LOCAL_MESSAGE(troupe::committed_ptr)
 namespace troupe {
 
 /// Proposes a change whose commit nobody waits for; a failure is logged.
-template <class Self>
-void propose_quietly(Self* self, const services& with, batch what) {
-  self->request(with.find(role::store), caf::infinite, propose{std::make_shared<const batch>(std::move(what))})
-      .then([](const committed_ptr&) {},
-            [](const caf::error& why) { log().error("A change could not be recorded: {}", from_caf(why).message); });
-}
+void propose_quietly(caf::event_based_actor* self, const services& with, batch what);
+
+/// Proposes a change; `then` runs in the proposer's context once it is on disk or was refused.
+void commit(caf::event_based_actor* self, const services& with, batch what, std::function<void(outcome<void>)> then);
 
 /// The STORE actor: the single writer of LMDB, on a thread of its own because a commit blocks.
 /// (propose) -> committed_ptr. After each commit it sends (committed_ptr) to the events actor.

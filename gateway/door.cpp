@@ -20,6 +20,16 @@ caf::behavior door(caf::event_based_actor* self, services&) {
   return {[self](const door_work& work) { work.run(self); }};
 }
 
+void ask_untyped(role door, const services& with, role whom, caf::message request,
+                 std::function<void(const caf::message&)> then) {
+  auto work = [to = with.find(whom), request = std::move(request),
+               then = std::move(then)](caf::event_based_actor* self) {
+    if (to) return ask_untyped(self, to, request, then);
+    then(caf::make_message(to_caf({fault::busy, "This part of the server is being restarted; try again"})));
+  };
+  caf::anon_send(with.find(door), door_work{std::move(work)});
+}
+
 principal unix_principal(uint32_t uid) { return {user_name(uid), "unix", "@", uid}; }
 
 } // namespace troupe

@@ -157,17 +157,11 @@ void tls_listeners::disconnect(const std::function<bool(const http_peer&)>& whom
 
 // ---- the actor
 
-namespace {
-
-using step_promise = caf::typed_response_promise<step_result_ptr>;
-
-} // namespace
-
 caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners) {
   return {
       [](resume& work) { work.run(); },
       [self, &with, &listeners](const step_act& act) -> caf::result<step_result_ptr> {
-        auto promise = self->make_response_promise<step_result_ptr>();
+        auto promise = promise_of(self);
         on_blocking_thread(
             self, with,
             [&listeners, step = act.step]() -> outcome<void> {
@@ -183,7 +177,7 @@ caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners&
         return promise;
       },
       [self, &with, &listeners](const step_undo&) -> caf::result<caf::unit_t> {
-        auto promise = self->make_response_promise<caf::unit_t>();
+        auto promise = promise_of(self);
         on_blocking_thread(
             self, with,
             [&listeners]() -> outcome<void> {

@@ -94,7 +94,27 @@ void reply_plan(const rest_request& to, const outcome<operation_record>& forecas
   reply_sync(to, to_json(forecast ? plan_of(*forecast) : plan_of(forecast.error())));
 }
 
-void reply_at_end(const rest_request& to, const operation_record& record, const std::string& location) {
+void ask_operation(const rest_request& from, role whom, caf::message request,
+                   std::function<void(const outcome<operation_record>&)> then) {
+  auto send = [from, whom, request = std::move(request)](std::function<void(const outcome<operation_record>&)> take) {
+    ask_untyped(role::rest_door, from.with(), whom, request, into_outcome<operation_record>(std::move(take)));
+  };
+  if (from.head->plan) return send([from](const outcome<operation_record>& record) { reply_plan(from, record); });
+  if (from.head->request_id.empty()) return send(std::move(then));
+  auto go_on = [send, then = std::move(then)](const outcome<claim_answer>& claim) {
+    if (!claim) return then(tl::unexpected{claim.error()});
+    if (claim->same) return then(*claim->same);
+    send([then, hold = claim->hold](const outcome<operation_record>& record) { then(record); });
+  };
+  ask<claim_answer>(from, role::operations, std::move(go_on), claim_request{from.head});
+}
+
+void reply_begun(const rest_request& to, const outcome<operation_record>& record) {
+  record ? reply_operation(to, *record) : reply_error(to, record.error());
+}
+
+void reply_at_end(const rest_request& to, const outcome<operation_record>& record, const std::string& location) {
+  if (!record) return reply_error(to, record.error());
   ask<operation_record>(
       to, role::operations,
       [to, location](const outcome<operation_record>& ended) {
@@ -108,7 +128,7 @@ void reply_at_end(const rest_request& to, const operation_record& record, const 
             reply_created(to, location);
         });
       },
-      await_operation{id_of(record)});
+      await_operation{id_of(*record)});
 }
 
 void reply_from_blocking_thread(const rest_request& to, std::function<outcome<std::string>()> work) {

@@ -60,49 +60,24 @@ void ask(const rest_request& from, role whom, Then then, Args... args) {
 
 /// Asks for an operation. The repeat of a request that has begun one (Idempotency-Key) gets that one again; a dry run
 /// (plan=true) is answered here, with 200.
-template <class Then, class... Args>
-void ask_operation(const rest_request& from, role whom, Then then, Args... args) {
-  if (from.head->plan)
-    return ask<operation_record>(
-        from, whom, [from](const outcome<operation_record>& record) { reply_plan(from, record); }, std::move(args)...);
-  if (from.head->request_id.empty()) return ask<operation_record>(from, whom, std::move(then), std::move(args)...);
-  auto go_on = [from, whom, then, ... args = std::move(args)](const outcome<claim_answer>& claim) {
-    if (!claim) return then(outcome<operation_record>{tl::unexpected{claim.error()}});
-    if (claim->same) return then(outcome<operation_record>{*claim->same});
-    auto begun = [then, hold = claim->hold](const outcome<operation_record>& record) { then(record); };
-    ask<operation_record>(from, whom, begun, args...);
-  };
-  ask<claim_answer>(from, role::operations, std::move(go_on), claim_request{from.head});
-}
+void ask_operation(const rest_request& from, role whom, caf::message request,
+                   std::function<void(const outcome<operation_record>&)> then);
 
-/// Asks for an operation and answers 202.
+/// Answers 202 with the operation, or its refusal.
+void reply_begun(const rest_request& to, const outcome<operation_record>& record);
+/// Answers when the operation has ended: 200 or, with a location, 201; its error as the answer's.
+void reply_at_end(const rest_request& to, const outcome<operation_record>& record, const std::string& location);
+
 template <class... Args>
 void ask_async(const rest_request& from, role whom, Args... args) {
-  ask_operation(
-      from, whom,
-      [from](const outcome<operation_record>& record) {
-        if (record)
-          reply_operation(from, *record);
-        else
-          reply_error(from, record.error());
-      },
-      std::move(args)...);
+  ask_operation(from, whom, caf::make_message(std::move(args)...),
+                [from](const outcome<operation_record>& record) { reply_begun(from, record); });
 }
-
-/// Answers when the operation has ended: 200 or, with a location, 201; its error as the answer's.
-void reply_at_end(const rest_request& to, const operation_record& record, const std::string& location);
 
 template <class... Args>
 void ask_sync(const rest_request& from, role whom, const std::string& location, Args... args) {
-  ask_operation(
-      from, whom,
-      [from, location](const outcome<operation_record>& record) {
-        if (record)
-          reply_at_end(from, *record, location);
-        else
-          reply_error(from, record.error());
-      },
-      std::move(args)...);
+  ask_operation(from, whom, caf::make_message(std::move(args)...),
+                [from, location](const outcome<operation_record>& record) { reply_at_end(from, record, location); });
 }
 
 /// Work that reads much or from the host: on a blocking thread; its outcome is the metadata of a sync answer.
