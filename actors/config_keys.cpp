@@ -1,8 +1,11 @@
 #include "actors/config_keys.hpp"
 
 #include "actors/names.hpp"
+#include "actors/schedule.hpp"
 #include "actors/server_keys.hpp"
+#include "actors/snapshot_pattern.hpp"
 #include "backends/storage/size.hpp"
+#include "backends/storage/storage_driver.hpp"
 #include "net/names.hpp"
 
 #include <algorithm>
@@ -29,14 +32,21 @@ constexpr key_row keys[] = {
     {"security.idmap.size", whole, "65536", applies::stopped, false, "Size of that range"},
     {"security.nesting", boolean, "false", applies::at_restart, false, "Allow containers inside the instance"},
     {"security.privileged", boolean, "false", applies::stopped, false, "Run without a user namespace"},
+    {"snapshots.expiry", span, "", applies::at_once, true,
+     "When snapshots expire, behind their making: 1M 2H 3d 4w 5m 6y"},
+    {"snapshots.pattern", pattern, "snap%d", applies::at_once, true,
+     "Name of a snapshot: %d is a number, {{ creation_date|date:'2006-01-02' }} the time"},
+    {"snapshots.schedule", times, "", applies::at_once, true,
+     "When snapshots are taken: a cron line, or @hourly, @daily, @weekly, ..."},
+    {"snapshots.schedule.stopped", boolean, "false", applies::at_once, true, "Take them of a stopped instance, too"},
     {"user.*", text, "", applies::at_once, true, "Free data of the user"},
     {"volatile.*", text, "", applies::at_once, true, "State kept by the server"},
 };
 
 // Known to LXD, not built yet: a clear refusal instead of a typo's.
 constexpr std::string_view later[] = {
-    "agent.",  "boot.",      "cloud-init.", "cluster.",  "limits.",    "linux.",      "migration.",
-    "nvidia.", "placement.", "raw.",        "security.", "snapshots.", "ubuntu_pro.",
+    "agent.",     "boot.",   "cloud-init.", "cluster.", "limits.",   "linux.",
+    "migration.", "nvidia.", "placement.",  "raw.",     "security.", "ubuntu_pro.",
 };
 
 bool matches(std::string_view pattern, std::string_view key) {
@@ -76,8 +86,9 @@ struct device_key {
   value_type form;
 };
 constexpr device_key device_keys[] = {
-    {"disk", "path", text},     {"disk", "pool", text},        {"nic", "name", text},         {"nic", "network", text},
-    {"nic", "nictype", text},   {"nic", "parent", text},       {"nic", "hwaddr", text},       {"nic", "mtu", whole},
+    {"disk", "path", text},     {"disk", "pool", text},        {"disk", "size", value_type::size},
+    {"nic", "name", text},      {"nic", "network", text},      {"nic", "nictype", text},
+    {"nic", "parent", text},    {"nic", "hwaddr", text},       {"nic", "mtu", whole},
     {"nic", "host_name", text}, {"nic", "ipv4.address", text}, {"nic", "ipv6.address", text},
 };
 constexpr std::string_view later_devices[] = {"unix-char",  "unix-block", "unix-hotplug", "usb", "gpu",
@@ -161,6 +172,12 @@ bool is_well_formed(value_type type, std::string_view value) {
       return is_cpu_set(value);
     case allowance:
       return is_allowance(value);
+    case span:
+      return later_by(0, value).has_value();
+    case times:
+      return schedule::parse(value).has_value();
+    case pattern:
+      return no_control && render_pattern(value, 0).has_value();
   }
   return false;
 }
@@ -209,9 +226,12 @@ outcome<void> check_devices(const device_map& devices) {
 outcome<void> check_expanded(const snapshot& from, const expansion& effective) {
   auto root = root_disk(effective.devices);
   if (!root) return fail(fault::invalid, "No root device could be found");
-  auto pool = get(*root, "pool");
-  if (!from.get(table::pools, pool))
-    return fail(fault::invalid, "Storage pool \"" + std::string{pool} + "\" does not exist");
+  auto on = get(*root, "pool");
+  auto pool = load<schema::PoolSpec>(from, table::pools, on);
+  if (!pool) return fail(fault::invalid, "Storage pool \"" + std::string{on} + "\" does not exist");
+  if (!get(*root, "size").empty() && !pool->read([](auto p) { return has_quotas(view(p.getDriver())); }))
+    return fail(fault::unsupported,
+                "The storage pool \"" + std::string{on} + "\" cannot limit the size of a root disk (only btrfs can)");
   for (auto& [name, device] : effective.devices) {
     auto network = get(device, "network");
     if (get(device, "type") == "nic" && !network.empty() && !from.get(table::networks, in_project("default", network)))
@@ -220,12 +240,23 @@ outcome<void> check_expanded(const snapshot& from, const expansion& effective) {
   return {};
 }
 
+namespace {
+
+// That changes at once.
+device_map without_root_size(device_map devices) {
+  for (auto& [name, device] : devices)
+    if (get(device, "type") == "disk" && get(device, "path") == "/") device.erase("size");
+  return devices;
+}
+
+} // namespace
+
 outcome<void> check_running_change(const expansion& before, const expansion& after) {
   for (auto& key : differences(before.config, after.config))
     if (auto row = find_instance_key(key); row && row->when == applies::stopped)
       return fail(fault::wrong_state,
                   "Config key \"" + key + "\" cannot be changed while the instance is running; stop it first");
-  if (auto changed = differences(before.devices, after.devices); !changed.empty())
+  if (auto changed = differences(without_root_size(before.devices), without_root_size(after.devices)); !changed.empty())
     return fail(fault::wrong_state,
                 "Device \"" + changed.front() + "\" cannot be changed while the instance is running; stop it first");
   return {};

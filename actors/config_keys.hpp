@@ -12,7 +12,7 @@
 namespace troupe {
 
 /// How a value must look.
-enum class value_type : uint8_t { text, boolean, whole, size, memory, cpus, allowance, lines };
+enum class value_type : uint8_t { text, boolean, whole, size, memory, cpus, allowance, lines, span, times, pattern };
 bool is_well_formed(value_type type, std::string_view value);
 /// Of any configuration: at most 255 characters, no spaces and control characters.
 outcome<void> check_key(std::string_view key);

@@ -10,6 +10,7 @@ class expander {
 public:
   explicit expander(const snapshot& from) : from_{from} {}
   expansion operator()(schema::InstanceSpec::Reader spec);
+  const snapshot& records() const { return from_; }
 
 private:
   const snapshot& from_;

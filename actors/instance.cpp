@@ -1,5 +1,6 @@
 #include "actors/instance.hpp"
 #include "actors/ask.hpp"
+#include "actors/instance_snapshot.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/pools.hpp"
 #include "actors/project_claims.hpp"
@@ -147,6 +148,12 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
       [me](const envelope<schema::ChangeInstanceState>& request) {
         return change(
             me, [me, request] { return plan_state_change(*me, request); }, is_forced_stop(request));
+      },
+      [me](const envelope<schema::SnapshotsPost>& request) {
+        return change(me, [me, request] { return plan_snapshot(*me, request); });
+      },
+      [me](const change_snapshot& request) {
+        return change(me, [me, request] { return plan_snapshot_change(*me, request); });
       },
       [me](const delete_instance& request) { return change(me, [me, request] { return plan_delete(*me, request); }); },
       [me](const run_exec& request) { return exec(me, request); },

@@ -88,6 +88,11 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
 /// instance_change.cpp: requests that become sagas.
 id_range choose_ids(const services& with, const snapshot& records, const config_map& config, std::string_view except);
 write put_record(const instance_data& me, const spec_record& spec);
+/// PUT and PATCH; `down`: judge it as of an instance that does not run.
+outcome<std::shared_ptr<saga>> plan_change(const instance_data& me, const envelope<schema::UpdateInstance>& request,
+                                           bool down);
+bool is_down(const instance_data& me);
+saga_step step_of(const instance_data& me, std::string kind, config_map args = {});
 outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelope<schema::UpdateInstance>& request);
 outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelope<schema::RenameInstance>& request);
 outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete_instance& request);

@@ -2,6 +2,7 @@
 #include "actors/instance.hpp"
 #include "actors/instance_admission.hpp"
 #include "actors/instance_nics.hpp"
+#include "actors/instance_snapshot.hpp"
 #include "actors/names.hpp"
 #include "actors/policy.hpp"
 #include "actors/project_keys.hpp"
@@ -24,14 +25,6 @@ std::shared_ptr<saga> new_saga(const instance_data& me, std::shared_ptr<const he
   plan->owner = me.self;
   return plan;
 }
-
-saga_step step(const instance_data& me, std::string kind, config_map args = {}) {
-  args["project"] = me.project;
-  args["name"] = me.name;
-  return {std::move(kind), std::move(args)};
-}
-
-bool is_down(const instance_data& me) { return me.now == instance_state::STOPPED || me.now == instance_state::ERROR; }
 
 // What the client sent over what there is: a PUT replaces, a PATCH merges what was given.
 struct wanted {
@@ -72,7 +65,7 @@ wanted read_wanted(schema::InstanceSpec::Reader is, schema::UpdateInstance::Read
 }
 
 outcome<void> check_wanted(const instance_data& me, const snapshot& records, schema::InstanceSpec::Reader is,
-                           const wanted& to) {
+                           const wanted& to, bool down) {
   if (to.architecture != view(is.getArchitecture()))
     return fail(fault::invalid, "The architecture of an instance cannot be changed");
   if (auto good = check_text("description", to.description); !good) return good;
@@ -87,8 +80,27 @@ outcome<void> check_wanted(const instance_data& me, const snapshot& records, sch
   if (auto good = check_expanded(records, after); !good) return good;
   if (get(*root_disk(after.devices), "pool") != view(is.getPool()))
     return fail(fault::unsupported, "The root disk cannot move to another pool yet");
-  if (is_down(me)) return {};
+  if (down) return {};
   return check_running_change(expand(records, is), after);
+}
+
+config_map limit_arguments(const instance_data& me, schema::InstanceSpec::Reader is, std::string_view size,
+                           std::optional<std::string_view> was = {}) {
+  config_map args{{"pool", text(is.getPool())}, {"volume", me.key()}, {"size", std::string{size}}};
+  if (was) args.emplace("was", *was);
+  return args;
+}
+
+std::optional<saga_step> limit_at_start(const instance_data& me) {
+  auto records = me.with.db.read();
+  auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
+  if (!spec) return std::nullopt;
+  return spec->read([&](schema::InstanceSpec::Reader is) -> std::optional<saga_step> {
+    auto effective = expand(records, is);
+    auto root = root_disk(effective.devices);
+    if (!root || get(*root, "size").empty()) return std::nullopt;
+    return saga_step{"volume.limit", limit_arguments(me, is, get(*root, "size"))};
+  });
 }
 
 uint32_t number_of(const config_map& args, std::string_view key, uint32_t fallback) {
@@ -97,6 +109,14 @@ uint32_t number_of(const config_map& args, std::string_view key, uint32_t fallba
 }
 
 } // namespace
+
+bool is_down(const instance_data& me) { return me.now == instance_state::STOPPED || me.now == instance_state::ERROR; }
+
+saga_step step_of(const instance_data& me, std::string kind, config_map args) {
+  args["project"] = me.project;
+  args["name"] = me.name;
+  return {std::move(kind), std::move(args)};
+}
 
 // Isolated instances get ranges of their own behind the shared one; a free one is found among the records.
 id_range choose_ids(const services& with, const snapshot& records, const config_map& config, std::string_view except) {
@@ -121,6 +141,12 @@ id_range choose_ids(const services& with, const snapshot& records, const config_
 }
 
 outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelope<schema::UpdateInstance>& request) {
+  bool restore = request.body.read([](auto put) { return put.getRestore().size() > 0; });
+  return restore ? plan_restore(me, request) : plan_change(me, request, is_down(me));
+}
+
+outcome<std::shared_ptr<saga>> plan_change(const instance_data& me, const envelope<schema::UpdateInstance>& request,
+                                           bool down) {
   auto records = me.with.db.read();
   auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
   if (!spec) return fail(fault::not_found, "Instance not found");
@@ -128,10 +154,9 @@ outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelo
     return spec->read([&](schema::InstanceSpec::Reader is) -> outcome<std::shared_ptr<saga>> {
       if (put.getEtag().size() && view(put.getEtag()) != etag_of(spec->bytes()))
         return fail(fault::precondition, "The instance was changed in the meantime (ETag does not match)");
-      if (put.getRestore().size()) return fail(fault::unsupported, "Restoring snapshots is not supported yet");
       if (put.getStateful()) return fail(fault::unsupported, "Stateful instances are not supported yet");
       auto to = read_wanted(is, put);
-      if (auto good = check_wanted(me, records, is, to); !good) return tl::unexpected{good.error()};
+      if (auto good = check_wanted(me, records, is, to, down); !good) return tl::unexpected{good.error()};
       settle_volatile(to.config, expand(records, me.project, to.profiles, to.config, to.devices));
       auto after = expand(records, me.project, to.profiles, to.config, to.devices);
       instance_draft draft{me.project, is.getType(), to.profiles, to.config, to.devices};
@@ -144,7 +169,10 @@ outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelo
       if (ids.size == 0) return fail(fault::too_large, "No range of host ids is free");
 
       auto plan = new_saga(me, request.head, "instance.update", "Updating instance");
-      if (!is_down(me)) plan->at_restart = changes_at_restart(expand(records, is), after);
+      if (!down) plan->at_restart = changes_at_restart(expand(records, is), after);
+      auto effective = expand(records, is);
+      auto had = get(*root_disk(effective.devices), "size"), size = get(*root_disk(after.devices), "size");
+      if (had != size) plan->before.push_back({"volume.limit", limit_arguments(me, is, size, had)});
       // Who takes no more than before may go on, even where a limit was passed long ago.
       auto before = countable_use(is.getType(), expand(records, is)), most = larger(before, *use);
       if (is_limited(project_config(records, me.project)) && most != before) plan->claim = most;
@@ -203,7 +231,8 @@ outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelo
                            put(table::statuses, in_project(me.project, to), me.status)};
     plan->commit.events.push_back(lifecycle_event(*request.head, "instance", to, "instance-renamed",
                                                   "/1.0/instances/" + to, {{"old_name", me.name}}));
-    plan->after.push_back(step(me, "instance.forget"));
+    rename_snapshots(*plan, records, me, to);
+    plan->after.push_back(step_of(me, "instance.forget"));
     return plan;
   });
 }
@@ -219,7 +248,8 @@ outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete
   plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-deleted", me.url()));
   auto pool = spec->read([](auto s) { return text(s.getPool()); });
   plan->after.push_back({"volume.destroy", {{"pool", pool}, {"volume", me.key()}}});
-  plan->after.push_back(step(me, "instance.forget"));
+  forget_snapshots(*plan, records, me);
+  plan->after.push_back(step_of(me, "instance.forget"));
   return plan;
 }
 
@@ -251,15 +281,18 @@ outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me,
     config_map halt{{"force", put.getForce() ? "true" : "false"},
                     {"timeout", std::to_string(put.getTimeout())},
                     {"action", std::string{action}}};
+    // A profile may have got another size meanwhile.
+    if (auto limit = limit_at_start(me); limit && !resume && (action == "start" || action == "restart"))
+      plan->before.push_back(*limit);
     if (resume || action == "unfreeze")
-      plan->before = {step(me, "instance.thaw")};
+      plan->before.push_back(step_of(me, "instance.thaw"));
     else if (action == "start")
-      plan->before = {step(me, "instance.boot", {{"action", "start"}})};
+      plan->before.push_back(step_of(me, "instance.boot", {{"action", "start"}}));
     else if (action == "freeze")
-      plan->before = {step(me, "instance.freeze")};
+      plan->before.push_back(step_of(me, "instance.freeze"));
     else
-      plan->before = {step(me, "instance.halt", halt)};
-    if (action == "restart") plan->before.push_back(step(me, "instance.boot", {{"action", "restart"}}));
+      plan->before.push_back(step_of(me, "instance.halt", halt));
+    if (action == "restart") plan->before.push_back(step_of(me, "instance.boot", {{"action", "restart"}}));
     return plan;
   });
 }

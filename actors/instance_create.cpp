@@ -2,6 +2,7 @@
 #include "actors/images.hpp"
 #include "actors/instance_admission.hpp"
 #include "actors/instance_nics.hpp"
+#include "actors/instance_snapshot.hpp"
 #include "actors/instances.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
@@ -13,7 +14,9 @@ namespace troupe {
 namespace {
 
 struct draft {
-  std::string name, pool, fingerprint;
+  std::string name, pool, fingerprint, size;
+  std::string from;                       // the volume that is copied
+  std::vector<snapshot_record> snapshots; // that come along
   std::vector<std::string> profiles;
   config_map config;
   device_map devices;
@@ -41,10 +44,18 @@ outcome<std::string> resolve_image(const snapshot& records, const std::string& h
   return full_fingerprint(records, home, wanted);
 }
 
+// `live` is set by the stock client whenever the source runs; a copy on one server never takes processes along.
+outcome<void> check_copy(schema::InstanceSource::Reader source) {
+  if (source.getSource().size() == 0) return fail(fault::invalid, "The instance to copy must be named");
+  if (source.getRefresh()) return fail(fault::unsupported, "Refreshing a copy is not supported yet");
+  return {};
+}
+
 outcome<void> check_source(schema::CreateInstance::Reader post) {
   auto type = view(post.getSource().getType());
   if (type == "image" || type == "none") return {};
-  if (type == "copy" || type == "migration")
+  if (type == "copy") return check_copy(post.getSource());
+  if (type == "migration")
     return fail(fault::unsupported, "Source type \"" + std::string{type} + "\" is not supported yet");
   return fail(fault::invalid,
               type.empty() ? "The source type is missing" : "Unknown source type: " + std::string{type});
@@ -98,6 +109,33 @@ outcome<void> take_image(const snapshot& records, const std::string& project, sc
   });
 }
 
+// "c1" or "c1/snap0". What the caller may not see is not there.
+outcome<void> take_original(const snapshot& records, const header& head, schema::CreateInstance::Reader post,
+                            draft& d) {
+  if (view(post.getSource().getType()) != "copy") return {};
+  auto source = post.getSource();
+  auto project = source.getProject().size() ? text(source.getProject()) : head.project;
+  auto whole = text(source.getSource());
+  auto slash = whole.find('/');
+  auto name = whole.substr(0, slash);
+  auto spec = load<schema::InstanceSpec>(records, table::instances, in_project(project, name));
+  if (!spec || !head.who.may_see(project)) return fail(fault::not_found, "Instance \"" + name + "\" not found");
+  auto [pool, base] = spec->read([](schema::InstanceSpec::Reader s) {
+    return std::pair{text(s.getPool()), std::string{get(to_map(s.getConfig()), "volatile.base_image")}};
+  });
+  if (!base.empty()) d.config.insert_or_assign("volatile.base_image", base);
+  d.pool = pool;
+  d.from = instance_key(project, name);
+  if (slash == whole.npos) {
+    if (!source.getInstanceOnly() && !source.getContainerOnly()) d.snapshots = snapshots_of(records, project, name);
+    return {};
+  }
+  auto taken = load<schema::SnapshotSpec>(records, table::snapshots, in_project(project, whole));
+  if (!taken) return fail(fault::not_found, "Snapshot \"" + whole + "\" not found");
+  d.from = volume_of(*taken);
+  return {};
+}
+
 spec_record make_spec(schema::CreateInstance::Reader post, const header& head, const draft& d, uint64_t id) {
   return spec_record::make([&](schema::InstanceSpec::Builder s) {
     s.setName(d.name);
@@ -118,6 +156,15 @@ spec_record make_spec(schema::CreateInstance::Reader post, const header& head, c
   });
 }
 
+void copy_snapshots(saga& plan, const std::string& project, const draft& d) {
+  for (auto& each : d.snapshots) {
+    auto copy = changed(each, [](schema::SnapshotSpec::Builder s) { s.setVolume(make_uuid_v4()); });
+    auto name = copy.read([](auto s) { return text(s.getName()); });
+    plan.before.push_back({"volume.copy", {{"pool", d.pool}, {"from", volume_of(each)}, {"volume", volume_of(copy)}}});
+    plan.commit.writes.push_back(put(table::snapshots, snapshot_key(project, d.name, name), copy));
+  }
+}
+
 std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request, const draft& d,
                                 const spec_record& spec, uint64_t id) {
   auto& head = *request.head;
@@ -131,16 +178,20 @@ std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request,
   plan->resources = {{"instances", {url_of_in("instances", head.project, d.name)}},
                      {"containers", {url_of_in("containers", head.project, d.name)}}};
   plan->may_cancel = !d.fingerprint.empty();
-  if (d.fingerprint.empty())
-    plan->before.push_back({"volume.create", {{"pool", d.pool}, {"volume", key}}});
+  if (!d.from.empty())
+    plan->before.push_back({"volume.copy", {{"pool", d.pool}, {"from", d.from}, {"volume", key}, {"size", d.size}}});
+  else if (d.fingerprint.empty())
+    plan->before.push_back({"volume.create", {{"pool", d.pool}, {"volume", key}, {"size", d.size}}});
   else
-    plan->before.push_back({"volume.clone", {{"pool", d.pool}, {"image", d.fingerprint}, {"volume", key}}});
+    plan->before.push_back(
+        {"volume.clone", {{"pool", d.pool}, {"image", d.fingerprint}, {"volume", key}, {"size", d.size}}});
   plan->commit.conditions.push_back(absent(table::instances, record));
   plan->commit.writes = {put(table::instances, record, spec),
                          put(table::statuses, record, status_record{}),
                          {table::counters, "instance", std::to_string(id)}};
   plan->commit.events.push_back(lifecycle_event(head, "instance", d.name, "instance-created", url,
                                                 {{"type", "container"}, {"storage-pool", d.pool}}));
+  copy_snapshots(*plan, head.project, d);
   return plan;
 }
 
@@ -162,13 +213,19 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     });
     if (auto good = check_request(post, records, head.project, d); !good) return tl::unexpected{good.error()};
     if (auto good = take_image(records, head.project, post, d); !good) return tl::unexpected{good.error()};
+    if (auto good = take_original(records, head, post, d); !good) return tl::unexpected{good.error()};
     instance_draft wanted{head.project, post.getType(), d.profiles, d.config, d.devices};
     auto use = judge_draft(records, wanted);
     if (!use) return tl::unexpected{use.error()};
     auto effective = expand(records, head.project, d.profiles, d.config, d.devices);
-    d.pool = get(*root_disk(effective.devices), "pool");
+    auto pool = get(*root_disk(effective.devices), "pool");
+    if (!d.from.empty() && pool != d.pool)
+      return fail(fault::unsupported, "Copying an instance to another storage pool is not supported yet");
+    d.pool = pool;
+    d.size = get(*root_disk(effective.devices), "size");
     d.config["volatile.uuid"] = make_uuid_v4();
     if (!d.fingerprint.empty()) d.config["volatile.apply_template"] = "create";
+    if (!d.from.empty()) d.config["volatile.apply_template"] = "copy";
     settle_volatile(d.config, effective);
     d.ids = choose_ids(with, records, effective.config, "");
     if (d.ids.size == 0) return fail(fault::too_large, "No range of host ids is free");

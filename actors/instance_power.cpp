@@ -54,10 +54,35 @@ void boot_done(const instance_ptr& me, const boot_request& request, boot_outcome
   request.promise.deliver(step_result_ptr{result});
 }
 
+// Undoes a boot that a crash or a failed commit left: the record does not know these processes, the driver does. What
+// the record knows was started by somebody else, and stays. True: nothing runs any more.
+outcome<bool> end_what_is_not_recorded(instance_driver& driver, const std::string& key, const status_record& recorded) {
+  auto found = driver.find(key);
+  if (!found) return tl::unexpected{found.error()};
+  if (*found) {
+    bool known = recorded.read([&](schema::InstanceStatus::Reader status) {
+      return status.getMonitor() == (*found)->monitor && status.getMonitorStart() == (*found)->monitor_start;
+    });
+    if (known) return false;
+    unique_fd monitor{static_cast<int>(syscall(SYS_pidfd_open, (*found)->monitor, 0))};
+    if (auto killed = driver.kill(key, (*found)->leader); !killed) return tl::unexpected{killed.error()};
+    pollfd end{monitor.get(), POLLIN, 0};
+    if (monitor && poll(&end, 1, 30'000) != 1) return fail(fault::timed_out, "The instance could not be ended");
+  }
+  driver.sweep(key);
+  return true;
+}
+
 void boot_with(const instance_ptr& me, boot_request request, const spec_record& spec, const root_mount& root) {
   on_blocking_thread(
       me->self, me->with,
-      [&with = me->with, spec, root]() -> boot_outcome {
+      [&with = me->with, spec, root, repeated = request.action == "restore", id = me->id(),
+       key = me->key()]() -> boot_outcome {
+        if (repeated) { // it may have come up right before a crash, which nobody wrote down
+          auto recorded = load<schema::InstanceStatus>(with.db.read(), table::statuses, id);
+          auto ended = end_what_is_not_recorded(with.containers, key, recorded.value_or(status_record{}));
+          if (!ended) return tl::unexpected{ended.error()};
+        }
         auto plan = make_boot_plan(with, spec, root);
         if (!plan) return tl::unexpected{plan.error()};
         auto booted = with.containers.start(*plan);
@@ -96,6 +121,9 @@ void begin_boot(const instance_ptr& me, const boot_request& request) {
 }
 
 void boot(const instance_ptr& me, const step_act& step, sure_promise promise) {
+  // Behind a saga's commit the step is repeated after a crash.
+  if (argument(step.step, "action") == "restore" && me->now == instance_state::RUNNING)
+    return promise.deliver(step_result_ptr{result_with(me, "")});
   boot_request request{step.head, argument(step.step, "action"), std::move(promise)};
   if (me->clearing)
     me->when_clear.push_back([me, request] { begin_boot(me, request); });
@@ -167,25 +195,6 @@ void change_freezer(const instance_ptr& me, const step_act& step, bool freeze, s
 }
 
 // ---- undoing
-
-// Undoes a boot that a crash or a failed commit left: the record does not know these processes, the driver does. What
-// the record knows was started by somebody else, and stays. True: nothing runs any more.
-outcome<bool> end_what_is_not_recorded(instance_driver& driver, const std::string& key, const status_record& recorded) {
-  auto found = driver.find(key);
-  if (!found) return tl::unexpected{found.error()};
-  if (*found) {
-    bool known = recorded.read([&](schema::InstanceStatus::Reader status) {
-      return status.getMonitor() == (*found)->monitor && status.getMonitorStart() == (*found)->monitor_start;
-    });
-    if (known) return false;
-    unique_fd monitor{static_cast<int>(syscall(SYS_pidfd_open, (*found)->monitor, 0))};
-    if (auto killed = driver.kill(key, (*found)->leader); !killed) return tl::unexpected{killed.error()};
-    pollfd end{monitor.get(), POLLIN, 0};
-    if (monitor && poll(&end, 1, 30'000) != 1) return fail(fault::timed_out, "The instance could not be ended");
-  }
-  driver.sweep(key);
-  return true;
-}
 
 // The container may go down all the same; then the host reports it.
 void give_up_halting(const instance_ptr& me, error why) {

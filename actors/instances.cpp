@@ -4,6 +4,7 @@
 #include "actors/children.hpp"
 #include "actors/names.hpp"
 #include "actors/networks.hpp"
+#include "actors/instance_snapshot.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/project_claims.hpp"
 
@@ -188,6 +189,12 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
         return pass_on<operation_record>(all, to, request);
       },
       [all](const to_instance& to, const delete_instance& request) {
+        return pass_on<operation_record>(all, to, request);
+      },
+      [all](const to_instance& to, const envelope<schema::SnapshotsPost>& request) {
+        return pass_on<operation_record>(all, to, request);
+      },
+      [all](const to_instance& to, const change_snapshot& request) {
         return pass_on<operation_record>(all, to, request);
       },
       [all](const to_instance& to, const run_exec& request) { return pass_on<exec_session_ptr>(all, to, request); },

@@ -207,6 +207,13 @@ bool ask_again(const data_ptr& op, const error& why, std::function<void()> again
   return true;
 }
 
+// Committed, but not complete. The journal keeps it: the rest is tried again, see operations.cpp.
+void leave(const data_ptr& op, size_t row, error why) {
+  for (auto left = row; left < op->before.size() + op->after.size(); ++left)
+    op->record = with_step(op->record, left, step_state::LEFT, left == row ? why.message : "");
+  end(op, state::UNKNOWN, journal_committed, std::move(why));
+}
+
 void run_after(data_ptr op, size_t step) {
   op->now = phase::after;
   op->at = step;
@@ -221,14 +228,15 @@ void run_after(data_ptr op, size_t step) {
         fails_at(op, moment::acted, &op->after[step]);
         op->tries_in_a_row = 0;
         op->record = with_step(with_metadata(op->record, result.metadata), row, step_state::DONE);
-        run_after(op, step + 1);
+        auto& more = result.more;
+        if (more.writes.empty() && more.events.empty()) return run_after(op, step + 1);
+        put_on_disk(
+            op, more, [op, step] { run_after(op, step + 1); },
+            [op, row](error why) { leave(op, row, std::move(why)); });
       },
       [op, step, row](error why) {
         if (ask_again(op, why, [op, step] { run_after(op, step); })) return;
-        // Committed, but not complete. The journal keeps it: the rest is tried again, see operations.cpp.
-        for (auto left = row; left < op->before.size() + op->after.size(); ++left)
-          op->record = with_step(op->record, left, step_state::LEFT, left == row ? why.message : "");
-        end(op, state::UNKNOWN, journal_committed, std::move(why));
+        leave(op, row, std::move(why));
       });
 }
 

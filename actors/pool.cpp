@@ -1,5 +1,6 @@
 #include "actors/pools.hpp"
 #include "actors/store_actor.hpp"
+#include "backends/storage/size.hpp"
 
 #include <algorithm>
 #include <caf/event_based_actor.hpp>
@@ -30,8 +31,28 @@ struct pool_data {
 };
 using pool_ptr = std::shared_ptr<pool_data>;
 
-volume_id container(const saga_step& step, std::string_view key = "volume") {
-  return {"containers", std::string{get(step.args, key)}};
+// A step names volumes as KIND/NAME, or containers by their name alone.
+volume_id volume_in(const saga_step& step, std::string_view key = "volume") {
+  auto value = get(step.args, key);
+  auto slash = value.find('/');
+  if (slash == value.npos) return {"containers", std::string{value}};
+  return {std::string{value.substr(0, slash)}, std::string{value.substr(slash + 1)}};
+}
+
+uint64_t bytes_in(const saga_step& step, std::string_view key) { return parse_size(get(step.args, key)).value_or(0); }
+
+// A volume that a step makes, with the limit that the step names.
+outcome<void> made_and_limited(storage_driver& driver, const saga_step& step, const outcome<void>& made) {
+  if (!made || get(step.args, "size").empty()) return made;
+  return driver.limit_volume(volume_in(step), bytes_in(step, "size"));
+}
+
+// One volume takes the other's place. Where the other is gone, that was done before.
+outcome<void> replace(storage_driver& driver, const volume_id& volume, const volume_id& by) {
+  if (auto there = driver.root(by); !there)
+    return there.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{there.error()};
+  if (auto done = driver.destroy_volume(volume); !done) return done;
+  return driver.rename_volume(by, volume);
 }
 
 void empty_trash(const pool_ptr& me) {
@@ -201,37 +222,58 @@ void unload_image(const pool_ptr& me, const std::string& fingerprint, sure_promi
       });
 }
 
+// Kinds of steps that are one call of the driver.
+struct volume_act {
+  std::string_view kind;
+  outcome<void> (*act)(storage_driver& driver, const saga_step& step);
+  bool fills_trash = false;
+};
+constexpr volume_act volume_acts[] = {
+    {"volume.copy",
+     [](auto& driver, auto& step) {
+       return made_and_limited(driver, step, driver.clone_volume(volume_in(step, "from"), volume_in(step)));
+     }},
+    {"volume.create",
+     [](auto& driver, auto& step) { return made_and_limited(driver, step, driver.create_volume(volume_in(step))); }},
+    {"volume.destroy", [](auto& driver, auto& step) { return driver.destroy_volume(volume_in(step)); }, true},
+    {"volume.limit",
+     [](auto& driver, auto& step) { return driver.limit_volume(volume_in(step), bytes_in(step, "size")); }},
+    {"volume.rename",
+     [](auto& driver, auto& step) { return driver.rename_volume(volume_in(step, "from"), volume_in(step, "to")); }},
+    {"volume.replace", [](auto& driver, auto& step) { return replace(driver, volume_in(step), volume_in(step, "by")); },
+     true},
+};
+
+void clone_image(const pool_ptr& me, const saga_step& step, const std::string& operation, sure_promise promise) {
+  volume_id image{"images", std::string{get(step.args, "image")}};
+  with_image(me, image.name, operation, [me, promise, operation, image, step](outcome<void> there) {
+    if (!there) return finish(me, promise, operation, there);
+    run(me, promise, operation, [image, step](storage_driver& driver) {
+      return made_and_limited(driver, step, driver.clone_volume(image, volume_in(step)));
+    });
+  });
+}
+
 void perform(const pool_ptr& me, const saga_step& step, const std::string& operation, sure_promise promise) {
-  auto volume = container(step);
-  if (step.kind == "volume.clone") {
-    volume_id image{"images", std::string{get(step.args, "image")}};
-    with_image(me, image.name, operation, [me, promise, operation, image, volume](outcome<void> there) {
-      if (!there) return finish(me, promise, operation, there);
-      run(me, promise, operation,
-          [image, volume](storage_driver& driver) { return driver.clone_volume(image, volume); });
-    });
-  } else if (step.kind == "volume.create") {
-    run(me, promise, operation, [volume](storage_driver& driver) { return driver.create_volume(volume); });
-  } else if (step.kind == "volume.destroy") {
-    me->trash_grows.insert(operation);
-    run(me, promise, operation, [volume](storage_driver& driver) { return driver.destroy_volume(volume); });
-  } else if (step.kind == "volume.rename") {
-    run(me, promise, operation, [from = container(step, "from"), to = container(step, "to")](storage_driver& driver) {
-      return driver.rename_volume(from, to);
-    });
-  } else if (step.kind == "image.unload") {
-    unload_image(me, std::string{get(step.args, "image")}, promise);
-  } else {
-    finish(me, promise, operation, fail(fault::internal, "No pool performs " + step.kind));
-  }
+  if (step.kind == "volume.clone") return clone_image(me, step, operation, promise);
+  if (step.kind == "image.unload") return unload_image(me, std::string{get(step.args, "image")}, promise);
+  auto row = std::find_if(std::begin(volume_acts), std::end(volume_acts), [&](auto& r) { return r.kind == step.kind; });
+  if (row == std::end(volume_acts))
+    return finish(me, promise, operation, fail(fault::internal, "No pool performs " + step.kind));
+  if (row->fills_trash) me->trash_grows.insert(operation);
+  run(me, promise, operation, [row, step](storage_driver& driver) { return row->act(driver, step); });
 }
 
 void take_back(const pool_ptr& me, const saga_step& step, sure_promise promise) {
   on_blocking_thread(
       me->self, me->with,
       [driver = me->driver, step]() -> outcome<void> {
-        if (step.kind == "volume.clone" || step.kind == "volume.create") return driver->destroy_volume(container(step));
-        if (step.kind == "volume.rename") return driver->rename_volume(container(step, "to"), container(step, "from"));
+        static constexpr std::string_view makers[] = {"volume.clone", "volume.copy", "volume.create"};
+        if (std::find(std::begin(makers), std::end(makers), step.kind) != std::end(makers))
+          return driver->destroy_volume(volume_in(step));
+        if (step.kind == "volume.limit" && step.args.contains("was"))
+          return driver->limit_volume(volume_in(step), bytes_in(step, "was"));
+        if (step.kind == "volume.rename") return driver->rename_volume(volume_in(step, "to"), volume_in(step, "from"));
         return {};
       },
       [me, promise](outcome<void> done) mutable {

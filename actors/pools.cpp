@@ -17,11 +17,6 @@ struct pools_data {
 };
 using data_ptr = std::shared_ptr<pools_data>;
 
-driver_ptr make_driver(const services& with, const std::string& name, const std::string& driver,
-                       const config_map& config) {
-  return make_storage_driver(driver, {name, with.dir.storage_pools + "/" + name, with.dir.disks}, config);
-}
-
 caf::actor add(const data_ptr& me, const std::string& name, driver_ptr driver) {
   me->drivers[name] = driver;
   auto start = [&with = me->with, name, driver](caf::event_based_actor* actor) {
@@ -206,6 +201,11 @@ caf::result<Reply> to_pool(const data_ptr& me, const std::string& name, const Re
 }
 
 } // namespace
+
+driver_ptr make_driver(const services& with, const std::string& name, const std::string& driver,
+                       const config_map& config) {
+  return make_storage_driver(driver, {name, with.dir.storage_pools + "/" + name, with.dir.disks}, config);
+}
 
 caf::behavior pools(caf::event_based_actor* self, services& with) {
   auto me = std::make_shared<pools_data>(pools_data{with, self, {}, {}});

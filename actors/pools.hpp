@@ -20,6 +20,10 @@ struct borrow_driver {
 };
 using driver_ptr = std::shared_ptr<storage_driver>;
 
+/// A pool's driver object; nullptr: there is no such driver. Without state of its own: several may speak of one pool.
+driver_ptr make_driver(const services& with, const std::string& name, const std::string& driver,
+                       const config_map& config);
+
 struct delete_pool { // -> operation_record
   std::string pool;
   std::shared_ptr<const header> head;

@@ -19,6 +19,7 @@ constexpr project_key rows[] = {
     {"features.storage.volumes", boolean, "false", "", "", "Has custom volumes of its own"},
     {"limits.containers", whole, "", "", "", "Largest number of containers"},
     {"limits.cpu", whole, "", "", "", "Largest sum of the instances' limits.cpu"},
+    {"limits.disk", size, "", "", "", "Largest sum of the sizes of the instances' root disks"},
     {"limits.instances", whole, "", "", "", "Largest number of instances"},
     {"limits.memory", size, "", "", "", "Largest sum of the instances' limits.memory"},
     {"limits.processes", whole, "", "", "", "Largest sum of the instances' limits.processes"},
@@ -41,7 +42,7 @@ constexpr project_key rows[] = {
     {"restricted.devices.unix-hotplug", text, "block", "block", "allow", "Hotplugged devices of the host"},
     {"restricted.devices.usb", text, "block", "block", "allow", "USB devices"},
     {"restricted.networks.access", text, "", "", "", "Networks that may be used; empty: all"},
-    {"restricted.snapshots", text, "block", "block", "allow", "Snapshots"},
+    {"restricted.snapshots", text, "block", "block allow", "", "Snapshots"},
     {"restricted.virtual-machines.lowlevel", text, "block", "block", "allow", "raw.qemu and the like"},
     {"user.*", text, "", "", "", "Free data of the user"},
 };

@@ -12,13 +12,15 @@ namespace troupe {
 namespace {
 
 struct limit_row {
-  std::string_view key;      // of the project
-  std::string_view instance; // the key that each instance then needs; empty: it is counted
+  std::string_view key; // of the project
+  std::string_view
+      instance; // the key that each instance then needs (of its root disk, if it is one); empty: it is counted
   uint64_t project_use::*sum;
 };
 constexpr limit_row limits[] = {
     {"limits.containers", "", &project_use::containers},
     {"limits.cpu", "limits.cpu", &project_use::cpu},
+    {"limits.disk", "size", &project_use::disk},
     {"limits.instances", "", &project_use::instances},
     {"limits.memory", "limits.memory", &project_use::memory},
     {"limits.processes", "limits.processes", &project_use::processes},
@@ -26,13 +28,19 @@ constexpr limit_row limits[] = {
 };
 
 std::optional<uint64_t> number_of(std::string_view key, std::string_view value) {
-  if (key == "limits.memory") {
+  if (key == "limits.memory" || key == "limits.disk" || key == "size") {
     auto size = parse_size(value); // a share of the host's cannot be added up
     return size ? std::optional{*size} : std::nullopt;
   }
   uint64_t out = 0;
   auto [end, bad] = std::from_chars(value.data(), value.data() + value.size(), out);
   return bad == std::errc{} && end == value.data() + value.size() ? std::optional{out} : std::nullopt;
+}
+
+std::string_view value_of(const limit_row& row, const expansion& effective) {
+  if (row.instance != "size") return get(effective.config, row.instance);
+  auto root = root_disk(effective.devices);
+  return root ? get(*root, row.instance) : std::string_view{};
 }
 
 std::string entries_key(std::string_view project) { return "entries/" + std::string{project}; }
@@ -61,7 +69,7 @@ project_use countable_use(schema::InstanceType type, const expansion& effective)
   out.instances = 1;
   (type == schema::InstanceType::VIRTUAL_MACHINE ? out.virtual_machines : out.containers) = 1;
   for (auto& row : limits)
-    if (!row.instance.empty()) out.*row.sum = number_of(row.instance, get(effective.config, row.instance)).value_or(0);
+    if (!row.instance.empty()) out.*row.sum = number_of(row.instance, value_of(row, effective)).value_or(0);
   return out;
 }
 
@@ -69,7 +77,7 @@ outcome<project_use> use_of(std::string_view project, const config_map& project_
                             const expansion& effective) {
   for (auto& row : limits) {
     if (row.instance.empty() || get(project_config, row.key).empty()) continue;
-    if (!number_of(row.instance, get(effective.config, row.instance)))
+    if (!number_of(row.instance, value_of(row, effective)))
       return fail(fault::invalid, "Project \"" + std::string{project} + "\" has \"" + std::string{row.key} +
                                       "\": the instance needs a number as \"" + std::string{row.instance} + "\" too");
   }

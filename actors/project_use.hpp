@@ -9,9 +9,9 @@
 
 namespace troupe {
 
-/// What instances take of their project's limits. Memory in bytes, the rest are counts.
+/// What instances take of their project's limits. Disk and memory in bytes, the rest are counts.
 struct project_use {
-  uint64_t instances = 0, containers = 0, virtual_machines = 0, cpu = 0, memory = 0, processes = 0;
+  uint64_t instances = 0, containers = 0, virtual_machines = 0, cpu = 0, disk = 0, memory = 0, processes = 0;
 
   project_use& operator+=(const project_use& other);
   /// Of each the larger: while a change is on its way, either may turn out to hold.

@@ -34,11 +34,12 @@ enum class role : uint8_t {
   server,
   sinks,
   certificates,
+  scheduler,
   doors, // the gateway's own actor: listeners
   rest_door,
   bus_door,
 };
-constexpr size_t role_count = 15;
+constexpr size_t role_count = 16;
 
 /// What the actors share: the outside world behind narrow interfaces. Built by main, outlives every actor.
 /// All members are thread-safe.

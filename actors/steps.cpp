@@ -14,7 +14,10 @@ constexpr step_kind rows[] = {
     {"pool.create", role::pools, "destroy the pool"},
     {"pool.destroy", role::pools}, // (after the commit)
     {"volume.clone", role::pools, "destroy the volume", cuts},
+    {"volume.copy", role::pools, "destroy the volume"},
     {"volume.create", role::pools, "destroy the volume"},
+    {"volume.limit", role::pools, "set the limit it had"},
+    {"volume.replace", role::pools}, // another volume takes its place (after the commit)
     {"volume.destroy", role::pools}, // (after the commit)
     {"volume.rename", role::pools, "rename the volume back"},
     {"image.unload", role::pools}, // unpacked volumes of an image (after the commit)
@@ -35,11 +38,12 @@ constexpr step_kind rows[] = {
 constexpr std::string_view sagas[] = {
     "certificate.create", "certificate.delete", "certificate.update", "image.alias",     "image.delete",
     "image.import",       "image.update",       "instance.create",    "instance.delete", "instance.freeze",
-    "instance.rename",    "instance.restart",   "instance.start",     "instance.stop",   "instance.unfreeze",
-    "instance.update",    "network.create",     "network.delete",     "network.rename",  "network.update",
-    "pool.create",        "pool.delete",        "pool.update",        "profile.create",  "profile.delete",
-    "profile.rename",     "profile.update",     "project.create",     "project.delete",  "project.rename",
-    "project.update",     "server.update",      "sink.create",        "sink.delete",     "sink.update",
+    "instance.rename",    "instance.restart",   "instance.restore",   "instance.start",  "instance.stop",
+    "instance.unfreeze",  "instance.update",    "network.create",     "network.delete",  "network.rename",
+    "network.update",     "pool.create",        "pool.delete",        "pool.update",     "profile.create",
+    "profile.delete",     "profile.rename",     "profile.update",     "project.create",  "project.delete",
+    "project.rename",     "project.update",     "server.update",      "sink.create",     "sink.delete",
+    "sink.update",        "snapshot.create",    "snapshot.delete",    "snapshot.rename", "snapshot.update",
 };
 
 constexpr moment_row moment_rows[] = {

@@ -1,4 +1,5 @@
 #include "actors/certificates.hpp"
+#include "actors/scheduler.hpp"
 #include "actors/event_log.hpp"
 #include "actors/images.hpp"
 #include "actors/instances.hpp"
@@ -98,6 +99,7 @@ supervisor_spec parts(services& with, blocking_pool& sink_threads, tls_listeners
            [&listeners](auto* self, services& known) { return doors(self, known, listeners); }),
       part("instances", role::instances, with, instances),
       part("operations", role::operations, with, operations),
+      part("scheduler", role::scheduler, with, scheduler),
       part("sinks", role::sinks, with,
            [&sink_threads](auto* self, services& known) { return sinks(self, known, sink_threads); }),
       part("rest_door", role::rest_door, with, door),

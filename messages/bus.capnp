@@ -214,7 +214,14 @@ interface Instance extends(Handle(Instance)) {
   logs        @14 () -> (names :List(Text)) $reads;
   readLog     @15 (name :Text, to :ByteStream) -> (size :UInt64) $reads;
   files       @16 () -> (files :Files) $reads;
+  snapshots      @17 () -> (items :List(SnapshotView)) $reads;   # oldest first
+  snapshot       @18 Inst.SnapshotsPost -> InstanceChange;
+  restore        @19 (snapshot :Text) -> InstanceChange;
+  renameSnapshot @20 (snapshot :Text, name :Text) -> (operation :Operation);
+  updateSnapshot @21 (snapshot :Text, expiresAt :Int64, etag :Text) -> (operation :Operation);   # 0: never
+  deleteSnapshot @22 (snapshot :Text) -> (operation :Operation);
 }
+struct SnapshotView { spec @0 :Inst.SnapshotSpec; etag @1 :Text; }
 interface Process {
   # A running command. Dropping every handle of it kills it.
   wait   @0 () -> (exitCode :Int32) $implied;   # 128 + n for a signal; answered when all output has been taken

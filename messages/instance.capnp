@@ -42,6 +42,24 @@ struct InstanceStatus {
   struct Nic { device @0 :Text; hostName @1 :Text; hwaddr @2 :Text; name @3 :Text; network @4 :Text; }
 }
 
+struct SnapshotSpec {
+  # An instance as it was, in its project's `snapshots`: PROJECT/INSTANCE/NAME. Only the instance's own actor writes it.
+  name         @0 :Text;
+  description  @1 :Text $Json.hidden;
+  architecture @2 :Text;
+  ephemeral    @3 :Bool;
+  stateful     @4 :Bool;
+  profiles     @5 :List(Text);
+  config       @6 :List(Json.KeyValue) $Json.map;
+  devices      @7 :List(Json.Device) $Json.map;
+  createdAt    @8 :Int64 $Json.time;
+  expiresAt    @9 :Int64 $Json.time;        # 0: never
+  lastUsedAt  @10 :Int64 $Json.time;
+  size        @11 :Int64 = -1;              # unknown
+  pool        @12 :Text $Json.hidden;
+  volume      @13 :Text $Json.hidden;       # a name of its own, so that renaming moves nothing on the disk
+}
+
 # ---- requests as REST clients send them (rest-api: InstancesPost, InstancePut, InstanceStatePut, ...)
 
 struct InstanceSource {
@@ -93,6 +111,19 @@ struct UpdateInstance {
   description  @7 :Text;
   etag         @8 :Text $Json.hidden;    # If-Match, empty: unconditional
   given        @9 :List(Text) $Json.hidden;  # PATCH: the fields that were sent; null: a PUT, replace everything
+}
+
+struct SnapshotsPost {
+  name      @0 :Text;                       # empty: by the instance's snapshots.pattern
+  stateful  @1 :Bool;
+  expiresAt @2 :Int64 = -1 $Json.time;      # 0: never; -1 (not given): by its snapshots.expiry
+}
+struct SnapshotPut { expiresAt @0 :Int64 $Json.time; }
+struct SnapshotPost {
+  name      @0 :Text;
+  migration @1 :Bool;
+  live      @2 :Bool;
+  target    @3 :InstancePostTarget $Json.nullable;
 }
 
 struct ChangeInstanceState {

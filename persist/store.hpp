@@ -32,6 +32,7 @@ enum class table : uint8_t {
   counters,
   sinks,
   certificates,
+  snapshots,
   // local.mdb
   statuses,
   operations,

@@ -19,6 +19,7 @@ constexpr table_row rows[] = {
     {table::counters, "counters", scope::cluster, true},
     {table::sinks, "sinks", scope::cluster, true},
     {table::certificates, "certificates", scope::cluster, true},
+    {table::snapshots, "snapshots", scope::cluster, true},
     {table::statuses, "statuses", scope::local, true},
     {table::operations, "operations", scope::local, true},
     {table::operation_entities, "operation_entities", scope::local, true},

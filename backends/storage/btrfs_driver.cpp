@@ -1,6 +1,7 @@
 #include "backends/storage/btrfs_driver.hpp"
 
 #include "backends/storage/btrfs_format.hpp"
+#include "backends/storage/btrfs_quota.hpp"
 #include "backends/storage/btrfs_subvolumes.hpp"
 #include "backends/storage/mounts.hpp"
 #include "backends/storage/pool_config.hpp"
@@ -21,7 +22,7 @@ namespace troupe {
 btrfs_driver::btrfs_driver(pool_place place, config_map config)
     : place_{std::move(place)}, config_{std::move(config)}, layout_{place_.name, place_.directory} {}
 
-storage_traits btrfs_driver::traits() const noexcept { return {.name = "btrfs", .snapshots = true, .clones = true}; }
+storage_traits btrfs_driver::traits() const noexcept { return {.name = "btrfs", .snapshots = true, .clones = true, .quotas = true}; }
 
 std::string btrfs_driver::loop_file() const { return place_.disks + '/' + place_.name + ".img"; }
 
@@ -220,7 +221,13 @@ outcome<void> btrfs_driver::clone_volume(const volume_id& source, const volume_i
   auto staged = layout_.stage();
   if (!staged) return tl::unexpected{staged.error()};
   if (auto made = make_snapshot(volume->get(), staged->path); !made) return made;
-  return layout_.publish(std::move(*staged), target);
+  if (auto published = layout_.publish(std::move(*staged), target); !published || target.kind != "snapshots")
+    return published;
+  // Behind the publishing: a read-only subvolume cannot move.
+  auto made = open_directory(layout_.path(target));
+  if (!made) return tl::unexpected{made.error()};
+  if (!set_read_only(made->get(), true)) return fail_errno(errno, "Cannot seal the volume " + layout_.path(target));
+  return {};
 }
 
 outcome<void> btrfs_driver::seal_volume(const volume_id& id) {
@@ -269,7 +276,22 @@ outcome<root_mount> btrfs_driver::root(const volume_id& id) {
   return whole;
 }
 
-outcome<uint64_t> btrfs_driver::usage(const volume_id& id) { return volume_usage(layout_, id); }
+outcome<void> btrfs_driver::limit_volume(const volume_id& id, uint64_t bytes) {
+  if (auto good = layout_.check(id); !good) return good;
+  auto volume = open_directory(layout_.path(id));
+  return volume ? limit_subvolume(volume->get(), bytes) : tl::unexpected{volume.error()};
+}
+
+std::optional<uint64_t> btrfs_driver::quick_usage(const volume_id& id) {
+  if (!layout_.check(id)) return std::nullopt;
+  auto volume = open_directory(layout_.path(id));
+  return volume ? subvolume_usage(volume->get()) : std::nullopt;
+}
+
+outcome<uint64_t> btrfs_driver::usage(const volume_id& id) {
+  if (auto known = quick_usage(id)) return *known;
+  return volume_usage(layout_, id);
+}
 
 outcome<pool_space> btrfs_driver::space() { return layout_.space(); }
 

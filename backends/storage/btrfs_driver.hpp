@@ -30,6 +30,8 @@ public:
   std::string path(const volume_id& id) const override;
   outcome<root_mount> root(const volume_id& id) override;
   outcome<uint64_t> usage(const volume_id& id) override;
+  outcome<void> limit_volume(const volume_id& id, uint64_t bytes) override;
+  std::optional<uint64_t> quick_usage(const volume_id& id) override;
   outcome<pool_space> space() override;
 
 private:

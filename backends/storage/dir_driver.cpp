@@ -102,9 +102,15 @@ outcome<void> dir_driver::create_volume(const volume_id& id) {
   return layout_.publish(std::move(*staged), id);
 }
 
+namespace {
+
+bool may_overlay(const volume_id& id) { return id.kind == "containers" || id.kind == "snapshots"; }
+
+} // namespace
+
 std::string dir_driver::lower_of(const volume_id& id) const {
   char text[NAME_MAX + 1];
-  if (id.kind != "containers" || !layout_.check(id)) return {};
+  if (!may_overlay(id) || !layout_.check(id)) return {};
   auto size = readlink((layout_.path(id) + "/lower").c_str(), text, sizeof text);
   if (size <= 0) return {};
   std::string image(text, static_cast<size_t>(size));
@@ -124,8 +130,8 @@ outcome<void> dir_driver::fill_overlay(const std::string& directory, const std::
 
 outcome<void> dir_driver::copy_volume(const volume_id& source, const volume_id& target) const {
   auto lower = lower_of(source);
-  if (!lower.empty() && target.kind != "containers")
-    return fail(fault::unsupported, "A container on an overlay can only be copied to a container");
+  if (!lower.empty() && !may_overlay(target))
+    return fail(fault::unsupported, "A container on an overlay can only be copied to a container or a snapshot");
   auto staged = layout_.stage();
   if (!staged) return tl::unexpected{staged.error()};
   auto from = layout_.path(source);
@@ -185,7 +191,7 @@ outcome<void> dir_driver::destroy_image(const volume_id& id) const {
   if (!volumes) return tl::unexpected{volumes.error()};
   for (auto& volume : *volumes)
     if (lower_of(volume) == id.name)
-      return fail(fault::in_use, "The image volume " + id.name + " is in use by the container " + volume.name);
+      return fail(fault::in_use, "The image volume " + id.name + " is in use by " + volume.kind + '/' + volume.name);
   // The mark first: a crash in between leaves an incomplete image, never a complete one without its mark's volume.
   if (unlink(layout_.seal_mark(id).c_str()) != 0 && errno != ENOENT)
     return fail_errno(errno, "Cannot unseal the volume " + layout_.path(id));

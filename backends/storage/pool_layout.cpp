@@ -25,8 +25,8 @@ struct fixed_directory {
 
 // .trash is made last and removed first: it is the sign of a complete pool.
 constexpr fixed_directory directories[] = {
-    {"containers", 0711, true},   {"images", 0711, true},   {"custom", 0711, true},
-    {".incomplete", 0700, false}, {".sealed", 0700, false}, {".trash", 0700, false},
+    {"containers", 0711, true},   {"snapshots", 0700, true}, {"images", 0711, true},  {"custom", 0711, true},
+    {".incomplete", 0700, false}, {".sealed", 0700, false},  {".trash", 0700, false},
 };
 
 bool is_ours(std::string_view name) {
@@ -125,7 +125,8 @@ outcome<void> pool_layout::require_made() const {
 }
 
 outcome<void> pool_layout::check(const volume_id& id) const {
-  if (!is_kind(id.kind)) return fail(fault::invalid, "A storage volume's kind must be containers, images or custom");
+  if (!is_kind(id.kind))
+    return fail(fault::invalid, "A storage volume's kind must be containers, snapshots, images or custom");
   if (!is_safe_name(id.name)) return fail(fault::invalid, "The name of a storage volume is not usable as a file name");
   return {};
 }

@@ -19,11 +19,12 @@ struct storage_traits {
   bool clones = false;    // copy on write below the file system
   bool overlays = false;  // clones are overlays of the image volume
   bool remote = false;
+  bool quotas = false; // limit_volume works
 };
 
-/// `containers/c1`, `images/FINGERPRINT`, `custom/default_v1`: the directory of a volume inside a pool.
+/// `containers/c1`, `snapshots/UUID`, `images/FINGERPRINT`, `custom/default_v1`: the directory of a volume inside a pool.
 struct volume_id {
-  std::string kind; // containers, images, custom
+  std::string kind; // containers, snapshots, images, custom
   std::string name;
   bool operator==(const volume_id&) const = default;
 };
@@ -51,7 +52,7 @@ public:
   virtual outcome<std::vector<volume_id>> list() = 0;
   /// Empty, with rootfs/ for kinds containers and images.
   virtual outcome<void> create_volume(const volume_id& id) = 0;
-  /// A writable copy-on-write clone (or overlay, or copy) of `source`.
+  /// A copy-on-write clone (or overlay, or copy) of `source`, writable unless it is a snapshot. The source may be in use.
   virtual outcome<void> clone_volume(const volume_id& source, const volume_id& target) = 0;
   /// Makes an image volume read-only and safe to clone from. Only a sealed image volume is complete.
   virtual outcome<void> seal_volume(const volume_id& id) = 0;
@@ -63,7 +64,11 @@ public:
   /// The directory of the volume as it is on disk (for an overlay: its upper directory).
   virtual std::string path(const volume_id& id) const = 0;
   virtual outcome<root_mount> root(const volume_id& id) = 0;
+  /// What the volume may hold, in bytes; 0: no limit. fault::unsupported where the driver cannot.
+  virtual outcome<void> limit_volume(const volume_id& id, uint64_t bytes);
   virtual outcome<uint64_t> usage(const volume_id& id) = 0; // bytes; may walk the tree
+  /// The same where it takes no walk.
+  virtual std::optional<uint64_t> quick_usage(const volume_id&) { return std::nullopt; }
   virtual outcome<pool_space> space() = 0;
 };
 
@@ -76,6 +81,8 @@ struct pool_place {
 
 /// The table of drivers; empty result: no such driver. See storage_drivers.cpp.
 std::unique_ptr<storage_driver> make_storage_driver(std::string_view driver, pool_place place, config_map config);
+/// Whether that driver can limit the size of a volume.
+bool has_quotas(std::string_view driver);
 /// Drivers this host can use, with the version of what stands behind each.
 std::vector<std::pair<std::string, std::string>> supported_storage_drivers();
 

@@ -28,6 +28,16 @@ constexpr driver_row rows[] = {
 
 } // namespace
 
+outcome<void> storage_driver::limit_volume(const volume_id&, uint64_t) {
+  return fail(fault::unsupported,
+              "The storage driver " + std::string{traits().name} + " cannot limit the size of a volume");
+}
+
+bool has_quotas(std::string_view driver) {
+  auto any = make_storage_driver(driver, {}, {});
+  return any && any->traits().quotas;
+}
+
 driver_ptr make_storage_driver(std::string_view driver, pool_place place, config_map config) {
   for (auto& row : rows)
     if (row.name == driver) return row.make(std::move(place), std::move(config));

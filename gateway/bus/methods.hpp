@@ -68,6 +68,13 @@ kj::Promise<void> rename_instance(const call_ptr& c);
 kj::Promise<void> delete_instance(const call_ptr& c);
 kj::Promise<void> change_instance_state(const call_ptr& c);
 kj::Promise<void> power_instance(const call_ptr& c);
+// snapshots.cpp
+kj::Promise<void> list_snapshots(const call_ptr& c);
+kj::Promise<void> take_snapshot(const call_ptr& c);
+kj::Promise<void> restore_snapshot(const call_ptr& c);
+kj::Promise<void> rename_snapshot(const call_ptr& c);
+kj::Promise<void> update_snapshot(const call_ptr& c);
+kj::Promise<void> delete_snapshot(const call_ptr& c);
 // exec.cpp
 kj::Promise<void> exec_instance(const call_ptr& c);
 // console.cpp

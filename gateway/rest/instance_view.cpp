@@ -1,6 +1,8 @@
 #include "gateway/rest/instance_view.hpp"
 
 #include "actors/instance_lifecycle.hpp"
+#include "actors/instance_snapshot.hpp"
+#include "actors/pools.hpp"
 #include "gateway/link_addresses.hpp"
 #include "gateway/rest/lists.hpp"
 #include "messages/json.hpp"
@@ -35,6 +37,17 @@ void write_fields(std::string& out, expander& expand, schema::InstanceSpec::Read
   auto effective = expand(spec);
   write_map(out, "expanded_config", effective.config);
   write_devices(out, effective.devices);
+}
+
+void write_snapshots(std::string& out, const snapshot& records, schema::InstanceSpec::Reader spec) {
+  auto project = text(spec.getProject());
+  write_json_name(out, "snapshots");
+  out += '[';
+  for (auto& taken : snapshots_of(records, project, view(spec.getName()))) {
+    if (out.back() == '}') out += ',';
+    write_snapshot(out, records, project, taken);
+  }
+  out += ']';
 }
 
 void fill_interface(schema::InstanceState::Interface::Builder into, const link_facts& link,
@@ -76,6 +89,43 @@ void write_instance(std::string& out, expander& expand, schema::InstanceSpec::Re
   out += '}';
 }
 
+void write_snapshot(std::string& out, const snapshot& records, const std::string& project,
+                    const message<schema::SnapshotSpec>& taken) {
+  out += '{';
+  taken.read([&](schema::SnapshotSpec::Reader s) {
+    write_json_fields(out, s);
+    auto effective =
+        expand(records, project, to_vector(s.getProfiles()), to_map(s.getConfig()), to_map(s.getDevices()));
+    write_map(out, "expanded_config", effective.config);
+    write_devices(out, effective.devices);
+  });
+  out += '}';
+}
+
+namespace {
+
+// Only where the pool knows it without walking through the volume.
+void fill_root_usage(schema::InstanceState::Builder out, services& with, expander& expand,
+                     schema::InstanceSpec::Reader spec) {
+  auto pool = load<schema::PoolSpec>(expand.records(), table::pools, view(spec.getPool()));
+  if (!pool) return;
+  auto driver = pool->read([&](schema::PoolSpec::Reader p) {
+    return make_driver(with, text(p.getName()), text(p.getDriver()), to_map(p.getConfig()));
+  });
+  volume_id root{"containers", instance_key(view(spec.getProject()), view(spec.getName()))};
+  auto used = driver ? driver->quick_usage(root) : std::nullopt;
+  if (!used) return;
+  for (auto& [name, device] : expand(spec).devices) {
+    if (get(device, "type") != "disk" || get(device, "path") != "/") continue;
+    auto row = out.initDisk(1)[0];
+    row.setName(name);
+    row.initValue().setUsage(static_cast<int64_t>(*used));
+    return;
+  }
+}
+
+} // namespace
+
 message<schema::InstanceState> measure_state(services& with, expander& expand, schema::InstanceSpec::Reader spec,
                                              const status_record& status) {
   auto [state, leader] = status.read([](schema::InstanceStatus::Reader s) {
@@ -85,7 +135,7 @@ message<schema::InstanceState> measure_state(services& with, expander& expand, s
     auto& words = words_of(state);
     out.setStatus(std::string{words.word});
     out.setStatusCode(words.code);
-    out.initDisk(0);
+    fill_root_usage(out, with, expand, spec);
     if (leader <= 0) return;
     auto used = with.containers.measure(instance_key(view(spec.getProject()), view(spec.getName())), leader);
     out.setPid(leader);
@@ -111,7 +161,9 @@ void write_instance_full(std::string& out, services& with, expander& expand, sch
                          const status_record& status) {
   out += '{';
   write_fields(out, expand, spec, status);
-  out += R"(,"backups":[],"snapshots":[],"state":)";
+  out += R"(,"backups":[])";
+  write_snapshots(out, expand.records(), spec);
+  out += R"(,"state":)";
   measure_state(with, expand, spec, status).read([&](auto state) { write_json(out, state); });
   out += '}';
 }

@@ -35,10 +35,10 @@ std::string state_json(const snapshot& records, const project_record& project) {
     write_json_name(resources, one.name);
     resources += "{\"Limit\":" + std::to_string(one.limit) + ",\"Usage\":" + std::to_string(one.usage) + '}';
   }
-  // Disks have no size and networks no limit yet.
+  // There is no limit of networks yet.
   size_t networks = 0;
   records.scan(table::networks, name + "/", [&](std::string_view, std::string_view) { return ++networks; });
-  resources += R"(,"disk":{"Limit":-1,"Usage":0},"networks":{"Limit":-1,"Usage":)" + std::to_string(networks) + "}}";
+  resources += R"(,"networks":{"Limit":-1,"Usage":)" + std::to_string(networks) + "}}";
   return "{\"resources\":" + resources + '}';
 }
 

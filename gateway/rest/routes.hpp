@@ -49,6 +49,13 @@ void patch_server(const rest_request&);
 void get_metrics(const rest_request&);
 void get_resources(const rest_request&);
 void get_empty_list(const rest_request&);
+// snapshots.cpp
+void get_snapshots(const rest_request&);
+void post_snapshots(const rest_request&);
+void get_snapshot(const rest_request&);
+void put_snapshot(const rest_request&);
+void post_snapshot(const rest_request&);
+void delete_snapshot(const rest_request&);
 // projects.cpp
 void get_projects(const rest_request&);
 void post_projects(const rest_request&);

@@ -28,10 +28,11 @@ expansion with_nic(config_map nic) {
 
 // A value that is well-formed and is not what an instance without the key has.
 std::string telling_value(const key_row& row) {
-  static const std::map<value_type, std::string> values{{value_type::text, "x"},        {value_type::boolean, "true"},
-                                                        {value_type::whole, "7"},       {value_type::size, "1MiB"},
-                                                        {value_type::memory, "64MiB"},  {value_type::cpus, "1"},
-                                                        {value_type::allowance, "50%"}, {value_type::lines, "a = b"}};
+  static const std::map<value_type, std::string> values{
+      {value_type::text, "x"},        {value_type::boolean, "true"}, {value_type::whole, "7"},
+      {value_type::size, "1MiB"},     {value_type::memory, "64MiB"}, {value_type::cpus, "1"},
+      {value_type::allowance, "50%"}, {value_type::lines, "a = b"},  {value_type::span, "3d"},
+      {value_type::times, "@daily"},  {value_type::pattern, "x%d"}};
   REQUIRE(is_well_formed(row.type, values.at(row.type)));
   return values.at(row.type);
 }
@@ -127,7 +128,9 @@ TEST_CASE("project keys: values, what is not built yet, what nobody knows") {
   CHECK(code({{"restricted.devices.gpu", "perhaps"}}) == fault::invalid);
   CHECK(code({{"features.networks", "yes"}}) == fault::unsupported);
   CHECK(code({{"features.networks", "false"}}) == std::nullopt);
-  CHECK(code({{"limits.disk", "1GiB"}}) == fault::unsupported);
+  CHECK(code({{"limits.networks", "1"}}) == fault::unsupported);
+  CHECK(code({{"limits.disk", "1GiB"}}) == std::nullopt);
+  CHECK(code({{"limits.disk", "much"}}) == fault::invalid);
   CHECK(code({{"limits.instances", "many"}}) == fault::invalid);
   CHECK(code({{"limits.instances", "-1"}}) == fault::invalid);
   CHECK(code({{"nonsense", "1"}}) == fault::invalid);

@@ -19,11 +19,13 @@ TEST_CASE("Steps are done in order, then committed with what they add, then the 
   CHECK(s.end_of(*accepted) == state::SUCCEEDED);
   CHECK(s.err_of(*accepted).empty());
   CHECK(s.rows(table::journal).empty());
-  // What steps after the commit would add to it comes too late and is not written.
+  // What steps after the commit add is committed for each of them by itself.
   CHECK(s.rows(table::config) == std::map<std::string, std::string>{{"committed", "yes"},
+                                                                    {"network.apply", "network.apply"},
                                                                     {"network.make", "network.make"},
                                                                     {"pool.create", "pool.create"},
-                                                                    {"volume.clone", "volume.clone"}});
+                                                                    {"volume.clone", "volume.clone"},
+                                                                    {"volume.destroy", "volume.destroy"}});
   auto metadata = s.stored(*accepted).read([](auto op) { return text(op.getMetadata()); });
   CHECK(metadata.find(R"("volume.destroy":"volume.destroy")") != std::string::npos);
 }

@@ -16,6 +16,19 @@ unique_fd open_dir(const std::string& path) {
   return unique_fd{open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
 }
 
+// 0, or why not all of it came to the disk.
+int try_write(const std::string& path, size_t bytes) {
+  unique_fd file{open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
+  std::vector<char> block(1 << 20);
+  for (size_t done = 0; done < bytes; done += block.size()) {
+    for (size_t i = 0; i < block.size(); i += 64) block[i] = static_cast<char>(done + i);
+    auto written = write(file.get(), block.data(), block.size());
+    if (written < 0 || fsync(file.get()) != 0) return errno;
+    if (written != static_cast<ssize_t>(block.size())) return EDQUOT;
+  }
+  return 0;
+}
+
 } // namespace
 
 TEST_CASE("a sealed image of a btrfs pool cannot be written, its clones can", "[storage]") {
@@ -52,6 +65,28 @@ TEST_CASE("a guest's own subvolumes are cloned and deleted with the container", 
   CHECK(count_in(pool.directory() + "/.trash") == 0);
   CHECK_FALSE(has_nested_subvolumes(open_dir(pool.directory()).get()));
   must(driver.destroy());
+}
+
+TEST_CASE("a limited volume takes no more, and tells what it holds without a walk", "[storage]") {
+  pool_fixture pool{"btrfs"};
+  must(pool.driver->create());
+  auto& driver = *pool.driver;
+  must(driver.create_volume(c1));
+  CHECK_FALSE(driver.quick_usage(c1)); // nobody asked for quotas yet
+  must(driver.limit_volume(c1, 0));
+  must(driver.limit_volume(c1, 4 << 20));
+  must(driver.create_volume(c2));
+  auto fill = [&](const volume_id& id) { return try_write(driver.path(id) + "/rootfs/file", 16 << 20); };
+  CHECK(fill(c1) == EDQUOT);
+  CHECK(fill(c2) == 0);
+  auto used = driver.quick_usage(c1);
+  REQUIRE(used);
+  CHECK(*used <= 4 << 20);
+  must(driver.limit_volume(c1, 0));
+  CHECK(fill(c1) == 0);
+  syncfs(open_dir(driver.path(c1)).get()); // the kernel counts with its commits
+  CHECK(must(driver.usage(c1)) >= 16 << 20);
+  CHECK(fault_of(driver.limit_volume({"containers", "none"}, 1)) == fault::not_found);
 }
 
 TEST_CASE("subvolumes nested deeper than any path are deleted", "[storage]") {

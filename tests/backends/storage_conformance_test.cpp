@@ -363,3 +363,34 @@ TEST_CASE("a pool killed while it was made or removed is made or removed again",
     CHECK(count_in(pool.scratch.path() + "/disks") == 0);
   }
 }
+
+TEST_CASE("a snapshot keeps what its container had, and a copy of it can be written", "[storage]") {
+  pool_fixture pool{FOR_EACH_DRIVER()};
+  must(pool.driver->create());
+  pool.add_image(image);
+  must(pool.driver->clone_volume(image, c1));
+  auto written = [&](const volume_id& id) { return pool.driver->path(id) + "/rootfs"; };
+  std::filesystem::create_directories(written(c1));
+  write_text(written(c1) + "/file", "before");
+  const volume_id kept{"snapshots", "0f6a"};
+  must(pool.driver->clone_volume(c1, kept));
+  must(pool.driver->clone_volume(c1, kept));
+  write_text(written(c1) + "/file", "after");
+  CHECK(read_text(written(kept) + "/file") == "before");
+  if (pool.name == "btrfs") CHECK(open((written(kept) + "/new").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600) == -1);
+
+  must(pool.driver->clone_volume(kept, c2));
+  must(pool.driver->clone_volume(kept, c2));
+  CHECK(read_text(written(c2) + "/file") == "before");
+  write_text(written(c2) + "/new", "new");
+  CHECK(must(pool.driver->root(c2)).lower == must(pool.driver->root(c1)).lower);
+  must(pool.driver->destroy_volume(c1));
+  must(pool.driver->destroy_volume(c2));
+  if (pool.name == "dir" && pool.driver->traits().overlays)
+    CHECK(fault_of(pool.driver->destroy_volume(image)) == fault::in_use);
+  must(pool.driver->destroy_volume(kept));
+  must(pool.driver->destroy_volume(kept));
+  must(pool.driver->destroy_volume(image));
+  must(pool.driver->empty_trash());
+  must(pool.driver->destroy());
+}

@@ -86,9 +86,12 @@ class SagaKillTest(DaemonTest):
     # --- the cases, by the kind of their saga; each makes what its request needs
 
     CASES = {
-        "instance.create": ["create_from_image", "create_empty"],
+        "instance.create": ["create_from_image", "create_empty", "copy_instance"],
         "instance.start": ["start"], "instance.stop": ["stop_forced", "stop_gracefully"], "instance.restart": ["restart"],
         "instance.freeze": ["freeze"], "instance.unfreeze": ["unfreeze"], "instance.rename": ["rename_instance"],
+        "instance.restore": ["restore_stopped", "restore_running"],
+        "snapshot.create": ["create_snapshot"], "snapshot.update": ["update_snapshot"], "snapshot.rename": ["rename_snapshot"],
+        "snapshot.delete": ["delete_snapshot"],
         "instance.update": ["update_instance"], "instance.delete": ["delete_instance"],
         "image.import": ["import_unified", "import_split"], "image.delete": ["delete_image", "delete_unpacked_image"],
         "image.update": ["update_image"], "image.alias": ["create_alias"],
@@ -179,6 +182,47 @@ class SagaKillTest(DaemonTest):
         name = self.instance(image=False)
         return Case("PATCH", f"/1.0/instances/{name}", {"config": {"user.x": "1"}},
                     lambda: self.found(f"/1.0/instances/{name}")["config"].get("user.x") == "1")
+
+    def snapshot(self, name, called="one"):
+        self.must("POST", f"/1.0/instances/{name}/snapshots", {"name": called})
+        return f"/1.0/instances/{name}/snapshots/{called}"
+
+    def copy_instance(self):
+        source, name = self.instance(), self.name()
+        self.snapshot(source)
+        return Case("POST", "/1.0/instances", {"name": name, "source": {"type": "copy", "source": source}},
+                    lambda: self.status(name) == "Stopped" and self.found(f"/1.0/instances/{name}/snapshots/one") is not None)
+
+    def restore(self, status, half_way=False):
+        name = self.instance(status)
+        self.snapshot(name)
+        self.must("PATCH", f"/1.0/instances/{name}", {"config": {"user.x": "1"}})
+        return Case("PUT", f"/1.0/instances/{name}", {"restore": "one"}, half_way=half_way,
+                    there=lambda: self.status(name) == status and "user.x" not in self.found(f"/1.0/instances/{name}")["config"])
+
+    def restore_stopped(self):
+        return self.restore("Stopped")
+
+    def restore_running(self):
+        return self.restore("Running", half_way=True)
+
+    def create_snapshot(self):
+        name = self.instance()
+        return Case("POST", f"/1.0/instances/{name}/snapshots", {"name": "one"},
+                    lambda: self.found(f"/1.0/instances/{name}/snapshots/one") is not None)
+
+    def update_snapshot(self):
+        path = self.snapshot(self.instance())
+        return Case("PUT", path, {"expires_at": "2099-01-01T00:00:00Z"}, lambda: self.found(path)["expires_at"].startswith("2099"))
+
+    def rename_snapshot(self):
+        old = self.snapshot(self.instance())
+        new = old[:-3] + "two"
+        return Case("POST", old, {"name": "two"}, lambda: self.one_of(new, old, lambda path: self.found(path) is not None))
+
+    def delete_snapshot(self):
+        path = self.snapshot(self.instance())
+        return Case("DELETE", path, None, lambda: self.found(path) is None)
 
     def delete_instance(self):
         name = self.instance()

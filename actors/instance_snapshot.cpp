@@ -1,0 +1,272 @@
+#include "actors/instance_snapshot.hpp"
+
+#include "actors/names.hpp"
+#include "actors/project_keys.hpp"
+#include "actors/server_keys.hpp"
+#include "actors/snapshot_pattern.hpp"
+#include "runtime/uuid.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+namespace troupe {
+namespace {
+
+constexpr int64_t second_ns = 1'000'000'000;
+constexpr std::string_view default_pattern = "snap%d";
+
+std::string url_of(const instance_data& me, const std::string& name) { return me.url() + "/snapshots/" + name; }
+
+std::shared_ptr<saga> new_saga(const instance_data& me, const std::shared_ptr<const header>& head, std::string kind,
+                               std::string description, const std::string& name) {
+  auto plan = std::make_shared<saga>();
+  plan->kind = std::move(kind);
+  plan->description = std::move(description);
+  plan->head = head;
+  plan->entity = "instance/" + me.id();
+  plan->resources = {{"instances", {url_of_in("instances", me.project, me.name)}},
+                     {"instances_snapshots", {"/1.0/instances/" + me.name + "/snapshots/" + name}}};
+  plan->owner = me.self;
+  return plan;
+}
+
+uint64_t next_number(const std::vector<snapshot_record>& taken, std::string_view front, std::string_view back) {
+  uint64_t number = 0;
+  for (auto& each : taken)
+    each.read([&](schema::SnapshotSpec::Reader s) {
+      auto name = view(s.getName());
+      if (name.size() <= front.size() + back.size() || !name.starts_with(front) || !name.ends_with(back)) return;
+      auto middle = name.substr(front.size(), name.size() - front.size() - back.size());
+      uint64_t found = 0;
+      auto [end, bad] = std::from_chars(middle.data(), middle.data() + middle.size(), found);
+      if (bad == std::errc{} && end == middle.data() + middle.size()) number = std::max(number, found + 1);
+    });
+  return number;
+}
+
+// "%d" becomes the number behind the highest there is; a name without it that is taken gets one at its end.
+outcome<std::string> next_name(const std::vector<snapshot_record>& taken, std::string_view pattern) {
+  auto name = render_pattern(pattern.empty() ? default_pattern : pattern, now_ns() / second_ns);
+  if (!name) return name;
+  auto is_taken = [&](const snapshot_record& each) {
+    return each.read([](auto s) { return view(s.getName()); }) == *name;
+  };
+  auto at = name->find("%d");
+  if (at == name->npos) {
+    if (std::none_of(taken.begin(), taken.end(), is_taken)) return name;
+    at = name->size() + 1;
+    *name += "-%d";
+  }
+  auto front = name->substr(0, at), back = name->substr(at + 2);
+  return front + std::to_string(next_number(taken, front, back)) + back;
+}
+
+outcome<int64_t> expiry_of(schema::SnapshotsPost::Reader post, const expansion& effective) {
+  if (post.getExpiresAt() != -1) return post.getExpiresAt();
+  auto span = get(effective.config, "snapshots.expiry");
+  if (span.empty()) return 0;
+  auto when = later_by(now_ns() / second_ns, span);
+  if (!when) return tl::unexpected{when.error()};
+  return *when * second_ns;
+}
+
+outcome<std::string> name_of(schema::SnapshotsPost::Reader post, const snapshot& records, const instance_data& me,
+                             const expansion& effective) {
+  auto name = post.getName().size()
+                  ? outcome<std::string>{text(post.getName())}
+                  : next_name(snapshots_of(records, me.project, me.name), get(effective.config, "snapshots.pattern"));
+  if (!name) return name;
+  if (auto good = check_plain_name("Snapshot", *name); !good) return tl::unexpected{good.error()};
+  return name;
+}
+
+outcome<void> check_allowed(const snapshot& records, const instance_data& me) {
+  auto rules = project_config(records, me.project);
+  if (is_true(get(rules, "restricted")) && get(rules, "restricted.snapshots", "block") != "allow")
+    return fail(fault::forbidden, "Project \"" + me.project + "\" does not allow snapshots");
+  return {};
+}
+
+message<schema::UpdateInstance> as_it_was(const snapshot_record& taken, const std::string& etag) {
+  return taken.read([&](schema::SnapshotSpec::Reader was) {
+    return message<schema::UpdateInstance>::make([&](schema::UpdateInstance::Builder put) {
+      put.setArchitecture(was.getArchitecture());
+      put.setDescription(was.getDescription());
+      put.setEphemeral(was.getEphemeral());
+      put.setProfiles(was.getProfiles());
+      put.setConfig(was.getConfig());
+      put.setDevices(was.getDevices());
+      put.setEtag(etag);
+    });
+  });
+}
+
+outcome<std::shared_ptr<saga>> plan_removal(const instance_data& me, const change_snapshot& request,
+                                            const snapshot_record& taken) {
+  auto plan = new_saga(me, request.head, "snapshot.delete", "Deleting snapshot", request.name);
+  plan->commit.writes.push_back(erase(table::snapshots, snapshot_key(me.project, me.name, request.name)));
+  plan->commit.events.push_back(
+      lifecycle_event(*request.head, "instance", me.name, "instance-snapshot-deleted", url_of(me, request.name)));
+  auto pool = taken.read([](auto s) { return text(s.getPool()); });
+  plan->after.push_back({"volume.destroy", {{"pool", pool}, {"volume", volume_of(taken)}}});
+  return plan;
+}
+
+outcome<std::shared_ptr<saga>> plan_renaming(const instance_data& me, const snapshot& records,
+                                             const change_snapshot& request, const snapshot_record& taken) {
+  if (auto good = check_plain_name("Snapshot", request.new_name); !good) return tl::unexpected{good.error()};
+  auto key = snapshot_key(me.project, me.name, request.new_name);
+  if (records.get(table::snapshots, key))
+    return fail(fault::already_exists, "Snapshot \"" + request.new_name + "\" already exists");
+  auto plan = new_saga(me, request.head, "snapshot.rename", "Renaming snapshot", request.new_name);
+  plan->commit.writes = {
+      erase(table::snapshots, snapshot_key(me.project, me.name, request.name)),
+      put(table::snapshots, key, changed(taken, [&](auto s) { s.setName(request.new_name); })),
+  };
+  plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-snapshot-renamed",
+                                                url_of(me, request.new_name), {{"old_name", request.name}}));
+  return plan;
+}
+
+outcome<std::shared_ptr<saga>> plan_edit(const instance_data& me, const change_snapshot& request,
+                                         const snapshot_record& taken) {
+  if (!request.etag.empty() && request.etag != etag_of(taken.bytes()))
+    return fail(fault::precondition, "The snapshot was changed in the meantime (ETag does not match)");
+  auto plan = new_saga(me, request.head, "snapshot.update", "Updating snapshot", request.name);
+  plan->commit.writes.push_back(put(table::snapshots, snapshot_key(me.project, me.name, request.name),
+                                    changed(taken, [&](auto s) { s.setExpiresAt(request.expires_at); })));
+  plan->commit.events.push_back(
+      lifecycle_event(*request.head, "instance", me.name, "instance-snapshot-updated", url_of(me, request.name)));
+  return plan;
+}
+
+} // namespace
+
+std::string snapshot_key(std::string_view project, std::string_view instance, std::string_view name) {
+  return in_project(in_project(project, instance), name);
+}
+
+std::vector<snapshot_record> snapshots_of(const snapshot& records, std::string_view project,
+                                          std::string_view instance) {
+  std::vector<snapshot_record> found;
+  records.scan(table::snapshots, snapshot_key(project, instance, ""), [&](std::string_view, std::string_view bytes) {
+    found.push_back(snapshot_record::from_bytes(bytes));
+    return true;
+  });
+  auto age = [](const snapshot_record& each) { return each.read([](auto s) { return s.getCreatedAt(); }); };
+  std::stable_sort(found.begin(), found.end(), [&](auto& a, auto& b) { return age(a) < age(b); });
+  return found;
+}
+
+std::string volume_of(const snapshot_record& taken) {
+  return "snapshots/" + taken.read([](auto s) { return text(s.getVolume()); });
+}
+
+snapshot_record make_snapshot(schema::InstanceSpec::Reader from, std::string_view name, int64_t expires_at,
+                              int64_t last_used_at) {
+  return snapshot_record::make([&](schema::SnapshotSpec::Builder s) {
+    s.setName(std::string{name});
+    s.setDescription(from.getDescription());
+    s.setArchitecture(from.getArchitecture());
+    s.setEphemeral(from.getEphemeral());
+    s.setProfiles(from.getProfiles());
+    s.setConfig(from.getConfig());
+    s.setDevices(from.getDevices());
+    s.setCreatedAt(now_ns());
+    s.setExpiresAt(expires_at);
+    s.setLastUsedAt(last_used_at);
+    s.setPool(from.getPool());
+    s.setVolume(make_uuid_v4());
+  });
+}
+
+outcome<std::shared_ptr<saga>> plan_snapshot(const instance_data& me, const envelope<schema::SnapshotsPost>& request) {
+  auto records = me.with.db.read();
+  auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
+  if (!spec) return fail(fault::not_found, "Instance not found");
+  if (auto good = check_allowed(records, me); !good) return tl::unexpected{good.error()};
+  return request.body.read([&](schema::SnapshotsPost::Reader post) -> outcome<std::shared_ptr<saga>> {
+    if (post.getStateful()) return fail(fault::unsupported, "Stateful snapshots are not supported yet");
+    return spec->read([&](schema::InstanceSpec::Reader is) -> outcome<std::shared_ptr<saga>> {
+      auto effective = expand(records, is);
+      auto name = name_of(post, records, me, effective);
+      if (!name) return tl::unexpected{name.error()};
+      auto key = snapshot_key(me.project, me.name, *name);
+      if (records.get(table::snapshots, key))
+        return fail(fault::already_exists, "Snapshot \"" + *name + "\" already exists");
+      auto expires_at = expiry_of(post, effective);
+      if (!expires_at) return tl::unexpected{expires_at.error()};
+      auto used_at = me.status.read([](auto status) { return status.getLastUsedAt(); });
+      auto taken = make_snapshot(is, *name, *expires_at, used_at);
+      auto plan = new_saga(me, request.head, "snapshot.create", "Snapshotting instance", *name);
+      plan->before.push_back(
+          {"volume.copy", {{"pool", text(is.getPool())}, {"from", me.key()}, {"volume", volume_of(taken)}}});
+      plan->commit.conditions.push_back(absent(table::snapshots, key));
+      plan->commit.writes.push_back(put(table::snapshots, key, taken));
+      plan->commit.events.push_back(
+          lifecycle_event(*request.head, "instance", me.name, "instance-snapshot-created", url_of(me, *name)));
+      return plan;
+    });
+  });
+}
+
+outcome<std::shared_ptr<saga>> plan_snapshot_change(const instance_data& me, const change_snapshot& request) {
+  auto records = me.with.db.read();
+  auto key = snapshot_key(me.project, me.name, request.name);
+  auto taken = load<schema::SnapshotSpec>(records, table::snapshots, key);
+  if (!taken) return fail(fault::not_found, "Snapshot not found");
+  auto plan = request.what == change_snapshot::verb::remove   ? plan_removal(me, request, *taken)
+              : request.what == change_snapshot::verb::rename ? plan_renaming(me, records, request, *taken)
+                                                              : plan_edit(me, request, *taken);
+  if (plan) (*plan)->commit.conditions.push_back(unchanged(records, table::snapshots, key));
+  return plan;
+}
+
+outcome<std::shared_ptr<saga>> plan_restore(const instance_data& me, const envelope<schema::UpdateInstance>& request) {
+  auto [name, etag] = request.body.read([](schema::UpdateInstance::Reader put) {
+    return std::pair{text(put.getRestore()), text(put.getEtag())};
+  });
+  if (name.starts_with(me.name + "/")) name.erase(0, me.name.size() + 1); // as the stock client calls it
+  auto records = me.with.db.read();
+  auto key = snapshot_key(me.project, me.name, name);
+  auto taken = load<schema::SnapshotSpec>(records, table::snapshots, key);
+  if (!taken) return fail(fault::not_found, "Snapshot not found");
+  auto plan = plan_change(me, {as_it_was(*taken, etag), request.head}, true);
+  if (!plan) return plan;
+  auto& work = **plan;
+  work.kind = "instance.restore";
+  work.description = "Restoring snapshot";
+  work.commit.conditions.push_back(unchanged(records, table::snapshots, key));
+  work.commit.events = {
+      lifecycle_event(*request.head, "instance", me.name, "instance-restored", me.url(), {{"snapshot", name}})};
+  auto pool = taken->read([](auto s) { return text(s.getPool()); });
+  auto copy = me.key() + "." + make_uuid_v4();
+  auto size = taken->read([&](schema::SnapshotSpec::Reader was) {
+    auto effective =
+        expand(records, me.project, to_vector(was.getProfiles()), to_map(was.getConfig()), to_map(was.getDevices()));
+    return std::string{get(*root_disk(effective.devices), "size")};
+  });
+  work.before = {{"volume.copy", {{"pool", pool}, {"from", volume_of(*taken)}, {"volume", copy}, {"size", size}}}};
+  if (!is_down(me)) work.before.push_back(step_of(me, "instance.halt", {{"force", "true"}, {"action", "restore"}}));
+  work.after.push_back({"volume.replace", {{"pool", pool}, {"volume", me.key()}, {"by", copy}}});
+  if (!is_down(me)) work.after.push_back(step_of(me, "instance.boot", {{"action", "restore"}}));
+  return plan;
+}
+
+void forget_snapshots(saga& plan, const snapshot& records, const instance_data& me) {
+  for (auto& taken : snapshots_of(records, me.project, me.name)) {
+    auto [name, pool] = taken.read([](auto s) { return std::pair{text(s.getName()), text(s.getPool())}; });
+    plan.commit.writes.push_back(erase(table::snapshots, snapshot_key(me.project, me.name, name)));
+    plan.after.push_back({"volume.destroy", {{"pool", pool}, {"volume", volume_of(taken)}}});
+  }
+}
+
+void rename_snapshots(saga& plan, const snapshot& records, const instance_data& me, const std::string& to) {
+  for (auto& taken : snapshots_of(records, me.project, me.name)) {
+    auto name = taken.read([](auto s) { return text(s.getName()); });
+    plan.commit.writes.push_back(erase(table::snapshots, snapshot_key(me.project, me.name, name)));
+    plan.commit.writes.push_back(put(table::snapshots, snapshot_key(me.project, to, name), taken));
+  }
+}
+
+} // namespace troupe

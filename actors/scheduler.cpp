@@ -1,0 +1,238 @@
+#include "actors/scheduler.hpp"
+
+#include "actors/ask.hpp"
+#include "actors/instance_snapshot.hpp"
+#include "actors/operation_record.hpp"
+#include "actors/schedule.hpp"
+#include "actors/subscription.hpp"
+
+#include <algorithm>
+#include <caf/event_based_actor.hpp>
+#include <set>
+
+namespace troupe {
+
+struct agenda_due { // INTERNAL: the first entry may be due; an older alarm is out of date
+  uint64_t alarm = 0;
+};
+struct agenda_changed { // INTERNAL: what a delivery is about
+  enum class what : uint8_t { nothing, instance, started, all };
+  uint64_t reader = 0;
+  what concerns = what::nothing;
+  std::string instance = {}; // "PROJECT/NAME"
+};
+struct agenda_lost { // INTERNAL: the events ended
+  uint64_t reader = 0;
+};
+
+} // namespace troupe
+
+TROUPE_LOCAL_MESSAGE(troupe::agenda_due)
+TROUPE_LOCAL_MESSAGE(troupe::agenda_changed)
+TROUPE_LOCAL_MESSAGE(troupe::agenda_lost)
+
+namespace troupe {
+namespace {
+
+constexpr int64_t second_ns = 1'000'000'000;
+constexpr uint32_t credits = 256;
+constexpr auto retry_pause = std::chrono::seconds{1};
+constexpr int64_t sleep_most = 3600; // the clock may be set
+
+struct agenda {
+  services& with;
+  caf::event_based_actor* self;
+  std::map<std::string, int64_t> moments;           // by instance; seconds since the epoch
+  std::set<std::pair<int64_t, std::string>> sorted; // the same
+  uint64_t alarm = 0, reader = 0;
+  subscription_ptr events;
+};
+using agenda_ptr = std::shared_ptr<agenda>;
+
+int64_t now_s() { return now_ns() / second_ns; }
+
+schedule schedule_of(const snapshot& records, schema::InstanceSpec::Reader spec) {
+  return schedule::parse(get(expand(records, spec).config, "snapshots.schedule")).value_or(schedule{});
+}
+
+// When something is to be done for it next.
+std::optional<int64_t> next_moment(const snapshot& records, schema::InstanceSpec::Reader spec) {
+  auto first = schedule_of(records, spec).next_after(now_s());
+  for (auto& taken : snapshots_of(records, view(spec.getProject()), view(spec.getName()))) {
+    auto expires = taken.read([](auto s) { return s.getExpiresAt(); });
+    if (expires <= 0) continue;
+    auto when = (expires + second_ns - 1) / second_ns;
+    if (!first || when < *first) first = when;
+  }
+  return first;
+}
+
+void set_alarm(const agenda_ptr& me) {
+  ++me->alarm;
+  if (me->sorted.empty()) return;
+  auto wait = std::clamp<int64_t>(me->sorted.begin()->first - now_s(), 0, sleep_most);
+  me->self->delayed_send(me->self, std::chrono::seconds{wait}, agenda_due{me->alarm});
+}
+
+void note(const agenda_ptr& me, const std::string& instance, std::optional<int64_t> when) {
+  if (auto at = me->moments.find(instance); at != me->moments.end()) {
+    me->sorted.erase({at->second, instance});
+    me->moments.erase(at);
+  }
+  if (!when) return;
+  me->moments.emplace(instance, *when);
+  me->sorted.emplace(*when, instance);
+}
+
+void look_at(const agenda_ptr& me, const snapshot& records, const std::string& instance) {
+  auto spec = load<schema::InstanceSpec>(records, table::instances, instance);
+  note(me, instance, spec ? spec->read([&](auto s) { return next_moment(records, s); }) : std::nullopt);
+}
+
+void look_at_all(const agenda_ptr& me) {
+  auto records = me->with.db.read();
+  me->moments.clear();
+  me->sorted.clear();
+  records.scan(table::instances, "", [&](std::string_view key, std::string_view bytes) {
+    auto when = spec_record::from_bytes(bytes).read([&](auto spec) { return next_moment(records, spec); });
+    note(me, std::string{key}, when);
+    return true;
+  });
+}
+
+// ---- what is done
+
+std::shared_ptr<const header> head_in(std::string_view project) {
+  auto head = std::make_shared<header>();
+  head->project = project;
+  return head;
+}
+
+template <class Request>
+void request(const agenda_ptr& me, const std::string& instance, Request what) {
+  auto slash = instance.find('/');
+  to_instance to{instance.substr(0, slash), instance.substr(slash + 1)};
+  ask_untyped(me->self, me->with.find(role::instances), caf::make_message(std::move(to), std::move(what)),
+              into_outcome<operation_record>([instance](const outcome<operation_record>& begun) {
+                if (!begun) log().warn("Snapshots of {}: {}", instance, begun.error().message);
+              }));
+}
+
+void take_one(const agenda_ptr& me, schema::InstanceSpec::Reader spec) {
+  envelope<schema::SnapshotsPost> post{message<schema::SnapshotsPost>::make([](auto) {}),
+                                       head_in(view(spec.getProject()))};
+  request(me, in_project(view(spec.getProject()), view(spec.getName())), std::move(post));
+}
+
+void remove_expired(const agenda_ptr& me, const snapshot& records, schema::InstanceSpec::Reader spec) {
+  for (auto& taken : snapshots_of(records, view(spec.getProject()), view(spec.getName()))) {
+    auto [name, expires] = taken.read([](auto s) { return std::pair{text(s.getName()), s.getExpiresAt()}; });
+    if (expires <= 0 || expires > now_ns()) continue;
+    change_snapshot gone{change_snapshot::verb::remove, head_in(view(spec.getProject())), name};
+    request(me, in_project(view(spec.getProject()), view(spec.getName())), std::move(gone));
+  }
+}
+
+bool is_wanted(const snapshot& records, schema::InstanceSpec::Reader spec) {
+  if (is_true(get(expand(records, spec).config, "snapshots.schedule.stopped"))) return true;
+  auto key = in_project(view(spec.getProject()), view(spec.getName()));
+  auto status = load<schema::InstanceStatus>(records, table::statuses, key).value_or(status_record{});
+  return status.read([](auto s) { return s.getState(); }) != instance_state::STOPPED;
+}
+
+void serve(const agenda_ptr& me, const snapshot& records, const std::string& instance, int64_t moment) {
+  auto spec = load<schema::InstanceSpec>(records, table::instances, instance);
+  if (!spec) return;
+  spec->read([&](schema::InstanceSpec::Reader s) {
+    remove_expired(me, records, s);
+    bool scheduled = schedule_of(records, s).next_after(moment - 1) == moment;
+    if (scheduled && is_wanted(records, s)) take_one(me, s);
+  });
+}
+
+void serve_due(const agenda_ptr& me) {
+  auto records = me->with.db.read();
+  while (!me->sorted.empty() && me->sorted.begin()->first <= now_s()) {
+    auto [moment, instance] = *me->sorted.begin();
+    note(me, instance, std::nullopt);
+    serve(me, records, instance, moment);
+    auto spec = load<schema::InstanceSpec>(records, table::instances, instance);
+    // What has expired goes with its event; until then it is no reason to come back.
+    if (spec) note(me, instance, spec->read([&](auto s) { return schedule_of(records, s).next_after(now_s()); }));
+  }
+  set_alarm(me);
+}
+
+// ---- what changes it
+
+void subscribe(const agenda_ptr& me) {
+  open_subscription wanted;
+  wanted.filter.subjects = {"*.instance.>", "*.profile.>"};
+  wanted.filter.types = {"lifecycle"};
+  auto self = me->self->address();
+  auto tell = [self](auto what) {
+    if (auto to = caf::actor_cast<caf::actor>(self)) caf::anon_send(to, std::move(what));
+  };
+  using concerns = agenda_changed::what;
+  wanted.deliver = [tell, reader = ++me->reader](const delivery& what) {
+    if (what.what == delivery::kind::gap) return tell(agenda_changed{reader, concerns::all});
+    if (what.what != delivery::kind::event) return tell(agenda_changed{reader});
+    what.event.read([&](schema::Event::Reader event) {
+      if (view(event.getKind()) != "instance") return tell(agenda_changed{reader, concerns::all});
+      auto instance = in_project(view(event.getProject()), view(event.getEntity()));
+      auto action = view(event.getAction());
+      bool started = action == "instance-started" || action == "instance-restarted";
+      tell(agenda_changed{reader, started ? concerns::started : concerns::instance, std::move(instance)});
+    });
+  };
+  wanted.ended = [tell, reader = me->reader](const error&) { tell(agenda_lost{reader}); };
+  auto events = me->with.find(role::events);
+  auto opened = [me, reader = me->reader](const outcome<subscription_ptr>& made) {
+    if (!made) return me->self->delayed_send(me->self, retry_pause, agenda_lost{reader}); // the log starts anew
+    me->events = *made;
+    me->events->grant(credits);
+    look_at_all(me); // what was changed before the subscription began
+    set_alarm(me);
+  };
+  ask<subscription_ptr>(me->self, events, std::move(wanted), opened);
+}
+
+void on_start(const agenda_ptr& me, const std::string& instance) {
+  auto records = me->with.db.read();
+  auto spec = load<schema::InstanceSpec>(records, table::instances, instance);
+  if (!spec) return;
+  spec->read([&](schema::InstanceSpec::Reader s) {
+    if (schedule_of(records, s).at_startup()) take_one(me, s);
+  });
+}
+
+void on_change(const agenda_ptr& me, const agenda_changed& what) {
+  if (what.reader != me->reader || !me->events) return;
+  me->events->grant(1);
+  if (what.concerns == agenda_changed::what::nothing) return;
+  if (what.concerns == agenda_changed::what::started) return on_start(me, what.instance);
+  if (what.concerns == agenda_changed::what::all)
+    look_at_all(me);
+  else
+    look_at(me, me->with.db.read(), what.instance);
+  set_alarm(me);
+}
+
+} // namespace
+
+caf::behavior scheduler(caf::event_based_actor* self, services& with) {
+  auto me = std::make_shared<agenda>(agenda{with, self, {}, {}, 0, 0, {}});
+  self->attach_functor([me] { me->events.reset(); });
+  subscribe(me);
+  return {
+      [me](const agenda_due& due) {
+        if (due.alarm == me->alarm) serve_due(me);
+      },
+      [me](const agenda_changed& what) { on_change(me, what); },
+      [me](const agenda_lost& lost) {
+        if (lost.reader == me->reader) subscribe(me);
+      },
+  };
+}
+
+} // namespace troupe
