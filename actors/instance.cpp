@@ -1,5 +1,7 @@
 #include "actors/instance.hpp"
 #include "actors/ask.hpp"
+#include "actors/guest.hpp"
+#include "actors/instance_guest.hpp"
 #include "actors/instance_snapshot.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/pools.hpp"
@@ -90,8 +92,9 @@ caf::response_promise exec(const instance_ptr& me, const run_exec& request) {
   on_blocking_thread(
       me->self, me->with,
       [&with = me->with, key = me->key(), leader = me->status.read([](auto s) { return s.getLeader(); }),
-       plan = request.plan]() -> result {
-        auto session = with.containers.exec(key, leader, std::move(*plan));
+       plan = request.plan, console = request.console]() -> result {
+        auto session = console ? with.containers.console(key, plan->width, plan->height)
+                               : with.containers.exec(key, leader, std::move(*plan));
         if (!session) return tl::unexpected{session.error()};
         return exec_session_ptr{std::move(*session)};
       },
@@ -158,6 +161,7 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
       [me](const delete_instance& request) { return change(me, [me, request] { return plan_delete(*me, request); }); },
       [me](const run_exec& request) { return exec(me, request); },
       [me](const locate_root&) { return locate(me); },
+      [me](const guest_ready& said) { return note_ready(me, said.ready); },
       [me](const step_act& step) { return perform(me, step); },
       [me](const step_undo& step) { return take_back(me, step); },
       [me](const operation_ended& over) {

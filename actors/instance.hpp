@@ -22,6 +22,7 @@ struct to_instance {
 struct run_exec {
   std::shared_ptr<const header> head;
   std::shared_ptr<exec_plan> plan;
+  bool console = false; // no command: sit down at the console; of the plan only the size counts
 };
 using exec_session_ptr = std::shared_ptr<exec_session>;
 

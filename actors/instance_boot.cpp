@@ -1,57 +1,12 @@
 #include "actors/instance.hpp"
 #include "actors/instance_nics.hpp"
-#include "backends/image/image_store.hpp"
 #include "backends/image/template_engine.hpp"
+#include "backends/image/volume_metadata.hpp"
 
-#include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 namespace troupe {
 namespace {
-
-constexpr size_t template_bytes_max = 1 << 20;
-
-// The volume's metadata and templates come from an image: nothing in them may lead out of the volume.
-outcome<std::string> read_confined(int dir, const char* path) {
-  open_how how{};
-  how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  unique_fd file{static_cast<int>(syscall(SYS_openat2, dir, path, &how, sizeof how))};
-  if (!file) return fail_errno(errno, std::string{"Cannot read "} + path + " of the image");
-  struct stat info {};
-  if (fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > static_cast<off_t>(template_bytes_max))
-    return fail(fault::invalid, std::string{path} + " of the image is no file of at most 1 MiB");
-  std::string out(static_cast<size_t>(info.st_size), '\0');
-  size_t have = 0;
-  while (have < out.size()) {
-    auto got = read(file.get(), out.data() + have, out.size() - have);
-    if (got <= 0) break;
-    have += static_cast<size_t>(got);
-  }
-  out.resize(have);
-  return out;
-}
-
-// A volume is one directory, or what the instance wrote above what the image holds.
-outcome<std::vector<unique_fd>> open_layers(const root_mount& root) {
-  std::vector<unique_fd> layers;
-  for (auto& path : root.lower.empty() ? std::vector{root.path} : std::vector{root.upper, root.lower}) {
-    layers.emplace_back(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!layers.back()) return fail_errno(errno, "Cannot open the volume of the instance");
-  }
-  return layers;
-}
-
-outcome<std::string> read_confined(const std::vector<unique_fd>& layers, const char* path) {
-  outcome<std::string> content = fail(fault::not_found, std::string{path} + " is missing");
-  for (auto& layer : layers) {
-    content = read_confined(layer.get(), path);
-    if (content || content.error().code != fault::not_found) break;
-  }
-  return content;
-}
 
 bool applies_at(schema::ImageMetadata::Template::Reader row, std::string_view trigger) {
   for (auto when : row.getWhen())
@@ -76,22 +31,20 @@ template_context context_of(schema::InstanceSpec::Reader spec, const expansion& 
 outcome<std::vector<boot_file>> render_templates(schema::InstanceSpec::Reader spec, const expansion& effective,
                                                  const root_mount& root) {
   std::vector<boot_file> files;
-  auto layers = open_layers(root);
-  if (!layers) return tl::unexpected{layers.error()};
-  auto yaml = read_confined(*layers, "metadata.yaml");
-  if (!yaml) {
-    if (yaml.error().code == fault::not_found) return files; // an empty instance has none
-    return tl::unexpected{yaml.error()};
+  auto volume = volume_metadata::open(root);
+  if (!volume) return tl::unexpected{volume.error()};
+  auto metadata = volume->read();
+  if (!metadata) {
+    if (metadata.error().code == fault::not_found) return files; // an empty instance has none
+    return tl::unexpected{metadata.error()};
   }
-  auto metadata = parse_metadata(*yaml);
-  if (!metadata) return tl::unexpected{metadata.error()};
   auto pending = std::string{get(effective.config, "volatile.apply_template")};
   return metadata->read([&](schema::ImageMetadata::Reader image) -> outcome<std::vector<boot_file>> {
     for (auto entry : image.getTemplates()) {
       auto row = entry.getTemplate();
       auto trigger = !pending.empty() && applies_at(row, pending) ? pending : std::string{"start"};
       if (!applies_at(row, trigger)) continue;
-      auto source = read_confined(*layers, ("templates/" + text(row.getTemplate())).c_str());
+      auto source = volume->read_template(text(row.getTemplate()));
       if (!source) return tl::unexpected{source.error()};
       auto context = context_of(spec, effective, trigger);
       context.path = text(entry.getPath());

@@ -3,6 +3,7 @@
 #include "actors/instance_admission.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/instance_snapshot.hpp"
+#include "actors/instance_types.hpp"
 #include "actors/instances.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
@@ -68,8 +69,6 @@ outcome<void> check_request(schema::CreateInstance::Reader post, const snapshot&
     return fail(fault::unsupported, "Virtual machines are not supported yet");
   if (post.getStateful() || post.getRestore().size())
     return fail(fault::unsupported, "Stateful instances are not supported yet");
-  if (post.getInstanceType().size())
-    return fail(fault::unsupported, "Instance types (\"" + text(post.getInstanceType()) + "\") are not supported yet");
   auto architecture = text(post.getArchitecture());
   if (!architecture.empty() && architecture != host_architecture())
     return fail(fault::invalid,
@@ -85,6 +84,15 @@ outcome<void> check_request(schema::CreateInstance::Reader post, const snapshot&
       return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");
   if (records.get(table::instances, in_project(project, d.name)))
     return fail(fault::already_exists, "Instance \"" + d.name + "\" already exists");
+  return {};
+}
+
+/// What the request says itself goes before its type.
+outcome<void> take_type(std::string_view type, draft& d) {
+  if (type.empty()) return {};
+  auto limits = limits_of_type(type);
+  if (!limits) return tl::unexpected{limits.error()};
+  for (auto& [key, value] : *limits) d.config.emplace(key, value);
   return {};
 }
 
@@ -211,6 +219,7 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     std::erase_if(d.config, [](auto& entry) {
       return entry.first.starts_with("volatile.") && !entry.first.ends_with(".hwaddr");
     });
+    if (auto good = take_type(view(post.getInstanceType()), d); !good) return tl::unexpected{good.error()};
     if (auto good = check_request(post, records, head.project, d); !good) return tl::unexpected{good.error()};
     if (auto good = take_image(records, head.project, post, d); !good) return tl::unexpected{good.error()};
     if (auto good = take_original(records, head, post, d); !good) return tl::unexpected{good.error()};

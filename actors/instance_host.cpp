@@ -1,3 +1,4 @@
+#include "actors/instance_guest.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/instance_status.hpp"
 #include "net/links.hpp"
@@ -20,8 +21,10 @@ void clear_host(const instance_ptr& me) {
         return {};
       },
       [me](const outcome<void>&) {
-        me->clearing = false;
-        for (auto& go_on : std::exchange(me->when_clear, {})) go_on();
+        close_guest_door(me, [me] {
+          me->clearing = false;
+          for (auto& go_on : std::exchange(me->when_clear, {})) go_on();
+        });
       });
 }
 

@@ -1,6 +1,7 @@
 #include "actors/instance_nics.hpp"
 
 #include "actors/names.hpp"
+#include "runtime/uuid.hpp"
 
 namespace troupe {
 namespace {
@@ -50,6 +51,7 @@ void settle_volatile(config_map& own_config, const expansion& effective) {
     auto at = effective.devices.find(device);
     return at == effective.devices.end() || get(at->second, "type") != "nic";
   });
+  if (auto& id = own_config["volatile.cloud-init.instance-id"]; id.empty()) id = make_uuid_v4();
   for (auto& [device, config] : effective.devices) {
     if (get(config, "type") != "nic") continue;
     auto mac = std::string{get(config, "hwaddr")};

@@ -15,7 +15,8 @@ struct nic_facts {
 };
 std::vector<nic_facts> nics_of(const expansion& effective);
 
-/// Gives every nic without one a MAC and a host-side name, as volatile keys; drops those of devices that are gone.
+/// Gives every nic without one a MAC and a host-side name, as volatile keys; drops those of devices that are gone. Gives
+/// the instance the id by which cloud-init knows it.
 void settle_volatile(config_map& own_config, const expansion& effective);
 
 } // namespace troupe

@@ -1,4 +1,5 @@
 #include "actors/ask.hpp"
+#include "actors/instance_guest.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/instance_status.hpp"
 #include "actors/networks.hpp"
@@ -73,11 +74,12 @@ outcome<bool> end_what_is_not_recorded(instance_driver& driver, const std::strin
   return true;
 }
 
-void boot_with(const instance_ptr& me, boot_request request, const spec_record& spec, const root_mount& root) {
+void boot_with(const instance_ptr& me, boot_request request, const spec_record& spec, const root_mount& root,
+               std::string guest_dir) {
   on_blocking_thread(
       me->self, me->with,
-      [&with = me->with, spec, root, repeated = request.action == "restore", id = me->id(),
-       key = me->key()]() -> boot_outcome {
+      [&with = me->with, spec, root, guest_dir = std::move(guest_dir), repeated = request.action == "restore",
+       id = me->id(), key = me->key()]() -> boot_outcome {
         if (repeated) { // it may have come up right before a crash, which nobody wrote down
           auto recorded = load<schema::InstanceStatus>(with.db.read(), table::statuses, id);
           auto ended = end_what_is_not_recorded(with.containers, key, recorded.value_or(status_record{}));
@@ -85,6 +87,7 @@ void boot_with(const instance_ptr& me, boot_request request, const spec_record& 
         }
         auto plan = make_boot_plan(with, spec, root);
         if (!plan) return tl::unexpected{plan.error()};
+        plan->guest_dir = guest_dir;
         auto booted = with.containers.start(*plan);
         if (!booted) return tl::unexpected{booted.error()};
         return std::make_shared<boot_result>(std::move(*booted));
@@ -114,7 +117,10 @@ void begin_boot(const instance_ptr& me, const boot_request& request) {
   announce_nics(me, std::move(nics), 0, [me, request, spec = *spec, pool](outcome<void> announced) {
     if (!announced) return boot_failed(me, request, announced.error());
     auto located = [me, request, spec](const outcome<root_mount_ptr>& root) {
-      root ? boot_with(me, request, spec, **root) : boot_failed(me, request, root.error());
+      if (!root) return boot_failed(me, request, root.error());
+      open_guest_door(me, spec, [me, request, spec, root = *root](std::string folder) {
+        boot_with(me, request, spec, *root, std::move(folder));
+      });
     };
     ask<root_mount_ptr>(me->self, me->with.find(role::pools), locate_volume{pool, {"containers", me->key()}}, located);
   });

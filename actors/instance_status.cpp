@@ -53,6 +53,7 @@ bool move(const instance_ptr& me, trigger on) {
 status_record status_now(const instance_ptr& me, const boot_result* alive) {
   return changed(me->status, [&](schema::InstanceStatus::Builder status) {
     status.setState(me->now);
+    if (alive || me->now == instance_state::STOPPED) status.setReady(false);
     if (alive) {
       status.setLeader(alive->leader);
       status.setMonitor(alive->monitor);

@@ -2,6 +2,7 @@
 
 #include "actors/ask.hpp"
 #include "actors/children.hpp"
+#include "actors/guest.hpp"
 #include "actors/names.hpp"
 #include "actors/networks.hpp"
 #include "actors/instance_snapshot.hpp"
@@ -199,6 +200,7 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
       },
       [all](const to_instance& to, const run_exec& request) { return pass_on<exec_session_ptr>(all, to, request); },
       [all](const to_instance& to, const locate_root& request) { return pass_on<file_root_ptr>(all, to, request); },
+      [all](const to_instance& to, const guest_ready& said) { return pass_on<caf::unit_t>(all, to, said); },
       [all](const step_act& step) -> caf::result<step_result_ptr> {
         if (step.step.kind != "instance.forget") return to_performer<step_act, step_result_ptr>(all, step);
         in_turn(all->self, all->with, step.operation,

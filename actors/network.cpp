@@ -1,4 +1,5 @@
 #include "actors/networks.hpp"
+#include "actors/warnings.hpp"
 #include "runtime/child.hpp"
 
 #include <algorithm>
@@ -121,6 +122,7 @@ void run_dnsmasq(const network_ptr& me) {
   auto started = spawn(me->with.io, spec, [ended](child_exit) { ended(); });
   if (!started) {
     log().error("Network {}: dnsmasq could not be started: {}", me->name, started.error().message);
+    raise_warning(me->with, warnings::no_dnsmasq, "default", "/1.0/networks/" + me->name, started.error().message);
     return ended();
   }
   me->dnsmasq = std::move(*started);
@@ -254,6 +256,8 @@ caf::behavior network(caf::event_based_actor* self, services& with, std::string 
         if (gone.life != me->life) return;
         me->dnsmasq.reset();
         log().warn("Network {}: dnsmasq ended and is started again", me->name);
+        raise_warning(me->with, warnings::no_dnsmasq, "default", "/1.0/networks/" + me->name,
+                      "dnsmasq ended and is started again");
         auto wait = std::chrono::milliseconds{250} * ((1u << std::min(me->failures++, backoff_max)) - 1);
         me->self->delayed_send(me->self, wait, start_dnsmasq{gone.life});
       },

@@ -10,15 +10,15 @@ namespace troupe {
 /// there are so many, the oldest idle one makes room for the next, in all one of the peer who has most; if none is
 /// idle, the next is closed. The oldest: so a newcomer has time to ask, however many come behind him. Docs:
 /// security.md.
-enum class door_kind : uint8_t { rest_unix, rest_tls, bus_unix, bus_tls, metrics };
+enum class door_kind : uint8_t { rest_unix, rest_tls, bus_unix, bus_tls, metrics, guests };
 struct door_limits {
   door_kind which;
   size_t connections, per_peer;
 };
 constexpr door_limits door_limits_table[] = {
     {door_kind::rest_unix, 4096, 4096}, // of the administrators
-    {door_kind::rest_tls, 4096, 2048},  {door_kind::bus_unix, 4096, 4096},
-    {door_kind::bus_tls, 4096, 2048},   {door_kind::metrics, 512, 256},
+    {door_kind::rest_tls, 4096, 2048},  {door_kind::bus_unix, 4096, 4096}, {door_kind::bus_tls, 4096, 2048},
+    {door_kind::metrics, 512, 256},     {door_kind::guests, 4096, 64}, // of one instance
 };
 
 constexpr const door_limits& limits_of(door_kind which) {
@@ -31,6 +31,7 @@ constexpr http_limits http_limits_of(door_kind which) {
   http_limits out;
   out.connections_max = limits_of(which).connections;
   out.connections_per_host = limits_of(which).per_peer;
+  out.hosts_are_sockets = which == door_kind::guests;
   return out;
 }
 

@@ -41,7 +41,8 @@ std::shared_ptr<exec_plan> plan_of(schema::ExecInstance::Reader post, const expa
 outcome<void> check(const snapshot& records, const std::string& key, schema::ExecInstance::Reader post) {
   if (!records.get(table::instances, key)) return fail(fault::not_found, "Instance not found");
   if (post.getCommand().size() == 0) return fail(fault::invalid, "The command is missing");
-  if (post.getRecordOutput()) return fail(fault::unsupported, "Recording the output is not supported yet");
+  if (post.getRecordOutput() && (post.getWaitForWebsocket() || post.getInteractive()))
+    return fail(fault::invalid, "Only the output of a command without websockets is recorded");
   auto state = load<schema::InstanceStatus>(records, table::statuses, key)->read([](auto s) { return s.getState(); });
   if (state == instance_state::FROZEN) return fail(fault::wrong_state, "Instance is frozen");
   if (state != instance_state::RUNNING) return fail(fault::wrong_state, "Instance is not running");
@@ -57,17 +58,48 @@ outcome<std::shared_ptr<exec_plan>> plan_exec(const snapshot& records, const std
   return plan_of(post, spec->read([&](auto s) { return expand(records, s); }));
 }
 
-begin_live exec_operation(std::shared_ptr<const header> head, const std::string& name,
-                          schema::ExecInstance::Reader post) {
+namespace {
+
+begin_live live_of(std::shared_ptr<const header> head, const std::string& name) {
   begin_live live;
-  live.kind = "instance.exec";
-  live.description = "Executing command";
   live.entity = "instance/" + in_project(head->project, name);
   live.resources = {{"instances", {"/1.0/instances/" + name}}, {"containers", {"/1.0/containers/" + name}}};
   live.head = std::move(head);
+  return live;
+}
+
+} // namespace
+
+begin_live console_operation(std::shared_ptr<const header> head, const std::string& name) {
+  auto live = live_of(std::move(head), name);
+  live.kind = "instance.console";
+  live.description = "Showing console";
+  return live;
+}
+
+begin_live exec_operation(std::shared_ptr<const header> head, const std::string& name,
+                          schema::ExecInstance::Reader post) {
+  auto live = live_of(std::move(head), name);
+  if (!post.getWaitForWebsocket()) live.type = schema::Operation::Class::TASK;
+  live.kind = "instance.exec";
+  live.description = "Executing command";
   nlohmann::json metadata{{"command", to_vector(post.getCommand())}, {"interactive", post.getInteractive()}};
   live.metadata = metadata.dump();
   return live;
+}
+
+std::optional<std::pair<uint16_t, uint16_t>> window_size_in(std::string_view control) {
+  auto json = nlohmann::json::parse(control, nullptr, false);
+  if (!json.is_object() || json.value("command", nlohmann::json{}) != "window-resize") return std::nullopt;
+  auto args = json.find("args");
+  if (args == json.end() || !args->is_object()) return std::nullopt;
+  auto number = [&](const char* key) {
+    auto at = args->find(key);
+    bool given = at != args->end() && at->is_string();
+    return given ? static_cast<uint16_t>(std::strtoul(at->get_ref<const std::string&>().c_str(), nullptr, 10))
+                 : uint16_t{0};
+  };
+  return std::pair{number("width"), number("height")};
 }
 
 outcome<void> judge_exec(int status) {

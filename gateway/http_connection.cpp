@@ -1,6 +1,7 @@
 #include "gateway/http_connection.hpp"
 
 #include "gateway/http_handshake.hpp"
+#include "gateway/stream_relay.hpp"
 #include "gateway/websocket_connection.hpp"
 #include "runtime/log.hpp"
 
@@ -295,14 +296,28 @@ void http_connection::upgrade(uint64_t serial, std::function<void(std::shared_pt
   auto& x = *exchange_;
   if (x.accept_key.empty()) return reply(error_reply(400, "This address answers websocket requests only"));
   auto self = shared_from_this();
-  if (auto waiting = x.waiting.lock()) waiting->on_gone = nullptr;
   auto key = std::move(x.accept_key);
   auto early = std::move(pending_);
+  websocket_connection::start(let_go(), key, early, ready);
+}
+
+void http_connection::hand_over(uint64_t serial, const std::string& protocol, unique_fd ours) {
+  if (!waits_for(serial)) return;
+  auto self = shared_from_this();
+  auto early = std::move(pending_);
+  stream_relay::start(let_go(), std::move(ours), std::make_shared<std::atomic<bool>>(true),
+                      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: " + protocol + "\r\nConnection: Upgrade\r\n\r\n",
+                      early);
+}
+
+/// The stream, for somebody else; this connection is over.
+std::unique_ptr<http_stream> http_connection::let_go() {
+  if (auto waiting = exchange_->waiting.lock()) waiting->on_gone = nullptr;
   auto stream = std::move(stream_);
   exchange_.reset();
   stream->attach(nullptr);
   context_.remove(*this);
-  websocket_connection::start(std::move(stream), key, early, ready);
+  return stream;
 }
 
 void http_connection::tell_gone() {

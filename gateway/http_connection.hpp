@@ -41,9 +41,11 @@ public:
   /// Ignored unless that request still waits for its answer.
   void answer(uint64_t serial, http_response response);
   void upgrade(uint64_t serial, std::function<void(std::shared_ptr<websocket>)> ready);
+  void hand_over(uint64_t serial, const std::string& protocol, unique_fd ours);
   bool waits_for(uint64_t serial) const noexcept;
 
 private:
+  std::unique_ptr<http_stream> let_go();
   enum class phase { head, body, spooling, handling, replying };
 
   /// One request from its first byte to the last of its reply; a waiting connection has none.

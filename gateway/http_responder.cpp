@@ -42,6 +42,14 @@ void responder::accept_websocket(std::function<void(std::shared_ptr<websocket>)>
   });
 }
 
+void responder::hand_over(std::string protocol, unique_fd ours) const {
+  if (state_->answered.exchange(true)) return;
+  auto held = std::make_shared<unique_fd>(std::move(ours));
+  state_->door->post([to = state_->connection, serial = state_->serial, protocol = std::move(protocol), held] {
+    if (auto connection = to.lock()) connection->hand_over(serial, protocol, std::move(*held));
+  });
+}
+
 void responder::add_header(std::string name, std::string value) const {
   state_->headers.emplace_back(std::move(name), std::move(value));
 }

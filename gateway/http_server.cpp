@@ -57,7 +57,8 @@ struct accepting {
   static void on_unix_connection(uv_stream_t* listener, int status) {
     auto& context = static_cast<accepting*>(listener->data)->context;
     if (status != 0) return;
-    auto stream = socket_stream::accept(context, listener, socket_stream::family::unix_socket);
+    auto stream = socket_stream::accept(context, listener, socket_stream::family::unix_socket,
+                                        static_cast<accepting*>(listener->data)->where);
     if (!stream) return;
     if (has_room(*context) && stream->take_place()) return context->serve(std::move(stream));
     static const std::string full = [] {
@@ -72,7 +73,7 @@ struct accepting {
   static void on_tcp_connection(uv_stream_t* listener, int status) {
     auto& context = static_cast<accepting*>(listener->data)->context;
     if (status != 0) return;
-    auto stream = socket_stream::accept(context, listener, socket_stream::family::tcp);
+    auto stream = socket_stream::accept(context, listener, socket_stream::family::tcp, "");
     if (stream && has_room(*context)) tls_handshake::start(std::move(stream));
   }
 
@@ -116,7 +117,8 @@ struct http_server::data {
   loop& on;
   std::shared_ptr<http_context> context;
   std::promise<void> all_closed;
-  std::vector<unix_listener> files; // as accepting_: only by the thread that owns the server, or the loop's for it
+  std::map<std::string, unix_listener>
+      files; // by path; as accepting_: only by the thread that owns the server, or the loop's for it
   std::vector<accepting*> listeners;
 
   void close_listeners() {
@@ -152,7 +154,7 @@ outcome<void> http_server::listen_unix(const std::string& path, int mode) {
     failed = begin_accepting(one, made->take_socket(), family::unix_socket);
     if (failed) return;
     data_->listeners.push_back(one);
-    data_->files.push_back(std::move(*made));
+    data_->files.emplace(path, std::move(*made));
   });
   if (failed) return fail_errno(-failed, "Cannot listen on " + path);
   return {};
@@ -198,6 +200,7 @@ void http_server::stop_listening(const std::string& where) {
       if (meant) one->close();
       return meant;
     });
+    data_->files.erase(where);
   });
 }
 

@@ -27,6 +27,7 @@ struct certificate;
 struct http_peer {
   uint32_t uid = ~0u, gid = ~0u; // of a unix socket (SO_PEERCRED at accept)
   int32_t pid = 0;
+  std::string socket;                       // the path that it connected to; empty: not a unix socket
   std::string address;                      // IP:PORT of a TCP connection; empty: a unix socket
   std::shared_ptr<const certificate> shown; // the certificate whose key it has proved to hold; null: none
   bool vouched = true;                      // by the server's authority, or there is none
@@ -101,6 +102,8 @@ public:
   void send(http_response response) const;
   /// Upgrades; `ready` runs on the loop's thread. Pings every 10 s with payload "keepalive".
   void accept_websocket(std::function<void(std::shared_ptr<websocket>)> ready) const;
+  /// Upgrades to `protocol`: from then on the connection's bytes are those of `ours`, a socket.
+  void hand_over(std::string protocol, unique_fd ours) const;
   /// Goes along with whatever is sent. On the loop's thread, before anybody else has this.
   void add_header(std::string name, std::string value) const;
   /// True once the client went away (long polls stop caring).
@@ -123,6 +126,7 @@ struct http_limits {
   std::chrono::seconds write_timeout{60};     // without progress
   size_t connections_max = 4096;              // more are answered 503 at once
   size_t connections_per_host = 4096;         // of TCP; more are closed at once
+  bool hosts_are_sockets = false;             // a unix socket's clients count together, whoever they are
   std::chrono::seconds handshake_timeout{10}; // of TLS, from the first moment to its end
   size_t websocket_queue_bytes = 8 << 20;
   size_t websocket_message_bytes = 16 << 20; // a joined message from the peer; 1009 beyond
@@ -155,7 +159,7 @@ public:
   void trust_proxies(std::vector<std::string> addresses);
   /// Ends every connection of such a peer at once, whatever it is doing. Returns when they are gone.
   void disconnect(const std::function<bool(const http_peer&)>& whom);
-  /// Stops accepting and removes the socket files; running requests go on. One address, or all.
+  /// Stops accepting and removes the socket files; running requests go on. One address or path, or all.
   void stop_listening(const std::string& where);
   void stop_listening();
   size_t connections() const;

@@ -10,9 +10,11 @@
 #include "actors/projects.hpp"
 #include "actors/sinks.hpp"
 #include "actors/store_actor.hpp"
+#include "actors/warnings.hpp"
 #include "backends/instance/lxc/lxc_driver.hpp"
 #include "gateway/bus_door.hpp"
 #include "gateway/door.hpp"
+#include "gateway/guest_door.hpp"
 #include "gateway/rest_door.hpp"
 #include "gateway/tls_listeners.hpp"
 #include "runtime/config.hpp"
@@ -78,10 +80,11 @@ std::function<void(const std::string&, const std::string&)> tell_of_restart(serv
     auto told = std::make_shared<batch>();
     told->events.push_back(restart_event(child, why));
     caf::anon_send(with.find(role::store), propose{told});
+    raise_warning(with, warnings::part_restarted, "", "/1.0", child + ": " + why);
   };
 }
 
-supervisor_spec parts(services& with, blocking_pool& sink_threads, tls_listeners& listeners) {
+supervisor_spec parts(services& with, blocking_pool& sink_threads, tls_listeners& listeners, guest_door& guests) {
   supervisor_spec all;
   all.name = "parts";
   all.on_failure = strategy::one_for_one;
@@ -96,7 +99,7 @@ supervisor_spec parts(services& with, blocking_pool& sink_threads, tls_listeners
       part("server", role::server, with, server),
       part("certificates", role::certificates, with, certificates),
       part("doors", role::doors, with,
-           [&listeners](auto* self, services& known) { return doors(self, known, listeners); }),
+           [&listeners, &guests](auto* self, services& known) { return doors(self, known, listeners, guests); }),
       part("instances", role::instances, with, instances),
       part("operations", role::operations, with, operations),
       part("scheduler", role::scheduler, with, scheduler),
@@ -109,7 +112,7 @@ supervisor_spec parts(services& with, blocking_pool& sink_threads, tls_listeners
 }
 
 // A change may be on its way to the store from any part: if it fails, all begin anew with what is on disk.
-supervisor_spec tree(services& with, blocking_pool& sink_threads, tls_listeners& listeners) {
+supervisor_spec tree(services& with, blocking_pool& sink_threads, tls_listeners& listeners, guest_door& guests) {
   supervisor_spec root;
   root.name = "root";
   root.on_failure = strategy::rest_for_one;
@@ -117,8 +120,8 @@ supervisor_spec tree(services& with, blocking_pool& sink_threads, tls_listeners&
   root.children = {
       part<caf::detached>("store", role::store, with, store_actor), // commits block: a thread of its own
       {"parts",
-       [&with, &sink_threads, &listeners](caf::event_based_actor* parent) {
-         auto started = spawn_supervisor(parent, parts(with, sink_threads, listeners));
+       [&with, &sink_threads, &listeners, &guests](caf::event_based_actor* parent) {
+         auto started = spawn_supervisor(parent, parts(with, sink_threads, listeners, guests));
          if (with.faults) with.faults->enter("supervisor", "parts", started);
          return started;
        }},
@@ -201,7 +204,8 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
 
   blocking_pool sink_threads{sinks_max}; // ends before the actors' system does: its work answers to actors
   tls_listeners listeners{with};
-  auto root = spawn_supervisor(system, tree(with, sink_threads, listeners));
+  guest_door guests{with};
+  auto root = spawn_supervisor(system, tree(with, sink_threads, listeners, guests));
   std::atomic<bool> gave_up = false; // it fails too often to go on: better a new process than half a daemon
   root->attach_functor([&gave_up](const caf::error& why) {
     if (why == caf::exit_reason::user_shutdown) return;
@@ -213,6 +217,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   {
     rest_door door{with, listeners};
     bus_door bus{with, listeners};
+    guests.open_for_running();
     listening = door.listen(with.dir.unix_socket);
     if (listening) listening = bus.listen(with.dir.path + "/bus.socket");
     if (listening) {
@@ -228,6 +233,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
     }
     door.stop_listening();
     bus.stop_listening();
+    guests.stop();
     observe_log(nullptr);
   }
   caf::anon_send_exit(root, caf::exit_reason::user_shutdown);

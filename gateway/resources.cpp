@@ -1,11 +1,12 @@
+#include "gateway/host_devices.hpp"
 #include "gateway/server_facts.hpp"
-
-#include "net/links.hpp"
+#include "gateway/sys_files.hpp"
 
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <sys/utsname.h>
 
 namespace troupe {
@@ -14,18 +15,34 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-std::string line_of(const fs::path& file) {
-  std::ifstream in{file};
-  std::string line;
-  std::getline(in, line);
-  return line;
+/// "32K", "4M" in bytes.
+uint64_t size_of_cache(const std::string& text) {
+  char* unit = nullptr;
+  auto size = std::strtoull(text.c_str(), &unit, 10);
+  return *unit == 'K' ? size << 10 : *unit == 'M' ? size << 20 : size;
 }
 
-uint64_t number_of(const fs::path& file, uint64_t fallback = 0) {
-  auto line = line_of(file);
-  char* end = nullptr;
-  auto value = std::strtoull(line.c_str(), &end, 10);
-  return end == line.c_str() ? fallback : value;
+json cpu_details(const fs::path& cpu) {
+  json out{{"cache", json::array()}};
+  std::error_code none;
+  for (auto& entry : fs::directory_iterator{cpu / "cache", none})
+    if (auto& at = entry.path(); fs::exists(at / "level", none))
+      out["cache"].push_back({{"level", number_of(at / "level")},
+                              {"type", line_of(at / "type")},
+                              {"size", size_of_cache(line_of(at / "size"))}});
+  auto megahertz = [&](const char* file) { return number_of(cpu / "cpufreq" / file) / 1000; };
+  if (auto now = megahertz("scaling_cur_freq")) out["frequency"] = now;
+  if (auto least = megahertz("cpuinfo_min_freq")) out["frequency_minimum"] = least;
+  if (auto most = megahertz("cpuinfo_max_freq")) out["frequency_turbo"] = most;
+  return out;
+}
+
+/// A CPU's folder has a link to its node.
+uint64_t node_of_cpu(const fs::path& cpu) {
+  std::error_code none;
+  for (auto& entry : fs::directory_iterator{cpu, none})
+    if (auto name = entry.path().filename().string(); name.starts_with("node")) return std::stoull(name.substr(4));
+  return 0;
 }
 
 json cpu() {
@@ -39,6 +56,8 @@ json cpu() {
     if (line.starts_with("vendor_id") && vendor.empty()) vendor = value;
   }
   std::map<uint64_t, std::map<uint64_t, json>> sockets; // socket -> core -> threads
+  std::map<std::pair<uint64_t, uint64_t>, uint64_t> dies;
+  std::map<uint64_t, json> speeds; // of each socket's first CPU: caches and frequencies
   uint64_t total = 0;
   std::error_code none;
   for (auto& entry : fs::directory_iterator{"/sys/devices/system/cpu", none}) {
@@ -46,9 +65,12 @@ json cpu() {
     if (!file.starts_with("cpu") || file.size() < 4 || !std::isdigit(static_cast<unsigned char>(file[3]))) continue;
     auto id = std::stoull(file.substr(3));
     auto topology = entry.path() / "topology";
-    auto& threads = sockets[number_of(topology / "physical_package_id")][number_of(topology / "core_id", id)];
+    auto socket = number_of(topology / "physical_package_id"), core = number_of(topology / "core_id", id);
+    auto& threads = sockets[socket][core];
+    dies[{socket, core}] = number_of(topology / "die_id");
+    if (!speeds.contains(socket)) speeds[socket] = cpu_details(entry.path());
     threads.push_back({{"id", id},
-                       {"numa_node", 0},
+                       {"numa_node", node_of_cpu(entry.path())},
                        {"thread", threads.size()},
                        {"online", number_of(entry.path() / "online", 1) == 1},
                        {"isolated", false}});
@@ -57,10 +79,35 @@ json cpu() {
   json list = json::array();
   for (auto& [socket, cores] : sockets) {
     json core_list = json::array();
-    for (auto& [core, threads] : cores) core_list.push_back({{"core", core}, {"die", 0}, {"threads", threads}});
-    list.push_back({{"name", name}, {"vendor", vendor}, {"socket", socket}, {"cores", core_list}});
+    for (auto& [core, threads] : cores)
+      core_list.push_back({{"core", core}, {"die", dies[{socket, core}]}, {"threads", threads}});
+    json one{{"name", name}, {"vendor", vendor}, {"socket", socket}, {"cores", core_list}};
+    one.update(speeds[socket]);
+    list.push_back(std::move(one));
   }
   return {{"architecture", host.machine}, {"sockets", list}, {"total", total}};
+}
+
+json memory_nodes(uint64_t hugepage_bytes) {
+  json out = json::array();
+  std::error_code none;
+  for (auto& entry : fs::directory_iterator{"/sys/devices/system/node", none}) {
+    auto name = entry.path().filename().string();
+    if (!name.starts_with("node") || !std::isdigit(static_cast<unsigned char>(name[4]))) continue;
+    std::map<std::string, uint64_t> facts;
+    std::ifstream in{entry.path() / "meminfo"}; // "Node 0 MemTotal:  123 kB"
+    for (std::string node, number, key, line; std::getline(in, line);) {
+      std::istringstream words{line};
+      uint64_t value = 0;
+      if (words >> node >> number >> key >> value) facts[key] = value;
+    }
+    out.push_back({{"numa_node", std::stoull(name.substr(4))},
+                   {"hugepages_total", facts["HugePages_Total:"] * hugepage_bytes},
+                   {"hugepages_used", (facts["HugePages_Total:"] - facts["HugePages_Free:"]) * hugepage_bytes},
+                   {"used", (facts["MemTotal:"] - facts["MemFree:"]) * 1024},
+                   {"total", facts["MemTotal:"] * 1024}});
+  }
+  return out;
 }
 
 json memory() {
@@ -70,9 +117,7 @@ json memory() {
     if (auto colon = line.find(':'); colon != line.npos)
       facts[line.substr(0, colon)] = std::strtoull(line.c_str() + colon + 1, nullptr, 10);
   auto total = facts["MemTotal"] * 1024, used = total - facts["MemAvailable"] * 1024;
-  return {{"nodes",
-           json::array(
-               {{{"numa_node", 0}, {"hugepages_used", 0}, {"hugepages_total", 0}, {"used", used}, {"total", total}}})},
+  return {{"nodes", memory_nodes(facts["Hugepagesize"] * 1024)},
           {"hugepages_total", facts["HugePages_Total"] * facts["Hugepagesize"] * 1024},
           {"hugepages_used", (facts["HugePages_Total"] - facts["HugePages_Free"]) * facts["Hugepagesize"] * 1024},
           {"hugepages_size", facts["Hugepagesize"] * 1024},
@@ -80,63 +125,44 @@ json memory() {
           {"total", total}};
 }
 
-json storage() {
-  json disks = json::array();
-  std::error_code none;
-  for (auto& entry : fs::directory_iterator{"/sys/class/block", none}) {
-    auto name = entry.path().filename().string();
-    if (!fs::exists(entry.path() / "device", none) || fs::exists(entry.path() / "partition", none)) continue;
-    json partitions = json::array();
-    for (auto& part : fs::directory_iterator{entry.path(), none}) {
-      if (!fs::exists(part.path() / "partition", none)) continue;
-      partitions.push_back({{"id", part.path().filename().string()},
-                            {"device", line_of(part.path() / "dev")},
-                            {"read_only", number_of(part.path() / "ro") == 1},
-                            {"size", number_of(part.path() / "size") * 512},
-                            {"partition", number_of(part.path() / "partition")}});
-    }
-    disks.push_back({{"id", name},
-                     {"device", line_of(entry.path() / "dev")},
-                     {"type", ""},
-                     {"read_only", number_of(entry.path() / "ro") == 1},
-                     {"size", number_of(entry.path() / "size") * 512},
-                     {"removable", number_of(entry.path() / "removable") == 1},
-                     {"numa_node", 0},
-                     {"block_size", number_of(entry.path() / "queue/physical_block_size")},
-                     {"rpm", 0},
-                     {"device_id", ""},
-                     {"partitions", partitions}});
-  }
-  auto total = disks.size();
-  return {{"disks", disks}, {"total", total}};
+// SMBIOS' numbers of chassis; the rest is told by its number.
+std::string chassis_type(const std::string& number) {
+  static const std::map<std::string, std::string> names{{"3", "desktop"}, {"9", "laptop"},      {"10", "notebook"},
+                                                        {"17", "server"}, {"23", "rack mount"}, {"28", "blade"}};
+  auto at = names.find(number);
+  return at == names.end() ? number : at->second;
 }
 
-json network() {
-  json cards = json::array();
-  if (auto links = list_links())
-    for (auto& link : *links) {
-      if (!link.kind.empty() || link.type == "loopback") continue;
-      json port{{"id", link.name},        {"address", link.hwaddr},    {"port", 0},
-                {"protocol", "ethernet"}, {"auto_negotiation", false}, {"link_detected", link.up}};
-      cards.push_back({{"ports", json::array({port})}, {"numa_node", 0}});
-    }
-  auto total = cards.size();
-  return {{"cards", cards}, {"total", total}};
+bool is_virtual() {
+  std::ifstream in{"/proc/cpuinfo"};
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("flags")) return line.find(" hypervisor") != line.npos;
+  return false;
 }
 
 json machine() {
   fs::path dmi{"/sys/class/dmi/id"};
-  return {{"uuid", line_of(dmi / "product_uuid")},
-          {"vendor", line_of(dmi / "sys_vendor")},
-          {"product", line_of(dmi / "product_name")},
-          {"family", line_of(dmi / "product_family")},
-          {"version", line_of(dmi / "product_version")},
-          {"sku", line_of(dmi / "product_sku")},
-          {"serial", line_of(dmi / "product_serial")},
-          {"type", "unknown"},
-          {"firmware", nullptr},
-          {"chassis", nullptr},
-          {"motherboard", nullptr}};
+  auto said = [&](const char* file) { return trimmed(line_of(dmi / file)); };
+  return {
+      {"uuid", said("product_uuid")},
+      {"vendor", said("sys_vendor")},
+      {"product", said("product_name")},
+      {"family", said("product_family")},
+      {"version", said("product_version")},
+      {"sku", said("product_sku")},
+      {"serial", said("product_serial")},
+      {"type", is_virtual() ? "virtual-machine" : "physical"},
+      {"firmware", {{"vendor", said("bios_vendor")}, {"date", said("bios_date")}, {"version", said("bios_version")}}},
+      {"chassis",
+       {{"vendor", said("chassis_vendor")},
+        {"type", chassis_type(said("chassis_type"))},
+        {"serial", said("chassis_serial")},
+        {"version", said("chassis_version")}}},
+      {"motherboard",
+       {{"vendor", said("board_vendor")},
+        {"product", said("board_name")},
+        {"serial", said("board_serial")},
+        {"version", said("board_version")}}}};
 }
 
 } // namespace
@@ -144,13 +170,13 @@ json machine() {
 std::string resources_json() {
   json out{{"cpu", cpu()},
            {"memory", memory()},
-           {"gpu", {{"cards", json::array()}, {"total", 0}}},
-           {"network", network()},
-           {"storage", storage()},
-           {"usb", {{"devices", json::array()}, {"total", 0}}},
-           {"pci", {{"devices", json::array()}, {"total", 0}}},
+           {"gpu", gpu_devices()},
+           {"network", network_devices()},
+           {"storage", storage_devices()},
+           {"usb", usb_devices()},
+           {"pci", pci_devices()},
            {"system", machine()}};
-  return out.dump();
+  return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 } // namespace troupe

@@ -84,7 +84,7 @@ std::unique_ptr<socket_stream> socket_stream::adopt(std::shared_ptr<http_context
 }
 
 std::unique_ptr<socket_stream> socket_stream::accept(std::shared_ptr<http_context> context, uv_stream_s* listener,
-                                                     family of) {
+                                                     family of, const std::string& where) {
   std::unique_ptr<socket_stream> made{new socket_stream{context, of}};
   auto* b = made->block_;
   made->serial_ = context->enter(*made);
@@ -95,6 +95,7 @@ std::unique_ptr<socket_stream> socket_stream::accept(std::shared_ptr<http_contex
     made->peer_.address = address_of(&b->socket.tcp);
     return made;
   }
+  made->peer_.socket = where;
   ucred who{};
   socklen_t size = sizeof who;
   if (getsockopt(made->fd(), SOL_SOCKET, SO_PEERCRED, &who, &size) == 0) {
@@ -106,7 +107,8 @@ std::unique_ptr<socket_stream> socket_stream::accept(std::shared_ptr<http_contex
 }
 
 std::string socket_stream::host() const {
-  return peer_.address.empty() ? "uid " + std::to_string(peer_.uid) : host_of(peer_.address);
+  if (!peer_.address.empty()) return host_of(peer_.address);
+  return context_->limits.hosts_are_sockets ? peer_.socket : "uid " + std::to_string(peer_.uid);
 }
 
 bool socket_stream::take_place() {

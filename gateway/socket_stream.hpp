@@ -15,7 +15,8 @@ class socket_stream final : public http_stream, http_deadlines::entry {
 public:
   enum class family : uint8_t { unix_socket, tcp };
   /// Null when it is gone already.
-  static std::unique_ptr<socket_stream> accept(std::shared_ptr<http_context> context, uv_stream_s* listener, family of);
+  static std::unique_ptr<socket_stream> accept(std::shared_ptr<http_context> context, uv_stream_s* listener, family of,
+                                               const std::string& where);
   /// A unix socket of our own, which counts for none of the limits. Null: libuv does not take it.
   static std::unique_ptr<socket_stream> adopt(std::shared_ptr<http_context> context, unique_fd socket);
   ~socket_stream() override;

@@ -13,7 +13,8 @@ stream_relay::stream_relay(std::unique_ptr<http_stream> peer, std::unique_ptr<ht
 
 stream_relay::~stream_relay() = default;
 
-void stream_relay::start(std::unique_ptr<http_stream> peer, unique_fd ours, flag used) {
+void stream_relay::start(std::unique_ptr<http_stream> peer, unique_fd ours, flag used, std::string_view first,
+                         std::string_view early) {
   auto socket = socket_stream::adopt(peer->context().shared_from_this(), std::move(ours));
   if (!socket) return;
   auto made = std::make_shared<stream_relay>(std::move(peer), std::move(socket), std::move(used));
@@ -23,6 +24,8 @@ void stream_relay::start(std::unique_ptr<http_stream> peer, unique_fd ours, flag
   made->peer_->clear_deadline();
   made->peer_->read(true);
   made->ours_->read(true);
+  if (!first.empty()) made->forward(*made->ours_, *made->peer_, made->to_peer_, first);
+  if (!early.empty() && made->peer_) made->forward(*made->peer_, *made->ours_, made->to_ours_, early);
 }
 
 void stream_relay::forward(http_stream& from, http_stream& to, std::string& held, std::string_view bytes) {

@@ -16,7 +16,9 @@ public:
   /// `ours`: one end of a socket pair.
   /// `used`: whether the peer has asked for anything; until then it is idle.
   using flag = std::shared_ptr<const std::atomic<bool>>;
-  static void start(std::unique_ptr<http_stream> peer, unique_fd ours, flag used);
+  /// `first` goes to the peer before anything else, `early` is what it has sent already.
+  static void start(std::unique_ptr<http_stream> peer, unique_fd ours, flag used, std::string_view first = {},
+                    std::string_view early = {});
   stream_relay(std::unique_ptr<http_stream> peer, std::unique_ptr<http_stream> ours, flag used);
   ~stream_relay() override;
 

@@ -4,6 +4,7 @@
 #include "actors/saga.hpp"
 #include "actors/server_keys.hpp"
 #include "gateway/certificate_authority.hpp"
+#include "gateway/guest_door.hpp"
 #include "gateway/server_certificate.hpp"
 
 #include <algorithm>
@@ -157,8 +158,26 @@ void tls_listeners::disconnect(const std::function<bool(const http_peer&)>& whom
 
 // ---- the actor
 
-caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners) {
+caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners, guest_door& guests) {
   return {
+      [self, &with, &guests](const open_guest& whom) -> caf::result<std::string> {
+        auto promise = promise_of(self);
+        on_blocking_thread(
+            self, with, [&guests, whom] { return guests.open(whom); },
+            [promise](const outcome<std::string>& folder) { answer(promise, folder); });
+        return promise;
+      },
+      [self, &with, &guests](const close_guest& whom) -> caf::result<caf::unit_t> {
+        auto promise = promise_of(self);
+        on_blocking_thread(
+            self, with,
+            [&guests, whom]() -> outcome<void> {
+              guests.close(whom.id);
+              return {};
+            },
+            [promise](const outcome<void>& done) { answer(promise, done); });
+        return promise;
+      },
       [](resume& work) { work.run(); },
       [self, &with, &listeners](const step_act& act) -> caf::result<step_result_ptr> {
         auto promise = promise_of(self);

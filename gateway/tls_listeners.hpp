@@ -14,6 +14,8 @@
 
 namespace troupe {
 
+class guest_door;
+
 /// What is served over TLS, each on addresses of its own.
 enum class tls_door : uint8_t { https, bus, metrics };
 constexpr size_t tls_doors = 3;
@@ -72,6 +74,7 @@ private:
 };
 
 /// The DOORS actor: lets the configuration's saga listen before it commits, and settle after.
-caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners);
+/// Listens for instances as well: (open_guest) -> std::string, (close_guest) -> unit.
+caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners, guest_door& guests);
 
 } // namespace troupe

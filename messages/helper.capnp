@@ -21,6 +21,7 @@ struct HelperJob {
     consoleLog  @9 :Bool;       # true: empty it afterwards
     exec        @10 :ExecJob;
     file        @11 :FileJob;
+    console     @12 :ConsoleJob;
   }
 }
 
@@ -56,6 +57,8 @@ struct ExecJob {
   height      @7 :UInt16;
 }
 
+struct ConsoleJob { width @0 :UInt16; height @1 :UInt16; }   # answered by `running` and a socket of its bytes
+
 struct FileJob {
   leader @0 :Int32;   # 0: the instance is stopped, `root` tells where it is
   root   @1 :RootView;
@@ -64,6 +67,7 @@ struct FileJob {
     read   @3 :Void;
     write  @4 :Write;
     remove @5 :Void;
+    sftp   @6 :Void;   # answered by `done`; then the job's own socket speaks SFTP
   }
   struct Write {
     type   @0 :UInt8;     # 'f', 'd', 'l'
@@ -99,7 +103,8 @@ struct HelperAnswer {
     modified @5 :Int64;
     target   @6 :Text;
     entries  @7 :List(Text);
+    streamed @8 :Bool;   # the content follows on the job's own socket
   }
 }
 
-struct HelperSignal { number @0 :Int32; }   # daemon to a running exec job
+struct HelperSignal { number @0 :Int32; width @1 :UInt16; height @2 :UInt16; }   # daemon to a running exec or console job

@@ -39,6 +39,7 @@ struct InstanceStatus {
   reason      @6 :Text;        # why it is in `error`
   nics        @7 :List(Nic);
   bootId      @8 :Text;        # boot id of the host when this was written
+  ready       @9 :Bool;        # the instance has said so itself (guest API); until its init ends
   struct Nic { device @0 :Text; hostName @1 :Text; hwaddr @2 :Text; name @3 :Text; network @4 :Text; }
 }
 

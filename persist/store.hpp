@@ -45,6 +45,7 @@ enum class table : uint8_t {
   sink_statuses,
   dead_letters,
   subscriptions,
+  warnings,
   meta,
 };
 

@@ -31,6 +31,7 @@ constexpr table_row rows[] = {
     {table::sink_statuses, "sink_statuses", scope::local, true},
     {table::dead_letters, "dead_letters", scope::local, true},
     {table::subscriptions, "subscriptions", scope::local, true},
+    {table::warnings, "warnings", scope::local, true},
     {table::meta, "meta", scope::local, true},
 };
 

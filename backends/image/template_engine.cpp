@@ -245,4 +245,13 @@ outcome<std::string> render_template(std::string_view source, const template_con
   }
 }
 
+outcome<void> check_template(std::string_view source) {
+  try {
+    parse(source);
+    return {};
+  } catch (const template_refusal& refusal) {
+    return tl::unexpected{refusal.why};
+  }
+}
+
 } // namespace troupe

@@ -23,4 +23,7 @@ struct template_context {
 /// {# comments #}, "-" trimming. What it does not know is an error that names it.
 outcome<std::string> render_template(std::string_view source, const template_context& context);
 
+/// Whether it can be parsed; what it refers to is not looked at.
+outcome<void> check_template(std::string_view source);
+
 } // namespace troupe

@@ -46,7 +46,8 @@ struct boot_plan {
   config_map config; // expanded, validated: limits.*, security.*, environment.*, linux.*, raw.lxc
   std::vector<nic_plan> nics;
   std::vector<boot_file> files;
-  std::string log_dir; // lxc.log, console.log; exists
+  std::string log_dir;   // lxc.log, console.log; exists
+  std::string guest_dir; // shown read-only as /dev/lxd; empty: there is none
 };
 
 /// A started instance: the processes that prove it is alive.
@@ -68,12 +69,12 @@ struct exec_plan {
   unique_fd stdio[3]; // non-interactive: what the process gets as 0, 1, 2
 };
 
-/// A command that runs inside. `done` becomes readable when it ended; then call `result()`.
+/// A command that runs inside, or somebody at the console. `done` becomes readable when it ended; then call `result()`.
 class exec_session {
 public:
   virtual ~exec_session() = default;
   virtual int done_fd() const noexcept = 0;     // poll for readability
-  virtual int pty() const noexcept = 0;         // master, or -1
+  virtual int pty() const noexcept = 0;         // master, or -1; of a console: a socket of its bytes
   virtual outcome<int> result() = 0;            // exit status, 128+n for a signal; after done_fd is readable
   virtual outcome<void> signal(int number) = 0; // to the command's process
   virtual outcome<void> resize(uint16_t width, uint16_t height) = 0;
@@ -88,6 +89,7 @@ struct file_info {
   std::string target;               // of a symlink, as an absolute path inside
   std::vector<std::string> entries; // of a directory, sorted
   unique_fd content;                // of a regular file, open for reading
+  bool streamed = false;            // `content` is a socket instead: reading the file itself might never return
 };
 struct file_write {
   char type = 'f'; // f, d, l
@@ -129,13 +131,20 @@ public:
   virtual outcome<void> unfreeze(const std::string& key) = 0;
   /// Starts a command; `stdio` descriptors of the plan are consumed.
   virtual outcome<std::unique_ptr<exec_session>> exec(const std::string& key, pid_t leader, exec_plan plan) = 0;
+  /// Sits down at the console. There is one seat: a second session ends at once with a status other than 0. What the
+  /// reader does not take in time is dropped; the instance never waits for it.
+  virtual outcome<std::unique_ptr<exec_session>> console(const std::string& key, uint16_t width, uint16_t height) = 0;
   /// The console's ring buffer; `clear` empties it afterwards.
   virtual outcome<std::string> console_log(const std::string& key, bool clear) = 0;
   /// Files. `path` is absolute inside the instance.
   virtual outcome<file_info> read_file(const file_root& root, const std::string& path) = 0;
-  /// Creates or opens; for 'f' returns a descriptor to write the content to, else an empty one.
+  /// Creates or opens; for 'f' returns a descriptor to write the content to, else an empty one. It may be a socket; what
+  /// was written is there when `finish_write` says so.
   virtual outcome<unique_fd> write_file(const file_root& root, const std::string& path, const file_write& how) = 0;
+  virtual outcome<void> finish_write(const unique_fd& file) = 0;
   virtual outcome<void> remove_file(const file_root& root, const std::string& path) = 0;
+  /// A socket that speaks SFTP (version 3) about these files, until it is closed.
+  virtual outcome<unique_fd> serve_sftp(const file_root& root) = 0;
   /// Counters of a running instance, from its cgroups.
   struct usage {
     int64_t processes = -1;

@@ -16,6 +16,17 @@ outcome<std::string> read_chunk(int fd, uint64_t at, uint64_t most) {
   return out;
 }
 
+/// Of a socket; empty: its end.
+outcome<std::string> read_some(int fd) {
+  std::string out(chunk_bytes, '\0');
+  ssize_t got = 0;
+  do got = ::read(fd, out.data(), out.size());
+  while (got < 0 && errno == EINTR);
+  if (got < 0) return fail_errno(errno, "Cannot read the file");
+  out.resize(static_cast<size_t>(got));
+  return out;
+}
+
 outcome<bool> write_chunk(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     auto done = ::write(fd, bytes.data(), bytes.size());
@@ -39,6 +50,16 @@ kj::Promise<void> send_from(const place& at, std::shared_ptr<const unique_fd> fi
       });
 }
 
+kj::Promise<void> send_rest(const place& at, std::shared_ptr<const unique_fd> socket, bus::ByteStream::Client to) {
+  return on_blocking_thread(at, [socket] { return read_some(socket->get()); })
+      .then([at, socket, to](std::string&& chunk) mutable -> kj::Promise<void> {
+        if (chunk.empty()) return to.endRequest().send().ignoreResult();
+        auto request = to.writeRequest(capnp::MessageSize{chunk.size() / 8 + 16, 0});
+        request.setBytes(kj::StringPtr{chunk.c_str(), chunk.size()}.asBytes());
+        return request.send().then([at, socket, to]() mutable { return send_rest(at, socket, to); });
+      });
+}
+
 class file_receiver final : public bus::ByteStream::Server {
 public:
   file_receiver(place at, std::shared_ptr<const unique_fd> file, std::function<void()> ended)
@@ -55,9 +76,11 @@ public:
   }
   kj::Promise<void> end(EndContext) override {
     if (!file_) refuse(fault::wrong_state, "The stream was ended");
-    file_ = nullptr;
-    ended_();
-    return kj::READY_NOW;
+    auto finish = [&driver = at_.with().containers, file = std::move(file_)]() -> outcome<bool> {
+      if (auto done = driver.finish_write(*file); !done) return tl::unexpected{done.error()};
+      return true;
+    };
+    return on_blocking_thread(at_, std::move(finish)).then([ended = ended_](bool) { ended(); });
   }
 
 private:
@@ -71,6 +94,10 @@ private:
 kj::Promise<void> send_file(const place& at, std::shared_ptr<const unique_fd> file, uint64_t size,
                             bus::ByteStream::Client to) {
   return send_from(at, std::move(file), 0, size, kj::mv(to));
+}
+
+kj::Promise<void> send_stream(const place& at, std::shared_ptr<const unique_fd> socket, bus::ByteStream::Client to) {
+  return send_rest(at, std::move(socket), kj::mv(to));
 }
 
 bus::ByteStream::Client receive_file(const place& at, std::shared_ptr<const unique_fd> file,

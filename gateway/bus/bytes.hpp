@@ -10,6 +10,9 @@ namespace troupe::on_bus {
 kj::Promise<void> send_file(const place& at, std::shared_ptr<const unique_fd> file, uint64_t size,
                             bus::ByteStream::Client to);
 
+/// The same for what a socket gives until its end.
+kj::Promise<void> send_stream(const place& at, std::shared_ptr<const unique_fd> socket, bus::ByteStream::Client to);
+
 /// A stream whose bytes are appended to a file, by blocking threads; `ended` runs at its end, before that is answered.
 bus::ByteStream::Client receive_file(const place& at, std::shared_ptr<const unique_fd> file,
                                      std::function<void()> ended);

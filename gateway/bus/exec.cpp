@@ -108,6 +108,8 @@ void reply_running(const call_ptr& c, const std::string& operation, exec_session
 
 kj::Promise<void> exec_instance(const call_ptr& c) {
   auto post = c->params<params_type>().getCommand();
+  if (post.getRecordOutput())
+    refuse(fault::unsupported, "On the bus a command's output goes to the caller's streams: record it there");
   if (post.getWaitForWebsocket()) refuse(fault::invalid, "A command on the bus has streams, not websockets");
   auto plan = value_of(plan_exec(c->with().db.read(), c->at.key(), post));
   return ask<operation_record>(c->at, role::operations, exec_operation(c->at.head, c->at.name(), post))

@@ -91,6 +91,7 @@ kj::Promise<void> read_file(const call_ptr& c) {
     tell(c->at, "instance-file-retrieved", path);
     show(c, *info);
     auto content = std::make_shared<const unique_fd>(std::move(info->content));
+    if (info->streamed) return send_stream(c->at, content, c->params<bus::Files::ReadParams>().getTo());
     return send_file(c->at, content, info->size, c->params<bus::Files::ReadParams>().getTo());
   });
 }

@@ -29,13 +29,15 @@ void post_exec(const rest_request& from) {
     auto records = from.with().db.read();
     auto plan = plan_exec(records, in_project(from.head->project, from.parameter(0)), post);
     if (!plan) return reply_error(from, plan.error());
+    using output = exec_streams::output;
     bool sockets = post.getWaitForWebsocket(), interactive = post.getInteractive();
+    auto to = sockets ? output::websockets : post.getRecordOutput() ? output::recording : output::nowhere;
     ask<operation_record>(
         from, role::operations,
-        [from, plan = *plan, sockets, interactive](const outcome<operation_record>& record) {
+        [from, plan = *plan, sockets, to, interactive](const outcome<operation_record>& record) {
           if (!record) return reply_error(from, record.error());
           auto id = id_of(*record);
-          auto streams = std::make_shared<exec_streams>(from, id, plan, sockets);
+          auto streams = std::make_shared<exec_streams>(from, id, plan, to);
           if (!sockets) {
             reply_operation(from, *record);
             return streams->start();

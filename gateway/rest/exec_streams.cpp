@@ -1,6 +1,7 @@
 #include "gateway/rest/exec_streams.hpp"
 
 #include "gateway/exec_request.hpp"
+#include "gateway/instance_logs.hpp"
 
 #include <csignal>
 #include <fcntl.h>
@@ -8,9 +9,17 @@
 
 namespace troupe {
 
-exec_streams::exec_streams(rest_request from, std::string operation, std::shared_ptr<exec_plan> plan, bool sockets)
-    : from_{std::move(from)}, operation_{std::move(operation)}, plan_{std::move(plan)}, sockets_{sockets},
-      interactive_{plan_->interactive} {}
+namespace {
+
+std::string recording_name(const std::string& operation, const std::string& stream) {
+  return "exec_" + operation + (stream == "1" ? ".stdout" : ".stderr");
+}
+
+} // namespace
+
+exec_streams::exec_streams(rest_request from, std::string operation, std::shared_ptr<exec_plan> plan, output to)
+    : from_{std::move(from)}, operation_{std::move(operation)}, plan_{std::move(plan)}, output_{to},
+      sockets_{to == output::websockets}, interactive_{plan_->interactive} {}
 
 void exec_streams::expect(const std::vector<std::string>& required) {
   missing_.insert(required.begin(), required.end());
@@ -41,7 +50,8 @@ void exec_streams::cut() {
 outcome<void> exec_streams::make_pipes() {
   if (interactive_) return {};
   for (int i = 0; i < 3; ++i) {
-    if (!sockets_) {
+    bool piped = sockets_ || (output_ == output::recording && i > 0);
+    if (!piped) {
       plan_->stdio[i].reset(open("/dev/null", O_RDWR | O_CLOEXEC));
       continue;
     }
@@ -54,8 +64,21 @@ outcome<void> exec_streams::make_pipes() {
   return {};
 }
 
+// On the host's own disk; two empty files take no time.
+outcome<void> exec_streams::make_recordings() {
+  if (output_ != output::recording) return {};
+  instance_logs logs{from_.with(), from_.head->project, from_.parameter(0)};
+  for (auto stream : {"1", "2"}) {
+    auto made = logs.record(recording_name(operation_, stream));
+    if (!made) return tl::unexpected{made.error()};
+    recordings_[stream] = std::move(*made);
+  }
+  return {};
+}
+
 void exec_streams::start() {
-  if (auto made = make_pipes(); !made) return finish(false, made.error(), -1);
+  if (auto made = make_recordings().and_then([this] { return make_pipes(); }); !made)
+    return finish(false, made.error(), -1);
   auto self = shared_from_this();
   auto& io = from_.with().io;
   ask<exec_session_ptr>(
@@ -76,13 +99,13 @@ void exec_streams::started(exec_session_ptr session) {
   session_ = std::move(session);
   auto& io = from_.with().io;
   using way = fd_pump::direction;
-  auto output = [self](bool from_fd) {
+  auto told = [self](bool from_fd) {
     if (from_fd) self->output_ended();
   };
   if (interactive_ && sockets_) {
     outputs_ = 1;
     pumps_.push_back(
-        fd_pump::start(io, unique_fd{fcntl(session_->pty(), F_DUPFD_CLOEXEC, 0)}, open_["0"], way::both, output));
+        fd_pump::start(io, unique_fd{fcntl(session_->pty(), F_DUPFD_CLOEXEC, 0)}, open_["0"], way::both, told));
   } else if (sockets_) {
     outputs_ = 2;
     pumps_.push_back(fd_pump::start(io, std::move(ends_["0"]), open_["0"], way::from_socket, [](bool) {}));
@@ -93,27 +116,25 @@ void exec_streams::started(exec_session_ptr session) {
           if (auto me = weak.lock()) me->kill();
         });
       }
-      pumps_.push_back(fd_pump::start(io, std::move(ends_[name]), open_[name], way::to_socket, output));
+      pumps_.push_back(fd_pump::start(io, std::move(ends_[name]), open_[name], way::to_socket, told));
     }
+  }
+  if (output_ == output::recording) {
+    outputs_ = 2;
+    for (auto& [name, file] : recordings_)
+      recorders_.push_back(
+          output_recorder::start(io, std::move(ends_[name]), std::move(file), [self] { self->output_ended(); }));
   }
   watch_ = io.watch_readable(session_->done_fd(), [self] { self->command_ended(); });
 }
 
 void exec_streams::on_control(const std::string& text) {
+  if (!session_) return;
+  if (auto size = window_size_in(text)) return static_cast<void>(session_->resize(size->first, size->second));
   auto json = nlohmann::json::parse(text, nullptr, false);
-  if (!session_ || !json.is_object()) return;
-  auto command = json.value("command", "");
-  if (command == "signal" && json.contains("signal") && json["signal"].is_number_integer()) {
-    static_cast<void>(session_->signal(json["signal"].get<int>()));
-  } else if (command == "window-resize" && json.contains("args") && json["args"].is_object()) {
-    auto number = [&](const char* key) {
-      auto at = json["args"].find(key);
-      return at != json["args"].end() && at->is_string()
-                 ? static_cast<uint16_t>(std::strtoul(at->get_ref<const std::string&>().c_str(), nullptr, 10))
-                 : uint16_t{0};
-    };
-    static_cast<void>(session_->resize(number("width"), number("height")));
-  }
+  if (!json.is_object() || json.value("command", nlohmann::json{}) != "signal") return;
+  if (auto number = json.find("signal"); number != json.end() && number->is_number_integer())
+    static_cast<void>(session_->signal(number->get<int>()));
 }
 
 void exec_streams::kill() {
@@ -126,6 +147,7 @@ void exec_streams::command_ended() {
   if (!result) log().warn("Exec {}: {}", operation_, result.error().message);
   status_ = result ? *result : -1;
   for (auto& pump : pumps_) pump->drain_and_stop();
+  for (auto& recorder : std::vector{recorders_}) recorder->drain_and_stop(); // the last one may end us
   if (outputs_ == 0) output_ended();
 }
 
@@ -143,9 +165,16 @@ void exec_streams::finish(bool succeeded, error why, int status) {
   for (auto& [name, socket] : open_)
     if (name != "control") socket->close();
   finish_live end{operation_, succeeded, std::move(why), {{"return", std::to_string(status)}}};
+  if (output_ == output::recording && session_) {
+    nlohmann::json urls;
+    for (auto stream : {"1", "2"})
+      urls[stream] = "/1.0/instances/" + from_.parameter(0) + "/logs/exec-output/" + recording_name(operation_, stream);
+    end.metadata.emplace_back("output", urls.dump());
+  }
   caf::anon_send(from_.with().find(role::operations), std::move(end));
   from_.context.streams.close(operation_);
   pumps_.clear();
+  recorders_.clear();
   open_.clear();
 }
 

@@ -1,5 +1,5 @@
-#include "actors/instance.hpp"
 #include "gateway/file_events.hpp"
+#include "gateway/rest/instance_root.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 
@@ -16,19 +16,13 @@ std::string path_of(const rest_request& from) {
   return path.empty() || path.front() == '/' ? path : "/" + path;
 }
 
-// Where the instance's files are right now, then the work on a blocking thread.
-void with_root(const rest_request& from, std::function<void(const file_root&, const std::string& path)> work) {
+using file_work = std::function<void(const file_root&, const std::string& path)>;
+
+void with_path(const rest_request& from, file_work work) {
   auto path = path_of(from);
   if (path.empty()) return reply_error(from, {fault::invalid, "The parameter \"path\" is missing"});
   if (path.find('\0') != path.npos) return reply_error(from, {fault::invalid, "The path holds a NUL character"});
-  ask<file_root_ptr>(
-      from, role::instances,
-      [from, work, path](const outcome<file_root_ptr>& root) {
-        if (!root) return reply_error(from, root.error());
-        bool taken = from.with().blocking.submit([root = *root, work, path] { work(*root, path); });
-        if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
-      },
-      to_instance{from.head->project, from.parameter(0)}, locate_root{from.head});
+  with_root(from, [work = std::move(work), path](const file_root& root) { work(root, path); });
 }
 
 std::string go_time(int64_t seconds) {
@@ -73,6 +67,8 @@ void send_file(const rest_request& from, const std::string& path, file_info info
     out.headers.emplace_back("Content-Disposition", "inline;filename=\"" + quoted_name(path) + "\"");
     if (info.type == 'l')
       out.body.emplace_back(info.target);
+    else if (info.streamed)
+      out.body.emplace_back(pipe_stream{std::move(info.content)});
     else
       out.body.emplace_back(file_range{std::move(info.content), 0, info.size});
   }
@@ -130,7 +126,7 @@ void tell(const rest_request& from, std::string_view action, const std::string& 
 } // namespace
 
 void get_file(const rest_request& from) {
-  with_root(from, [from](const file_root& root, const std::string& path) {
+  with_path(from, [from](const file_root& root, const std::string& path) {
     auto info = from.with().containers.read_file(root, path);
     if (!info) return reply_error(from, info.error());
     if (from.http->method == "GET") tell(from, "instance-file-retrieved", path);
@@ -142,22 +138,38 @@ void post_file(const rest_request& from) {
   auto how = write_of(from);
   if (!how) return reply_error(from, how.error());
   if (how->type == 'l') how->target = read_spool(from);
-  with_root(from, [from, how = *how](const file_root& root, const std::string& path) {
+  with_path(from, [from, how = *how](const file_root& root, const std::string& path) {
     auto file = from.with().containers.write_file(root, path, how);
     if (!file) return reply_error(from, file.error());
     if (how.type == 'f' && from.http->spool_size > 0)
       if (auto done = copy(from.http->spool.get(), from.http->spool_size, file->get()); !done)
         return reply_error(from, done.error());
+    if (auto done = from.with().containers.finish_write(*file); !done) return reply_error(from, done.error());
     tell(from, "instance-file-pushed", path);
     reply_sync(from, "{}");
   });
 }
 
 void delete_file(const rest_request& from) {
-  with_root(from, [from](const file_root& root, const std::string& path) {
+  with_path(from, [from](const file_root& root, const std::string& path) {
     if (auto done = from.with().containers.remove_file(root, path); !done) return reply_error(from, done.error());
     tell(from, "instance-file-deleted", path);
     reply_sync(from, "{}");
+  });
+}
+
+// The stock client's `file mount`: after the 101 the connection speaks SFTP. Nothing is sent before the client's first
+// packet.
+void get_sftp(const rest_request& from) {
+  if (from.http->header("Upgrade") != "sftp")
+    return reply_error(from, {fault::invalid, "This address is for SFTP: the header \"Upgrade: sftp\" is missing"});
+  with_root(from, [from](const file_root& root) {
+    if (root.leader == 0 && !root.root.lower.empty())
+      return reply_error(from, {fault::unsupported, "The files of an instance on this storage pool can be mounted only "
+                                                    "while it runs: start it first"});
+    auto socket = from.with().containers.serve_sftp(root);
+    if (!socket) return reply_error(from, socket.error());
+    from.answer.hand_over("sftp", std::move(*socket));
   });
 }
 

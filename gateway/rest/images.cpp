@@ -1,4 +1,5 @@
 #include "actors/images.hpp"
+#include "gateway/image_export.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 #include "messages/time.hpp"
@@ -7,7 +8,6 @@
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <sstream>
-#include <sys/stat.h>
 
 namespace troupe {
 namespace {
@@ -158,38 +158,6 @@ std::string read_start(const rest_request& from, size_t most) {
   return out;
 }
 
-uint64_t size_of(const unique_fd& file) {
-  struct stat info {};
-  return fstat(file.get(), &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
-}
-
-void send_export(const rest_request& from, const std::string& fingerprint, std::vector<unique_fd> files) {
-  http_response out;
-  auto meta = from.with().image_files.extension(files[0]);
-  auto name = fingerprint + meta.value_or("");
-  if (files.size() == 1) {
-    auto size = size_of(files[0]);
-    out.headers.emplace_back("Content-Type", "application/octet-stream");
-    out.headers.emplace_back("Content-Disposition", "inline;filename=" + name);
-    out.body.emplace_back(file_range{std::move(files[0]), 0, size});
-    return from.answer.send(std::move(out));
-  }
-  auto boundary = fingerprint.substr(0, 32);
-  auto rootfs_name = fingerprint + from.with().image_files.extension(files[1]).value_or("");
-  auto part = [&](std::string_view field, const std::string& file) {
-    return "--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + std::string{field} + "\"; filename=\"" +
-           file + "\"\r\nContent-Type: application/octet-stream\r\n\r\n";
-  };
-  out.headers.emplace_back("Content-Type", "multipart/form-data; boundary=" + boundary);
-  auto first = size_of(files[0]), second = size_of(files[1]);
-  out.body.emplace_back(part("metadata", "meta-" + name));
-  out.body.emplace_back(file_range{std::move(files[0]), 0, first});
-  out.body.emplace_back("\r\n" + part("rootfs", rootfs_name));
-  out.body.emplace_back(file_range{std::move(files[1]), 0, second});
-  out.body.emplace_back("\r\n--" + boundary + "--\r\n");
-  from.answer.send(std::move(out));
-}
-
 void put_image_with(const rest_request& from, bool patch) {
   auto body = body_of<schema::ImagePut>(from);
   if (!body) return reply_error(from, body.error());
@@ -245,11 +213,11 @@ void export_image(const rest_request& from) {
     return std::pair{text(i.getFingerprint()), i.getSplit()};
   });
   bool taken = from.with().blocking.submit([from, fingerprint = fingerprint, split = split] {
-    auto files = from.with().image_files.open(fingerprint, split);
-    if (files)
-      send_export(from, fingerprint, std::move(*files));
+    auto image = image_export(from.with(), fingerprint, split);
+    if (image)
+      from.answer.send(std::move(*image));
     else
-      reply_error(from, files.error());
+      reply_error(from, image.error());
   });
   if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
 }

@@ -2,6 +2,7 @@
 
 #include "actors/instance_lifecycle.hpp"
 #include "actors/instance_snapshot.hpp"
+#include "actors/lifecycle_event.hpp"
 #include "actors/pools.hpp"
 #include "gateway/link_addresses.hpp"
 #include "gateway/rest/lists.hpp"
@@ -12,6 +13,13 @@
 namespace troupe {
 namespace {
 
+// An instance that has said so is ready, which LXD shows as a state of its own.
+status_word shown_status(schema::InstanceStatus::Reader status) {
+  if (status.getState() == instance_state::RUNNING && status.getReady()) return {"Ready", 113};
+  auto& words = words_of(status.getState());
+  return {words.word, words.code};
+}
+
 void write_devices(std::string& out, const device_map& devices) {
   write_json_name(out, "expanded_devices");
   out += '{';
@@ -19,18 +27,18 @@ void write_devices(std::string& out, const device_map& devices) {
   out += '}';
 }
 
-void write_status(std::string& out, instance_state state) {
-  auto& words = words_of(state);
+void write_status(std::string& out, schema::InstanceStatus::Reader status) {
+  auto shown = shown_status(status);
   write_json_name(out, "status");
-  write_json_string(out, words.word);
+  write_json_string(out, shown.word);
   write_json_name(out, "status_code");
-  out += std::to_string(words.code);
+  out += std::to_string(shown.code);
 }
 
 void write_fields(std::string& out, expander& expand, schema::InstanceSpec::Reader spec, const status_record& status) {
   write_json_fields(out, spec);
   status.read([&](schema::InstanceStatus::Reader s) {
-    write_status(out, s.getState());
+    write_status(out, s);
     write_json_name(out, "last_used_at");
     write_json_string(out, to_rfc3339(s.getLastUsedAt()));
   });
@@ -128,13 +136,11 @@ void fill_root_usage(schema::InstanceState::Builder out, services& with, expande
 
 message<schema::InstanceState> measure_state(services& with, expander& expand, schema::InstanceSpec::Reader spec,
                                              const status_record& status) {
-  auto [state, leader] = status.read([](schema::InstanceStatus::Reader s) {
-    return std::pair{s.getState(), s.getLeader()};
-  });
-  return message<schema::InstanceState>::make([&, state = state, leader = leader](schema::InstanceState::Builder out) {
-    auto& words = words_of(state);
-    out.setStatus(std::string{words.word});
-    out.setStatusCode(words.code);
+  auto leader = status.read([](schema::InstanceStatus::Reader s) { return s.getLeader(); });
+  return message<schema::InstanceState>::make([&](schema::InstanceState::Builder out) {
+    auto shown = status.read([](auto s) { return shown_status(s); });
+    out.setStatus(std::string{shown.word});
+    out.setStatusCode(shown.code);
     fill_root_usage(out, with, expand, spec);
     if (leader <= 0) return;
     auto used = with.containers.measure(instance_key(view(spec.getProject()), view(spec.getName())), leader);

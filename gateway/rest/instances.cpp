@@ -5,10 +5,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include <fcntl.h>
-#include <filesystem>
-#include <sys/stat.h>
-
 namespace troupe {
 namespace {
 
@@ -67,25 +63,6 @@ outcome<std::string> list_instances(const rest_request& from) {
   return std::move(list).take();
 }
 
-// Every state change of a bulk request is one ordinary request; the answer is the last one's operation.
-void change_all(const rest_request& from, const message<schema::ChangeInstanceState>& change) {
-  auto records = from.with().db.read();
-  std::vector<std::string> names;
-  bool start = change.read([](auto c) { return view(c.getAction()) == "start"; });
-  records.scan(table::instances, from.head->project + "/", [&](std::string_view key, std::string_view) {
-    auto state = status_in(records, key).read([](auto s) { return s.getState(); });
-    if ((state == instance_state::STOPPED) == start) names.emplace_back(key.substr(key.find('/') + 1));
-    return true;
-  });
-  if (names.empty()) return reply_error(from, {fault::not_found, "No instance is in a state for that"});
-  for (size_t i = 0; i + 1 < names.size(); ++i)
-    ask<operation_record>(
-        from, role::instances, [](const outcome<operation_record>&) {}, to_instance{from.head->project, names[i]},
-        envelope<schema::ChangeInstanceState>{change, from.head});
-  ask_async(from, role::instances, to_instance{from.head->project, names.back()},
-            envelope<schema::ChangeInstanceState>{change, from.head});
-}
-
 message<schema::UpdateInstance> with_conditions(const message<schema::UpdateInstance>& body, const std::string& etag,
                                                 const std::vector<std::string>* given) {
   if (etag.empty() && !given) return body;
@@ -93,10 +70,6 @@ message<schema::UpdateInstance> with_conditions(const message<schema::UpdateInst
     update.setEtag(etag);
     if (given) fill(update.initGiven(static_cast<unsigned>(given->size())), *given);
   });
-}
-
-std::string log_dir(const rest_request& from) {
-  return from.with().dir.logs + "/" + instance_key(from.head->project, from.parameter(0));
 }
 
 } // namespace
@@ -111,16 +84,6 @@ void post_instances(const rest_request& from) {
   auto body = body_of<schema::CreateInstance>(from);
   if (!body) return reply_error(from, body.error());
   ask_async(from, role::instances, envelope<schema::CreateInstance>{*body, from.head});
-}
-
-void put_instances(const rest_request& from) {
-  auto json = json_body(from);
-  if (!json) return reply_error(from, json.error());
-  if (!json->is_object() || !json->contains("state"))
-    return reply_error(from, {fault::invalid, "The field \"state\" is missing"});
-  auto change = message_from<schema::ChangeInstanceState>((*json)["state"]);
-  if (!change) return reply_error(from, change.error());
-  change_all(from, *change);
 }
 
 void get_instance(const rest_request& from) {
@@ -187,63 +150,6 @@ void put_instance_state(const rest_request& from) {
   auto body = body_of<schema::ChangeInstanceState>(from);
   if (!body) return reply_error(from, body.error());
   ask_async(from, role::instances, target(from), envelope<schema::ChangeInstanceState>{*body, from.head});
-}
-
-namespace {
-
-void console_log(const rest_request& from, bool clear) {
-  auto records = from.with().db.read();
-  if (!spec_of(from, records)) return;
-  auto leader =
-      status_in(records, in_project(from.head->project, from.parameter(0))).read([](auto s) { return s.getLeader(); });
-  bool taken = from.with().blocking.submit([from, clear, leader] {
-    auto key = instance_key(from.head->project, from.parameter(0));
-    outcome<std::string> text = leader > 0 ? from.with().containers.console_log(key, clear) : outcome<std::string>{""};
-    if (!text) return reply_error(from, text.error());
-    if (clear) return reply_sync(from, "{}");
-    http_response out;
-    out.headers.emplace_back("Content-Type", "application/octet-stream");
-    out.body.emplace_back(std::move(*text));
-    from.answer.send(std::move(out));
-  });
-  if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
-}
-
-} // namespace
-
-void get_instance_console(const rest_request& from) { console_log(from, false); }
-void delete_instance_console(const rest_request& from) { console_log(from, true); }
-
-void get_instance_logs(const rest_request& from) {
-  auto records = from.with().db.read();
-  if (!spec_of(from, records)) return;
-  reply_from_blocking_thread(from, [from]() -> outcome<std::string> {
-    json_list list;
-    std::error_code none;
-    for (auto& entry : std::filesystem::directory_iterator{log_dir(from), none})
-      list.url("/1.0/instances/" + from.parameter(0) + "/logs/", entry.path().filename().string());
-    return std::move(list).take();
-  });
-}
-
-void get_instance_log(const rest_request& from) {
-  auto records = from.with().db.read();
-  if (!spec_of(from, records)) return;
-  auto& file = from.parameter(1);
-  if (file.find('/') != file.npos || file.starts_with('.'))
-    return reply_error(from, {fault::invalid, "Not a log file's name"});
-  bool taken = from.with().blocking.submit([from] {
-    unique_fd log{open((log_dir(from) + "/" + from.parameter(1)).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)};
-    struct stat info {};
-    if (!log || fstat(log.get(), &info) != 0 || !S_ISREG(info.st_mode))
-      return reply_error(from, {fault::not_found, "Log file not found"});
-    http_response out;
-    out.headers.emplace_back("Content-Type", "application/octet-stream");
-    out.headers.emplace_back("Content-Disposition", "inline;filename=" + from.parameter(1));
-    out.body.emplace_back(file_range{std::move(log), 0, static_cast<uint64_t>(info.st_size)});
-    from.answer.send(std::move(out));
-  });
-  if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
 }
 
 } // namespace troupe

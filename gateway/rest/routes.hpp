@@ -95,16 +95,31 @@ void post_instance(const rest_request&);
 void delete_instance_(const rest_request&);
 void get_instance_state(const rest_request&);
 void put_instance_state(const rest_request&);
+// console.cpp
 void get_instance_console(const rest_request&);
 void delete_instance_console(const rest_request&);
+void post_console(const rest_request&);
+// logs.cpp
 void get_instance_logs(const rest_request&);
 void get_instance_log(const rest_request&);
+void delete_instance_log(const rest_request&);
+void get_exec_outputs(const rest_request&);
+void get_exec_output(const rest_request&);
+void delete_exec_output(const rest_request&);
+// metadata.cpp
+void get_metadata(const rest_request&);
+void put_metadata(const rest_request&);
+void patch_metadata(const rest_request&);
+void get_templates(const rest_request&);
+void post_template(const rest_request&);
+void delete_template(const rest_request&);
 // exec.cpp
 void post_exec(const rest_request&);
 // files.cpp
 void get_file(const rest_request&);
 void post_file(const rest_request&);
 void delete_file(const rest_request&);
+void get_sftp(const rest_request&);
 // images.cpp
 void get_images(const rest_request&);
 void post_images(const rest_request&);
@@ -160,6 +175,11 @@ void delete_sink(const rest_request&);
 void get_sink_state(const rest_request&);
 void get_dead_letters(const rest_request&);
 void delete_dead_letters_(const rest_request&);
+// warnings.cpp
+void get_warnings(const rest_request&);
+void get_warning(const rest_request&);
+void put_warning(const rest_request&);
+void delete_warning(const rest_request&);
 // faults.cpp, for fault tests
 void get_faults(const rest_request&);
 void post_faults(const rest_request&);

@@ -34,9 +34,12 @@ struct no_driver : instance_driver {
   outcome<void> freeze(const std::string&) override { return never; }
   outcome<void> unfreeze(const std::string&) override { return never; }
   outcome<std::unique_ptr<exec_session>> exec(const std::string&, pid_t, exec_plan) override { return never; }
+  outcome<std::unique_ptr<exec_session>> console(const std::string&, uint16_t, uint16_t) override { return never; }
   outcome<std::string> console_log(const std::string&, bool) override { return never; }
   outcome<file_info> read_file(const file_root&, const std::string&) override { return never; }
   outcome<unique_fd> write_file(const file_root&, const std::string&, const file_write&) override { return never; }
+  outcome<void> finish_write(const unique_fd&) override { return never; }
+  outcome<unique_fd> serve_sftp(const file_root&) override { return never; }
   outcome<void> remove_file(const file_root&, const std::string&) override { return never; }
   usage measure(const std::string&, pid_t) override { return {}; }
   counters count(const std::string&, pid_t) override { return {}; }

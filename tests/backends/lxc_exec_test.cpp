@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <csignal>
 #include <fcntl.h>
+#include <sys/socket.h>
 
 using namespace troupe;
 using namespace troupe::test;
@@ -172,4 +173,40 @@ TEST_CASE("an interactive command has a terminal of the container", "[lxc]") {
   REQUIRE(::write((*ctrl_c)->pty(), "\x03", 1) == 1); // the terminal makes it a SIGINT
   REQUIRE(readable((*ctrl_c)->done_fd()));
   CHECK(*(*ctrl_c)->result() == 128 + SIGINT);
+}
+
+TEST_CASE("the console has one seat, and what nobody reads holds nobody up", "[lxc]") {
+  lxc_world world{"console"};
+  auto started = world.driver->start(world.plan());
+  REQUIRE(started);
+  auto seat = world.driver->console("c1", 80, 24);
+  REQUIRE(seat);
+  int fd = (*seat)->pty();
+  world.shell(started->leader, "echo first > /dev/console");
+  std::string seen;
+  while (seen.find("first") == seen.npos && readable(fd)) {
+    char part[4096];
+    auto got = ::read(fd, part, sizeof part);
+    if (got <= 0) break;
+    seen.append(part, static_cast<size_t>(got));
+  }
+  CHECK(seen.find("first") != seen.npos);
+  auto second = world.driver->console("c1", 0, 0);
+  REQUIRE(second);
+  REQUIRE(readable((*second)->done_fd()));
+  CHECK((*second)->result().value_or(0) != 0);
+  int status = -1; // more than any buffer on the way holds
+  world.shell(started->leader, "dd if=/dev/zero bs=65536 count=64 2>/dev/null > /dev/console", &status);
+  CHECK(status == 0);
+  CHECK(world.driver->console_log("c1", false));
+  REQUIRE((*seat)->resize(100, 50));
+  ::shutdown(fd, SHUT_RDWR);
+  REQUIRE(readable((*seat)->done_fd()));
+  CHECK((*seat)->result());
+  auto third = world.driver->console("c1", 0, 0); // the seat is free again
+  REQUIRE(third);
+  pollfd end{(*third)->done_fd(), POLLIN, 0};
+  world.shell(started->leader, "echo again > /dev/console");
+  CHECK(readable((*third)->pty()));
+  CHECK(::poll(&end, 1, 0) == 0);
 }

@@ -20,7 +20,7 @@ outcome<void> put(lxc_world& world, const file_root& root, const std::string& pa
   if (!fd) return tl::unexpected{fd.error()};
   if (::write(fd->get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
     return fail(fault::internal, "short");
-  return {};
+  return world.driver->finish_write(*fd);
 }
 
 void check_everything(lxc_world& world, const file_root& root) {
@@ -140,4 +140,73 @@ TEST_CASE("files of a running container are those that it sees itself", "[lxc]")
   world.driver->kill("c1", run->leader);
   REQUIRE(readable(run->monitor_pidfd.get()));
   CHECK(world.driver->read_file(root, "/etc/passwd").error().code == fault::wrong_state);
+}
+
+namespace {
+
+std::string packet(const std::string& body) {
+  std::string out;
+  for (int shift : {24, 16, 8, 0}) out += static_cast<char>(body.size() >> shift);
+  return out + body;
+}
+
+/// The type and the rest of one answer.
+std::string answer_of(int fd, const std::string& request) {
+  auto bytes = packet(request);
+  REQUIRE(::write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+  auto exactly = [&](size_t size) {
+    std::string out(size, '\0');
+    for (size_t have = 0; have < size;) {
+      auto got = ::read(fd, out.data() + have, size - have);
+      REQUIRE(got > 0);
+      have += static_cast<size_t>(got);
+    }
+    return out;
+  };
+  auto head = exactly(4);
+  return exactly(static_cast<unsigned char>(head[2]) * 256u + static_cast<unsigned char>(head[3]));
+}
+
+std::string counted(const std::string& text) {
+  return std::string{"\0\0\0", 3} + static_cast<char>(text.size()) + text;
+}
+
+} // namespace
+
+TEST_CASE("SFTP ends with its socket, and leads nowhere else", "[lxc]") {
+  lxc_world world{"sftp"};
+  file_root root{0, world.plan().root, {}};
+  write_text(world.place / "secret", "the host's");
+  fs::create_symlink("../../../../../.." + (world.place / "secret").string(), world.place / "c1/rootfs/out");
+  auto socket = world.driver->serve_sftp(root);
+  REQUIRE(socket);
+  int fd = socket->get();
+  CHECK(answer_of(fd, std::string{"\1\0\0\0\3", 5})[0] == 2); // version
+  auto stat = [&](const std::string& path) { return answer_of(fd, std::string{"\21\0\0\0\1", 5} + counted(path)); };
+  CHECK(stat("/etc/passwd")[0] == 105); // attributes
+  for (auto path : {"/out", "/../secret", "/../../../../../../etc/debian_version"}) CHECK(stat(path)[0] == 101);
+  CHECK(answer_of(fd, std::string{"\20\0\0\0\1", 5} + counted("/a/../../b"))[0] == 104); // its name
+  CHECK(answer_of(fd, std::string{"\21\0\0", 3})[0] == 101);                             // half a packet
+  CHECK(answer_of(fd, std::string{"\21\0\0\0\1\0\0\377\377", 9})[0] == 101);             // a text that is not there
+  CHECK(answer_of(fd, std::string{"\144\0\0\0\1", 5})[0] == 101);                        // no such request
+  std::string garbage(4, '\xff');
+  REQUIRE(::write(fd, garbage.data(), garbage.size()) == 4);
+  CHECK(read_all(fd).empty()); // it hangs up
+}
+
+TEST_CASE("what a file system of the container's own says comes by way of the helper", "[lxc]") {
+  lxc_world world{"streamed"};
+  auto started = world.driver->start(world.plan());
+  REQUIRE(started);
+  file_root root{started->leader, world.plan().root, world.plan().ids};
+  auto file = world.driver->read_file(root, "/proc/version");
+  REQUIRE(file);
+  CHECK(file->streamed);
+  CHECK(read_all(file->content.get()).starts_with("Linux version"));
+  auto local = world.driver->read_file(root, "/etc/passwd");
+  REQUIRE(local);
+  CHECK_FALSE(local->streamed);
+  file_write how;
+  auto into = world.driver->write_file(root, "/proc/sys/kernel/nothing", how);
+  CHECK_FALSE(into);
 }

@@ -19,11 +19,17 @@ outcome<void> send_all(int socket, const char* data, size_t left) {
   return {};
 }
 
+tl::unexpected<error> receive_failed() {
+  // A process that hangs in the kernel cannot even be killed: nobody waits for it for ever.
+  if (errno == EAGAIN) return fail(fault::timed_out, "The instance's files or processes did not answer in time");
+  return fail_errno(errno, "Cannot receive from the lxc helper's socket");
+}
+
 outcome<void> receive_all(int socket, char* data, size_t left) {
   while (left > 0) {
     auto n = ::recv(socket, data, left, 0);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail_errno(errno, "Cannot receive from the lxc helper's socket");
+    if (n < 0) return receive_failed();
     if (n == 0) return fail(fault::backend_failed, "The lxc helper's socket was closed within a message");
     data += n;
     left -= static_cast<size_t>(n);
@@ -92,7 +98,7 @@ outcome<frame> receive_frame(int socket) {
   if (n > 0) take_descriptors(header, result.fds);
   if (n == 0 || (n < 0 && errno == ECONNRESET))
     return fail(fault::cancelled, "The other end of the lxc helper's socket has gone");
-  if (n < 0) return fail_errno(errno, "Cannot receive from the lxc helper's socket");
+  if (n < 0) return receive_failed();
   auto got = static_cast<size_t>(n);
   if (auto rest = receive_all(socket, reinterpret_cast<char*>(&length) + got, sizeof length - got); !rest)
     return tl::unexpected{rest.error()};

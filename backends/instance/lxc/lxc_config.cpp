@@ -47,6 +47,13 @@ void add_devices(settings& out, const host_facts& host) {
   for (auto rule : allowed_devices) out.emplace_back(prefix + "allow", rule);
 }
 
+/// Spaces end a field of a line of fstab.
+std::string in_fstab(const std::string& path) {
+  std::string out;
+  for (char c : path) c == ' ' ? out += "\\040" : out += c;
+  return out;
+}
+
 void add_mounts(settings& out, const boot_plan& plan, const host_facts& host) {
   bool privileged = plan.ids.size == 0;
   // In a user namespace the kernel itself protects /proc/sys and /sys, and services (sysctl, udev) expect to write.
@@ -54,6 +61,8 @@ void add_mounts(settings& out, const boot_plan& plan, const host_facts& host) {
                    privileged ? "proc:mixed sys:mixed cgroup:mixed:force" : "proc:rw sys:mixed cgroup:rw:force");
   if (host.fuse) out.emplace_back("lxc.mount.entry", "/dev/fuse dev/fuse none bind,create=file,optional 0 0");
   if (host.tun) out.emplace_back("lxc.mount.entry", "/dev/net/tun dev/net/tun none bind,create=file,optional 0 0");
+  if (!plan.guest_dir.empty())
+    out.emplace_back("lxc.mount.entry", in_fstab(plan.guest_dir) + " dev/lxd none bind,ro,nosuid,nodev,create=dir 0 0");
   for (auto path : kernel_views)
     if (::access(std::string{path}.c_str(), F_OK) == 0)
       out.emplace_back("lxc.mount.entry",

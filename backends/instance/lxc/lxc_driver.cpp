@@ -16,6 +16,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -126,6 +127,13 @@ public:
     return std::make_unique<lxc_exec>(std::move(reply->socket), std::move(pty));
   }
 
+  outcome<std::unique_ptr<exec_session>> console(const std::string& key, uint16_t width, uint16_t height) override {
+    auto reply = zygote_.run(attach_request(job(key, 0), width, height));
+    if (!reply) return tl::unexpected{reply.error()};
+    if (reply->fds.size() != 1) return fail(fault::internal, "The lxc helper gave no console");
+    return std::make_unique<lxc_console>(std::move(reply->socket), std::move(reply->fds[0]));
+  }
+
   outcome<std::string> console_log(const std::string& key, bool clear) override {
     auto reply = zygote_.run(console_request(job(key, short_job), clear));
     if (!reply) return tl::unexpected{reply.error()};
@@ -135,16 +143,33 @@ public:
   outcome<file_info> read_file(const file_root& root, const std::string& path) override {
     auto reply = zygote_.run(read_request(job("files", file_job), root, path));
     if (!reply) return tl::unexpected{reply.error()};
+    limit_waiting(reply->socket.get(), file_job); // it may be what the content comes through
     return troupe::lxc::read_info(*reply);
   }
   outcome<unique_fd> write_file(const file_root& root, const std::string& path, const file_write& how) override {
     auto reply = zygote_.run(write_request(job("files", file_job), root, path, how));
     if (!reply) return tl::unexpected{reply.error()};
-    return reply->fds.empty() ? unique_fd{} : std::move(reply->fds[0]);
+    if (!reply->fds.empty()) return std::move(reply->fds[0]);
+    if (how.type != 'f') return unique_fd{};
+    limit_waiting(reply->socket.get(), file_job); // the job passes on what it gets
+    return std::move(reply->socket);
+  }
+  outcome<void> finish_write(const unique_fd& file) override {
+    struct stat info {};
+    if (!file || ::fstat(file.get(), &info) != 0 || !S_ISSOCK(info.st_mode)) return {};
+    ::shutdown(file.get(), SHUT_WR);
+    auto reply = next_answer(file.get());
+    return reply ? outcome<void>{} : tl::unexpected{reply.error()};
   }
   outcome<void> remove_file(const file_root& root, const std::string& path) override {
     auto reply = zygote_.run(remove_request(job("files", file_job), root, path));
     return reply ? outcome<void>{} : tl::unexpected{reply.error()};
+  }
+
+  outcome<unique_fd> serve_sftp(const file_root& root) override {
+    auto reply = zygote_.run(sftp_request(job("files", file_job), root));
+    if (!reply) return tl::unexpected{reply.error()};
+    return std::move(reply->socket);
   }
 
   usage measure(const std::string& key, pid_t) override;

@@ -38,4 +38,14 @@ outcome<void> lxc_exec::resize(uint16_t width, uint16_t height) {
   return {};
 }
 
+outcome<void> lxc_console::signal(int) { return fail(fault::unsupported, "A console takes no signals"); }
+
+outcome<void> lxc_console::resize(uint16_t width, uint16_t height) {
+  send_message(socket_.get(), message<schema::HelperSignal>::make([&](schema::HelperSignal::Builder s) {
+                 s.setWidth(width);
+                 s.setHeight(height);
+               }));
+  return {};
+}
+
 } // namespace troupe::lxc

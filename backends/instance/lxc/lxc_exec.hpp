@@ -6,7 +6,7 @@
 namespace troupe::lxc {
 
 /// A command that a job of the helper looks after; when this object goes, so does the command.
-class lxc_exec final : public exec_session {
+class lxc_exec : public exec_session {
 public:
   lxc_exec(unique_fd socket, unique_fd pty);
 
@@ -16,8 +16,16 @@ public:
   outcome<void> signal(int number) override;
   outcome<void> resize(uint16_t width, uint16_t height) override;
 
-private:
+protected:
   unique_fd socket_, pty_;
+};
+
+/// Somebody at the console: its bytes are on a socket, and the helper's job knows the terminal.
+class lxc_console final : public lxc_exec {
+public:
+  using lxc_exec::lxc_exec;
+  outcome<void> signal(int number) override;
+  outcome<void> resize(uint16_t width, uint16_t height) override;
 };
 
 } // namespace troupe::lxc

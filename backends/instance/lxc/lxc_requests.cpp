@@ -1,5 +1,7 @@
 #include "backends/instance/lxc/lxc_requests.hpp"
 
+#include <sys/socket.h>
+
 namespace troupe::lxc {
 namespace {
 
@@ -33,6 +35,12 @@ job_request make_file(const job_address& job, const file_root& root, const std::
     file.setPath(path);
     fill_body(file);
   });
+}
+
+/// The job takes this byte when all is sent. If it dies before, the kernel tells us so instead of an end of file.
+unique_fd begin_stream(unique_fd socket) {
+  static_cast<void>(::send(socket.get(), "?", 1, MSG_NOSIGNAL));
+  return socket;
 }
 
 capnp::Data::Reader as_data(const std::string& text) {
@@ -80,6 +88,14 @@ job_request console_request(const job_address& job, bool clear) {
   return make(job, [&](auto request) { request.setConsoleLog(clear); });
 }
 
+job_request attach_request(const job_address& job, uint16_t width, uint16_t height) {
+  return make(job, [&](auto request) {
+    auto console = request.initConsole();
+    console.setWidth(width);
+    console.setHeight(height);
+  });
+}
+
 job_request exec_request(const job_address& job, const exec_plan& plan) {
   return make(job, [&](auto request) {
     auto exec = request.initExec();
@@ -99,6 +115,9 @@ job_request read_request(const job_address& job, const file_root& root, const st
 }
 job_request remove_request(const job_address& job, const file_root& root, const std::string& path) {
   return make_file(job, root, path, [](auto file) { file.setRemove(); });
+}
+job_request sftp_request(const job_address& job, const file_root& root) {
+  return make_file(job, root, "/", [](auto file) { file.setSftp(); });
 }
 job_request write_request(const job_address& job, const file_root& root, const std::string& path,
                           const file_write& how) {
@@ -144,7 +163,9 @@ outcome<file_info> read_info(job_reply& reply) {
     info.modified = f.getModified();
     info.target = text(f.getTarget());
     info.entries = to_vector(f.getEntries());
+    info.streamed = f.getStreamed();
     if (!reply.fds.empty()) info.content = std::move(reply.fds[0]);
+    if (info.streamed) info.content = begin_stream(std::move(reply.socket));
     return info;
   });
 }

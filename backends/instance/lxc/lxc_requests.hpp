@@ -19,11 +19,13 @@ job_request find_request(const job_address& job);
 job_request await_reboot_request(const job_address& job);
 job_request freeze_request(const job_address& job, bool freeze);
 job_request console_request(const job_address& job, bool clear);
+job_request attach_request(const job_address& job, uint16_t width, uint16_t height);
 job_request exec_request(const job_address& job, const exec_plan& plan);
 job_request read_request(const job_address& job, const file_root& root, const std::string& path);
 job_request write_request(const job_address& job, const file_root& root, const std::string& path,
                           const file_write& how);
 job_request remove_request(const job_address& job, const file_root& root, const std::string& path);
+job_request sftp_request(const job_address& job, const file_root& root);
 
 // ... and its answers as the driver's values.
 outcome<std::optional<instance_found>> read_found(const job_reply& reply);

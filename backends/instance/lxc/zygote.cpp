@@ -10,6 +10,7 @@
 #include <kj/exception.h>
 #include <spawn.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@ namespace {
 
 constexpr int helper_socket = 3; // as main_troupe_lxc.cpp expects it
 constexpr int attempts_max = 3;
+constexpr uint32_t grace_seconds = 2;
 
 struct spawn_setup {
   posix_spawn_file_actions_t actions;
@@ -153,13 +155,23 @@ outcome<job_reply> next_answer(int socket) {
   return reply;
 }
 
+void limit_waiting(int socket, uint32_t seconds) {
+  timeval limit{};
+  limit.tv_sec = seconds;
+  ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+}
+
 outcome<job_reply> zygote::run(const job_request& request, std::span<const int> fds) {
+  auto seconds = request.read([](auto r) { return r.getSeconds(); });
   for (int attempt = 0; attempt < attempts_max; ++attempt) {
     auto socket = submit();
     if (!socket) return tl::unexpected{socket.error()};
     if (!job_begins(socket->get())) continue; // the helper was killed with the job in its queue
     if (auto sent = send_message(socket->get(), request, fds); !sent) return tl::unexpected{sent.error()};
+    if (seconds > 0) limit_waiting(socket->get(), seconds + grace_seconds); // it kills itself before, if it can
     auto reply = next_answer(socket->get());
+    if (seconds > 0) limit_waiting(socket->get(), 0);
     if (reply) reply->socket = std::move(*socket);
     return reply;
   }

@@ -48,6 +48,9 @@ private:
   pid_t pid_ = 0;
 };
 
+/// How long a call on a job's socket waits; 0: for ever.
+void limit_waiting(int socket, uint32_t seconds);
+
 /// The next frame of a job as an answer; an `error` answer becomes the error.
 outcome<job_reply> next_answer(int socket);
 

@@ -1,6 +1,7 @@
 #include "backends/instance/lxc/helper/confined.hpp"
 #include "backends/instance/lxc/helper/jobs.hpp"
 #include "backends/instance/lxc/helper/root_view.hpp"
+#include "backends/instance/lxc/helper/sftp.hpp"
 #include "backends/instance/lxc/proc_facts.hpp"
 #include "messages/config_map.hpp"
 
@@ -14,6 +15,7 @@
 #include <grp.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 namespace troupe::lxc {
@@ -106,6 +108,58 @@ void fill(schema::HelperAnswer::FileInfo::Builder info, char type, const struct 
   info.setModified(st.st_mtim.tv_sec);
 }
 
+/// Whether the file system below is one that somebody inside may have mounted and lets hang (FUSE, or an overlay on
+/// it). Reading such a file is this process's business, which can be given up; the daemon never touches it.
+bool may_hang(const opened_root& root, int fd) {
+  static constexpr std::array<unsigned long, 7> local{0xef53 /* ext */,
+                                                      0x9123683e /* btrfs */,
+                                                      0x58465342 /* xfs */,
+                                                      0x01021994 /* tmpfs */,
+                                                      0xf2f52010 /* f2fs */,
+                                                      0x2fc12fc1 /* zfs */,
+                                                      0x858458f6 /* ramfs */};
+  struct statfs fs {};
+  if (::fstatfs(fd, &fs) < 0) return true;
+  if (std::find(local.begin(), local.end(), static_cast<unsigned long>(fs.f_type)) != local.end()) return false;
+  struct stat file {
+  }, top{};
+  return ::fstat(fd, &file) < 0 || ::fstat(root.directory.get(), &top) < 0 || file.st_dev != top.st_dev;
+}
+
+constexpr unsigned patience_seconds = 60; // for one call into a file system that may hang
+constexpr size_t stream_bytes = 64 << 10;
+
+/// The content to the daemon; a job that is killed on the way leaves the daemon's byte unread, which breaks the stream.
+outcome<void> stream_out(const job_context& job, int from) {
+  std::vector<char> buffer(stream_bytes);
+  for (;;) {
+    ::alarm(patience_seconds);
+    auto got = ::read(from, buffer.data(), buffer.size());
+    ::alarm(0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) ::_exit(1);
+    if (got == 0) break;
+    if (!write_all(job.socket, buffer.data(), static_cast<size_t>(got), "the stream")) ::_exit(1);
+  }
+  char byte = 0;
+  return ::read(job.socket, &byte, 1) == 1 ? outcome<void>{} : fail_errno(errno, "The daemon has gone");
+}
+
+outcome<void> stream_in(const job_context& job, unique_fd to, const std::string& path) {
+  std::vector<char> buffer(stream_bytes);
+  for (;;) {
+    ::alarm(0);
+    auto got = ::read(job.socket, buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(errno, "The upload of " + path + " broke off");
+    ::alarm(patience_seconds);
+    if (got == 0) break;
+    if (auto put = write_all(to.get(), buffer.data(), static_cast<size_t>(got), path); !put) return put;
+  }
+  if (::close(to.release()) != 0) return fail_errno(errno, "Cannot write " + path);
+  return send_message(job.socket, done_answer());
+}
+
 outcome<void> read_path(job_context& job, const opened_root& root, const std::string& path) {
   auto file = open_confined(root.directory.get(), path, O_PATH | O_NOFOLLOW);
   struct stat st {};
@@ -129,14 +183,17 @@ outcome<void> read_path(job_context& job, const opened_root& root, const std::st
     if (!listed) return tl::unexpected{listed.error()};
     names = std::move(*listed);
   }
+  bool streamed = content && may_hang(root, content.get());
   auto told = answer::make([&](schema::HelperAnswer::Builder a) {
     auto info = a.initFile();
+    info.setStreamed(streamed);
     fill(info, type, st, root.base);
     info.setTarget(target);
     troupe::fill(info.initEntries(static_cast<unsigned>(names.size())), names);
   });
-  if (content) return send_message(job.socket, told, std::array{content.get()});
-  return send_message(job.socket, told);
+  if (content && !streamed) return send_message(job.socket, told, std::array{content.get()});
+  if (auto sent = send_message(job.socket, told); !sent || !streamed) return sent;
+  return stream_out(job, content.get());
 }
 
 /// Owner and mode of something that was just made; without the caller's wish it is root's.
@@ -194,7 +251,9 @@ outcome<void> write_path(job_context& job, const opened_root& root, const std::s
   if (how.getType() == 'f') {
     auto fd = write_regular(root, path, how);
     if (!fd) return tl::unexpected{fd.error()};
-    return send_message(job.socket, done_answer(), std::array{fd->get()});
+    if (!may_hang(root, fd->get())) return send_message(job.socket, done_answer(), std::array{fd->get()});
+    if (auto sent = send_message(job.socket, done_answer()); !sent) return sent;
+    return stream_in(job, std::move(*fd), path);
   }
   if (how.getType() != 'd' && how.getType() != 'l')
     return fail(fault::invalid, "Only files, directories and links can be made");
@@ -227,6 +286,10 @@ outcome<void> run_file(job_context& job, schema::FileJob::Reader request) {
       return write_path(job, *root, path, request.getWrite());
     case schema::FileJob::REMOVE:
       return remove_path(job, *root, path);
+    case schema::FileJob::SFTP:
+      ::alarm(0); // as long as somebody is at the other end
+      if (auto told = send_message(job.socket, done_answer()); !told) return told;
+      return serve_sftp(job.socket, root->directory.get(), root->proc.get(), root->base);
   }
   return fail(fault::unsupported, "The lxc helper does not know this file job");
 }

@@ -30,6 +30,8 @@ outcome<void> dispatch(job_context& job, schema::HelperJob::Reader request) {
       return run_exec(job, request.getExec());
     case schema::HelperJob::FILE:
       return run_file(job, request.getFile());
+    case schema::HelperJob::CONSOLE:
+      return run_console(job, request.getConsole());
   }
   return fail(fault::unsupported, "The lxc helper does not know this job; daemon and helper are of different versions");
 }

@@ -48,6 +48,7 @@ outcome<void> run_await_reboot(job_context& job);
 outcome<void> run_freeze(job_context& job, bool freeze);
 outcome<void> run_console_log(job_context& job, bool clear);
 outcome<void> run_exec(job_context& job, schema::ExecJob::Reader request);
+outcome<void> run_console(job_context& job, schema::ConsoleJob::Reader request);
 outcome<void> run_file(job_context& job, schema::FileJob::Reader request);
 
 } // namespace troupe::lxc
