@@ -1,5 +1,6 @@
 #include "actors/instance_status.hpp"
 
+#include "actors/instance_waves.hpp"
 #include "actors/store_actor.hpp"
 
 #include <caf/event_based_actor.hpp>
@@ -53,6 +54,7 @@ bool move(const instance_ptr& me, trigger on) {
 status_record status_now(const instance_ptr& me, const boot_result* alive) {
   return changed(me->status, [&](schema::InstanceStatus::Builder status) {
     status.setState(me->now);
+    status.setBootId(boot_id());
     if (alive) {
       status.setLeader(alive->leader);
       status.setMonitor(alive->monitor);
