@@ -1,12 +1,16 @@
 #include "actors/config_keys.hpp"
 
+#include "actors/device_options.hpp"
 #include "actors/names.hpp"
 #include "actors/schedule.hpp"
 #include "actors/server_keys.hpp"
 #include "actors/snapshot_pattern.hpp"
 #include "backends/storage/size.hpp"
 #include "backends/storage/storage_driver.hpp"
+#include "net/cidr.hpp"
 #include "net/names.hpp"
+#include "net/proxy_address.hpp"
+#include "net/rates.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -16,45 +20,11 @@ namespace {
 
 using enum value_type;
 
-constexpr key_row keys[] = {
-    {"environment.*", text, "", applies::at_once, true, "Environment variable for init and for exec"},
-    {"image.*", text, "", applies::at_once, true, "Property of the image the instance was made from"},
-    {"limits.cpu", cpus, "", applies::stopped, true, "Number of CPUs, or a set of them (0-3,7)"},
-    {"limits.cpu.allowance", allowance, "100%", applies::stopped, true,
-     "Share of CPU time: 50% (soft) or 25ms/100ms (hard)"},
-    {"limits.memory", memory, "", applies::stopped, true,
-     "Memory limit: bytes with a unit, or a percentage of the host's"},
-    {"limits.processes", whole, "", applies::stopped, true, "Largest number of processes"},
-    {"linux.sysctl.*", text, "", applies::at_restart, false, "Kernel parameter inside the instance's namespaces"},
-    {"raw.lxc", lines, "", applies::at_restart, false, "Lines added to the liblxc configuration"},
-    {"security.devlxd", boolean, "true", applies::at_restart, true, "Give the instance the guest API (/dev/lxd/sock)"},
-    {"security.devlxd.images", boolean, "false", applies::at_once, true,
-     "Let the instance download public and cached images"},
-    {"security.idmap.isolated", boolean, "false", applies::stopped, true,
-     "Give the instance a range of host ids of its own"},
-    {"security.idmap.size", whole, "65536", applies::stopped, false, "Size of that range"},
-    {"security.nesting", boolean, "false", applies::at_restart, false, "Allow containers inside the instance"},
-    {"security.privileged", boolean, "false", applies::stopped, false, "Run without a user namespace"},
-    {"snapshots.expiry", span, "", applies::at_once, true,
-     "When snapshots expire, behind their making: 1M 2H 3d 4w 5m 6y"},
-    {"snapshots.pattern", pattern, "snap%d", applies::at_once, true,
-     "Name of a snapshot: %d is a number, {{ creation_date|date:'2006-01-02' }} the time"},
-    {"snapshots.schedule", times, "", applies::at_once, true,
-     "When snapshots are taken: a cron line, or @hourly, @daily, @weekly, ..."},
-    {"snapshots.schedule.stopped", boolean, "false", applies::at_once, true, "Take them of a stopped instance, too"},
-    {"user.*", text, "", applies::at_once, true, "Free data of the user"},
-    {"volatile.*", text, "", applies::at_once, true, "State kept by the server"},
-};
-
-// Known to LXD, not built yet: a clear refusal instead of a typo's.
-constexpr std::string_view later[] = {
-    "agent.",     "boot.",   "cloud-init.", "cluster.", "limits.",   "linux.",
-    "migration.", "nvidia.", "placement.",  "raw.",     "security.", "ubuntu_pro.",
-};
-
+// "user.*" needs something behind the dot, "raw.qemu*" nothing.
 bool matches(std::string_view pattern, std::string_view key) {
   if (!pattern.ends_with('*')) return pattern == key;
-  return key.size() >= pattern.size() && key.starts_with(pattern.substr(0, pattern.size() - 1));
+  auto family = pattern.substr(0, pattern.size() - 1);
+  return key.starts_with(family) && (!family.ends_with('.') || key.size() > family.size());
 }
 
 bool is_whole(std::string_view value) {
@@ -84,64 +54,107 @@ bool is_allowance(std::string_view value) {
          is_whole(value.substr(slash + 3, value.size() - slash - 5));
 }
 
-struct device_key {
-  std::string_view type, key;
-  value_type form;
-};
-constexpr device_key device_keys[] = {
-    {"disk", "path", text},     {"disk", "pool", text},        {"disk", "size", value_type::size},
-    {"nic", "name", text},      {"nic", "network", text},      {"nic", "nictype", text},
-    {"nic", "parent", text},    {"nic", "hwaddr", text},       {"nic", "mtu", whole},
-    {"nic", "host_name", text}, {"nic", "ipv4.address", text}, {"nic", "ipv6.address", text},
-};
-constexpr std::string_view later_devices[] = {"unix-char",  "unix-block", "unix-hotplug", "usb", "gpu",
-                                              "infiniband", "proxy",      "tpm",          "pci"};
-
-outcome<void> check_disk(const std::string& name, const config_map& device) {
-  if (get(device, "path") != "/")
-    return fail(fault::unsupported, "Device \"" + name + "\": only the root disk (path \"/\") is supported yet");
-  if (get(device, "pool").empty()) return fail(fault::invalid, "Device \"" + name + "\": the root disk needs a pool");
-  return {};
+bool is_integer(std::string_view value) {
+  if (value.starts_with('-')) value.remove_prefix(1);
+  return is_whole(value) && value.size() <= 10;
 }
 
-outcome<void> check_nic(const std::string& name, const config_map& device) {
-  auto bad = [&](std::string what) { return fail(fault::invalid, "Device \"" + name + "\": " + std::move(what)); };
-  auto network = get(device, "network"), kind = get(device, "nictype"), parent = get(device, "parent");
-  if (network.empty() && kind.empty()) return bad("a nic needs \"network\" or \"nictype\"");
-  if (!network.empty() && (!kind.empty() || !parent.empty()))
-    return bad("\"network\" excludes \"nictype\" and \"parent\"");
-  if (!kind.empty() && kind != "bridged")
-    return fail(fault::unsupported,
-                "Device \"" + name + "\": nictype \"" + std::string{kind} + "\" is not supported yet");
-  if (!kind.empty() && !is_interface_name(parent)) return bad("\"parent\" must name a bridge");
-  for (auto key : {"name", "host_name"})
-    if (auto value = get(device, key); !value.empty() && !is_interface_name(value))
-      return bad("\"" + std::string{key} + "\" must be an interface name of at most 15 characters");
-  if (auto mac = get(device, "hwaddr"); !mac.empty() && !is_mac(mac)) return bad("\"hwaddr\" must be a MAC address");
-  return {};
+bool is_rlimit(std::string_view value) {
+  auto one = [](std::string_view part) { return part == "unlimited" || is_whole(part); };
+  auto colon = value.find(':');
+  return colon == value.npos ? one(value) : one(value.substr(0, colon)) && one(value.substr(colon + 1));
 }
 
-outcome<void> check_device(const std::string& name, const config_map& device) {
-  auto type = get(device, "type");
-  if (type == "none") return {};
-  if (std::find(std::begin(later_devices), std::end(later_devices), type) != std::end(later_devices))
-    return fail(fault::unsupported, "Device \"" + name + "\": type \"" + std::string{type} + "\" is not supported yet");
-  if (type != "disk" && type != "nic")
-    return fail(fault::invalid,
-                "Device \"" + name +
-                    "\": " + (type.empty() ? "the type is missing" : "unknown type \"" + std::string{type} + "\""));
-  for (auto& [key, value] : device) {
-    if (key == "type" || key.starts_with("user.")) continue;
-    auto row = std::find_if(std::begin(device_keys), std::end(device_keys),
-                            [&, &k = key](auto& r) { return r.type == type && r.key == k; });
-    if (row == std::end(device_keys))
-      return fail(fault::unsupported,
-                  "Device \"" + name + "\": key \"" + key + "\" of a " + std::string{type} + " is not supported yet");
-    if (!value.empty() && !is_well_formed(row->form, value))
-      return fail(fault::invalid, "Device \"" + name + "\": \"" + value + "\" is no valid value of \"" + key + "\"");
+bool is_words(std::string_view value) {
+  auto letter = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  };
+  for (auto& word : words_of(value))
+    if (word.empty() || word.size() > 64 || word[0] == '-' || !std::all_of(word.begin(), word.end(), letter))
+      return false;
+  return true;
+}
+
+bool is_mtu(std::string_view value) {
+  return is_whole(value) && value.size() <= 5 && std::stoul(std::string{value}) >= 68 &&
+         std::stoul(std::string{value}) <= 65535;
+}
+
+template <class Check>
+bool all_of_list(std::string_view value, Check&& check) {
+  auto words = words_of(value);
+  return !words.empty() && std::all_of(words.begin(), words.end(), check);
+}
+
+bool is_subnet(std::string_view value, int family) {
+  auto net = parse_cidr(value, family);
+  return net && network_of(*net) == *net;
+}
+
+bool is_mode(std::string_view value) {
+  return !value.empty() && value.size() <= 4 &&
+         std::all_of(value.begin(), value.end(), [](char c) { return c >= '0' && c <= '7'; });
+}
+
+bool is_path(std::string_view value) {
+  if (!value.starts_with('/') || value.size() > 4000) return false;
+  if (std::any_of(value.begin(), value.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; })) return false;
+  for (size_t at = 1; at <= value.size();) {
+    auto end = std::min(value.find('/', at), value.size());
+    if (value.substr(at, end - at) == "..") return false;
+    at = end + 1;
   }
-  return type == "disk" ? check_disk(name, device) : check_nic(name, device);
+  return true;
 }
+
+struct form_row {
+  value_type type;
+  std::string_view words;
+  bool (*good)(std::string_view);
+};
+constexpr form_row forms[] = {
+    {value_type::text, "text", nullptr},
+    {boolean, "true or false", is_boolean},
+    {whole, "a whole number", is_whole},
+    {value_type::size, "a size", [](std::string_view v) { return parse_size(v).has_value(); }},
+    {memory, "a size or a percentage", [](std::string_view v) { return is_percent(v) || parse_size(v).has_value(); }},
+    {cpus, "a number or a set", is_cpu_set},
+    {allowance, "a percentage or a time", is_allowance},
+    {lines, "lines", nullptr},
+    {line, "text", [](std::string_view v) { return v.find('\n') == v.npos; }},
+    {integer, "a number", is_integer},
+    {level, "0 to 10", [](std::string_view v) { return v == "10" || (v.size() == 1 && v[0] >= '0' && v[0] <= '9'); }},
+    {rlimit, "a limit, or soft:hard", is_rlimit},
+    {names, "a list of names", is_words},
+    {hwaddr, "a MAC address", is_hwaddr},
+    {value_type::link, "an interface name", is_interface_name},
+    {mtu, "68 to 65535", is_mtu},
+    {ipv4, "an IPv4 address", [](std::string_view v) { return parse_ip(v, AF_INET).has_value(); }},
+    {ipv6, "an IPv6 address", [](std::string_view v) { return parse_ip(v, AF_INET6).has_value(); }},
+    {ipv4_list, "IPv4 addresses",
+     [](std::string_view v) {
+       return all_of_list(v, [](auto& one) { return parse_ip(one, AF_INET).has_value(); });
+     }},
+    {ipv6_list, "IPv6 addresses",
+     [](std::string_view v) {
+       return all_of_list(v, [](auto& one) { return parse_ip(one, AF_INET6).has_value(); });
+     }},
+    {subnets_v4, "IPv4 subnets",
+     [](std::string_view v) { return all_of_list(v, [](auto& one) { return is_subnet(one, AF_INET); }); }},
+    {subnets_v6, "IPv6 subnets",
+     [](std::string_view v) { return all_of_list(v, [](auto& one) { return is_subnet(one, AF_INET6); }); }},
+    {bits, "a rate like 10Mbit", [](std::string_view v) { return parse_bits(v).has_value(); }},
+    {disk_io, "a rate like 10MB or 100iops",
+     [](std::string_view v) {
+       return parse_size(v).has_value() || (v.ends_with("iops") && is_whole(v.substr(0, v.size() - 4)));
+     }},
+    {span, "spans like 1M 2H 3d 4w 5m 6y", [](std::string_view v) { return later_by(0, v).has_value(); }},
+    {times, "a cron line, or @daily and the like", [](std::string_view v) { return schedule::parse(v).has_value(); }},
+    {pattern, "a pattern with %d", [](std::string_view v) { return render_pattern(v, 0).has_value(); }},
+    {mode, "an octal mode", is_mode},
+    {value_type::path, "an absolute path without \"..\"", is_path},
+    {endpoint, "an address like tcp:127.0.0.1:80", [](std::string_view v) { return parse_endpoint(v).has_value(); }},
+};
 
 // What differs between two maps, as keys.
 template <class Map>
@@ -159,30 +172,29 @@ std::vector<std::string> differences(const Map& a, const Map& b) {
 bool is_well_formed(value_type type, std::string_view value) {
   bool no_control = std::none_of(value.begin(), value.end(),
                                  [](char c) { return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n'; });
-  switch (type) {
-    case value_type::text:
-    case lines:
-      return no_control;
-    case boolean:
-      return is_boolean(value);
-    case whole:
-      return is_whole(value);
-    case value_type::size:
-      return parse_size(value).has_value();
-    case memory:
-      return is_percent(value) || parse_size(value).has_value();
-    case cpus:
-      return is_cpu_set(value);
-    case allowance:
-      return is_allowance(value);
-    case span:
-      return later_by(0, value).has_value();
-    case times:
-      return schedule::parse(value).has_value();
-    case pattern:
-      return no_control && render_pattern(value, 0).has_value();
+  auto row = std::find_if(std::begin(forms), std::end(forms), [type](auto& form) { return form.type == type; });
+  return no_control && row != std::end(forms) && (!row->good || row->good(value));
+}
+
+std::string_view describe(value_type type) {
+  auto row = std::find_if(std::begin(forms), std::end(forms), [type](auto& form) { return form.type == type; });
+  return row == std::end(forms) ? std::string_view{} : row->words;
+}
+
+bool has_word(std::string_view words, std::string_view word) {
+  for (size_t at = 0; at < words.size();) {
+    auto end = std::min(words.find(' ', at), words.size());
+    if (words.substr(at, end - at) == word) return true;
+    at = end + 1;
   }
   return false;
+}
+
+outcome<void> check_value(std::string_view key, std::string_view value, value_type type, std::string_view choices) {
+  if (is_well_formed(type, value) && (choices.empty() || has_word(choices, value))) return {};
+  auto wanted = choices.empty() ? std::string{describe(type)} : "one of: " + std::string{choices};
+  return fail(fault::invalid, "\"" + std::string{value} + "\" is no valid value of \"" + std::string{key} +
+                                  "\", which takes " + wanted);
 }
 
 outcome<void> check_key(std::string_view key) {
@@ -192,10 +204,8 @@ outcome<void> check_key(std::string_view key) {
               "A configuration key must be at most 255 characters without spaces and control characters");
 }
 
-std::span<const key_row> instance_keys() { return keys; }
-
 const key_row* find_instance_key(std::string_view key) {
-  for (auto& row : keys)
+  for (auto& row : instance_keys())
     if (matches(row.key, key)) return &row;
   return nullptr;
 }
@@ -203,25 +213,12 @@ const key_row* find_instance_key(std::string_view key) {
 outcome<void> check_instance_config(const config_map& config) {
   for (auto& [key, value] : config) {
     auto row = find_instance_key(key);
-    if (!row) {
-      bool known =
-          std::any_of(std::begin(later), std::end(later), [&, &k = key](auto prefix) { return k.starts_with(prefix); });
-      if (known) return fail(fault::unsupported, "Config key \"" + key + "\" is not supported yet");
-      return fail(fault::invalid, "Unknown configuration key: " + key);
-    }
+    if (!row) return fail(fault::invalid, "Unknown configuration key: " + key);
     if (auto good = check_key(key); !good) return good;
-    if (!value.empty() && !is_well_formed(row->type, value))
-      return fail(fault::invalid, "\"" + value + "\" is no valid value of \"" + key + "\"");
-  }
-  return {};
-}
-
-outcome<void> check_devices(const device_map& devices) {
-  for (auto& [name, device] : devices) {
-    if (auto good = check_plain_name("Device", name); !good) return good;
-    for (auto& [key, value] : device)
-      if (auto good = check_text(name + "." + key, value); !good) return good;
-    if (auto good = check_device(name, device); !good) return good;
+    if (value.empty()) continue; // unset
+    if (!row->refused.empty())
+      return fail(fault::unsupported, "Config key \"" + key + "\" is not supported: " + std::string{row->refused});
+    if (auto good = check_value(key, value, row->type, row->choices); !good) return good;
   }
   return {};
 }
@@ -243,26 +240,12 @@ outcome<void> check_expanded(const snapshot& from, const expansion& effective) {
   return {};
 }
 
-namespace {
-
-// That changes at once.
-device_map without_root_size(device_map devices) {
-  for (auto& [name, device] : devices)
-    if (get(device, "type") == "disk" && get(device, "path") == "/") device.erase("size");
-  return devices;
-}
-
-} // namespace
-
 outcome<void> check_running_change(const expansion& before, const expansion& after) {
   for (auto& key : differences(before.config, after.config))
     if (auto row = find_instance_key(key); row && row->when == applies::stopped)
       return fail(fault::wrong_state,
                   "Config key \"" + key + "\" cannot be changed while the instance is running; stop it first");
-  if (auto changed = differences(without_root_size(before.devices), without_root_size(after.devices)); !changed.empty())
-    return fail(fault::wrong_state,
-                "Device \"" + changed.front() + "\" cannot be changed while the instance is running; stop it first");
-  return {};
+  return check_live_devices(before.devices, after.devices);
 }
 
 std::vector<std::string> changes_at_restart(const expansion& before, const expansion& after) {

@@ -114,12 +114,17 @@ caf::response_promise locate(const instance_ptr& me) {
     return promise;
   }
   auto found = std::make_shared<file_root>();
-  if (has_processes(me->now)) found->leader = me->status.read([](auto s) { return s.getLeader(); });
+  bool up = has_processes(me->now);
+  if (up) found->leader = me->status.read([](auto s) { return s.getLeader(); });
   auto pool = spec->read([&](schema::InstanceSpec::Reader s) {
     if (!is_true(get(expand(me->with.db.read(), s).config, "security.privileged")))
       found->ids = {s.getIdmapBase(), s.getIdmapSize()};
     return text(s.getPool());
   });
+  if (up) // its ids are those it was booted with, whatever it gets the next time
+    me->status.read([&](schema::InstanceStatus::Reader s) {
+      if (s.hasBooted()) found->ids = {s.getIdmapBase(), s.getIdmapSize()};
+    });
   auto located = [promise, found](const outcome<root_mount_ptr>& root) {
     if (!root) return promise.deliver(to_caf(root.error()));
     found->root = **root;
@@ -137,6 +142,8 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
   self->attach_functor([me] { // the actor's state refers to itself: let go
     me->queue.clear();
     me->when_clear.clear();
+    me->adaptations.clear();
+    me->forwarding.clear();
     me->halting = {};
     me->monitor_watch.reset();
     me->leader_watch.reset();

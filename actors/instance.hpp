@@ -5,6 +5,7 @@
 #include "actors/operations.hpp"
 #include "actors/records.hpp"
 #include "actors/saga.hpp"
+#include "runtime/child.hpp"
 
 #include <deque>
 
@@ -62,6 +63,12 @@ struct instance_data {
   bool claimed = false;  // of the project's limits, for that operation
   std::deque<std::function<void()>> queue;
 
+  expansion live;    // the devices and limits that the running one has
+  device_map booted; // the devices it began with
+  std::map<std::string, std::shared_ptr<child>, std::less<>> forwarding; // proxies, by device
+  bool adapting = false;
+  std::deque<std::function<void()>> adaptations;
+
   std::vector<message<schema::Event>> untold; // transitions; they go with the next commit of the status
 
   sure_promise halting; // a halt step that waits for the end
@@ -100,8 +107,12 @@ outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete
 outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me,
                                                  const envelope<schema::ChangeInstanceState>& request);
 
-/// instance_boot.cpp: what a boot needs, from the records; blocking (reads templates).
-outcome<boot_plan> make_boot_plan(services& with, const spec_record& spec, root_mount root);
+/// instance_boot.cpp: what a boot needs, from the records, and the expansion it comes from; blocking (reads templates).
+struct planned_boot {
+  boot_plan plan;
+  expansion effective;
+};
+outcome<planned_boot> make_boot_plan(services& with, const spec_record& spec, root_mount root);
 
 /// instance_power.cpp: the steps that boot, halt, freeze and thaw.
 caf::response_promise perform(const instance_ptr& me, const step_act& act);

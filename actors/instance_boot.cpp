@@ -1,5 +1,7 @@
 #include "actors/instance.hpp"
-#include "actors/instance_nics.hpp"
+#include "actors/instance_devices.hpp"
+#include "actors/project_keys.hpp"
+#include "backends/image/image_store.hpp"
 #include "backends/image/template_engine.hpp"
 #include "backends/image/volume_metadata.hpp"
 
@@ -60,13 +62,18 @@ outcome<std::vector<boot_file>> render_templates(schema::InstanceSpec::Reader sp
 
 } // namespace
 
-outcome<boot_plan> make_boot_plan(services& with, const spec_record& spec, root_mount root) {
+outcome<planned_boot> make_boot_plan(services& with, const spec_record& spec, root_mount root) {
   auto records = with.db.read();
-  return spec.read([&](schema::InstanceSpec::Reader s) -> outcome<boot_plan> {
+  return spec.read([&](schema::InstanceSpec::Reader s) -> outcome<planned_boot> {
     auto effective = expand(records, s);
     auto files = render_templates(s, effective, root);
     if (!files) return tl::unexpected{files.error()};
+    auto nodes = nodes_of(effective);
+    if (!nodes) return tl::unexpected{nodes.error()};
     boot_plan plan;
+    plan.mounts = mounts_of(effective, project_config(records, view(s.getProject())));
+    plan.nodes = std::move(*nodes);
+    plan.disk_limits = disk_limits_of(effective, root.lower.empty() ? root.path : root.upper);
     plan.key = instance_key(view(s.getProject()), view(s.getName()));
     plan.name = text(s.getName());
     plan.architecture = text(s.getArchitecture());
@@ -77,9 +84,8 @@ outcome<boot_plan> make_boot_plan(services& with, const spec_record& spec, root_
     plan.log_dir = with.dir.logs + "/" + plan.key;
     if (mkdir(plan.log_dir.c_str(), 0700) != 0 && errno != EEXIST)
       return fail_errno(errno, "Cannot make the log directory");
-    for (auto& nic : nics_of(effective))
-      plan.nics.push_back({nic.bridge, nic.host_name, nic.name, nic.hwaddr, nic.mtu});
-    return plan;
+    for (auto& nic : nics_of(effective)) plan.nics.push_back(plan_of(nic));
+    return planned_boot{std::move(plan), std::move(effective)};
   });
 }
 

@@ -1,5 +1,6 @@
 #include "actors/config_keys.hpp"
 #include "actors/instance.hpp"
+#include "actors/instance_adapt.hpp"
 #include "actors/instance_admission.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/instance_snapshot.hpp"
@@ -123,6 +124,8 @@ id_range choose_ids(const services& with, const snapshot& records, const config_
   auto all = with.ids;
   if (!is_true(get(config, "security.idmap.isolated"))) return {all.host, std::min<uint32_t>(65536, all.size)};
   auto size = number_of(config, "security.idmap.size", 65536);
+  if (auto first = number_of(config, "security.idmap.base", 0); first > 0)
+    return uint64_t{first} + size <= UINT32_MAX ? id_range{first, size} : id_range{};
   std::vector<std::pair<uint32_t, uint32_t>> taken;
   records.scan(table::instances, "", [&](std::string_view key, std::string_view bytes) {
     spec_record::from_bytes(bytes).read([&](schema::InstanceSpec::Reader s) {
@@ -162,17 +165,25 @@ outcome<std::shared_ptr<saga>> plan_change(const instance_data& me, const envelo
       instance_draft draft{me.project, is.getType(), to.profiles, to.config, to.devices};
       auto use = judge_draft(records, draft);
       if (!use) return tl::unexpected{use.error()};
-      auto was_isolated = is_true(get(expand(records, is).config, "security.idmap.isolated"));
+      auto ids_as_before = [was = expand(records, is).config, &after](std::string_view key) {
+        return get(was, key) == get(after.config, key);
+      };
       id_range ids{is.getIdmapBase(), is.getIdmapSize()};
-      if (was_isolated != is_true(get(after.config, "security.idmap.isolated")))
+      if (!ids_as_before("security.idmap.isolated") || !ids_as_before("security.idmap.base") ||
+          !ids_as_before("security.idmap.size"))
         ids = choose_ids(me.with, records, after.config, me.id());
       if (ids.size == 0) return fail(fault::too_large, "No range of host ids is free");
 
       auto plan = new_saga(me, request.head, "instance.update", "Updating instance");
-      if (!down) plan->at_restart = changes_at_restart(expand(records, is), after);
       auto effective = expand(records, is);
       auto had = get(*root_disk(effective.devices), "size"), size = get(*root_disk(after.devices), "size");
       if (had != size) plan->before.push_back({"volume.limit", limit_arguments(me, is, size, had)});
+      if (!down) {
+        plan->at_restart = changes_at_restart(expand(records, is), after);
+        auto runs = live_part(effective), wanted = live_part(after);
+        if (runs.devices != wanted.devices || runs.config != wanted.config)
+          plan->before.push_back(step(me, "instance.adapt", to_arguments(wanted)));
+      }
       // Who takes no more than before may go on, even where a limit was passed long ago.
       auto before = countable_use(is.getType(), expand(records, is)), most = larger(before, *use);
       if (is_limited(project_config(records, me.project)) && most != before) plan->claim = most;
@@ -242,6 +253,9 @@ outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete
   auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
   if (!spec) return fail(fault::not_found, "Instance not found");
   if (!is_down(me)) return fail(fault::wrong_state, "Instance is running");
+  auto effective = spec->read([&](auto s) { return expand(records, s); });
+  if (is_true(get(effective.config, "security.protection.delete")))
+    return fail(fault::forbidden, "Instance is protected from being deleted (security.protection.delete)");
   auto plan = new_saga(me, request.head, "instance.delete", "Deleting instance");
   plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
   plan->commit.writes = {erase(table::instances, me.id()), erase(table::statuses, me.id())};
@@ -277,6 +291,11 @@ outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me,
     if (!resume && !early_kill && !next(me.now, needs))
       return fail(fault::wrong_state, std::string{words_of(me.now).refusal});
 
+    auto spec = me.spec();
+    auto records = me.with.db.read();
+    if (action == "start" && !resume && spec &&
+        is_true(get(spec->read([&](auto s) { return expand(records, s); }).config, "security.protection.start")))
+      return fail(fault::forbidden, "Instance is protected from being started (security.protection.start)");
     auto plan = new_saga(me, request.head, "instance." + std::string{action}, std::string{at->description});
     config_map halt{{"force", put.getForce() ? "true" : "false"},
                     {"timeout", std::to_string(put.getTimeout())},

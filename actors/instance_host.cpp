@@ -1,9 +1,11 @@
+#include "actors/host_change.hpp"
+#include "actors/instance_adapt.hpp"
 #include "actors/instance_guest.hpp"
-#include "actors/instance_nics.hpp"
 #include "actors/instance_status.hpp"
 #include "net/links.hpp"
 #include "runtime/child.hpp"
 
+#include <algorithm>
 #include <caf/event_based_actor.hpp>
 #include <sys/syscall.h>
 
@@ -13,10 +15,13 @@ namespace {
 // What the last life left on the host goes before the next begins: they would bear the same names.
 void clear_host(const instance_ptr& me) {
   me->clearing = true;
+  me->forwarding.clear(); // they end with the instance's init
   on_blocking_thread(
       me->self, me->with,
-      [&with = me->with, key = me->key(), links = host_links_of(*me)]() -> outcome<void> {
+      [&with = me->with, key = me->key(), links = host_links_of(*me), live = std::exchange(me->live, {}),
+       table = table_of(*me)]() -> outcome<void> {
         for (auto& name : links) static_cast<void>(remove_link(name));
+        clear_host_of(live, table);
         with.containers.sweep(key);
         return {};
       },
@@ -53,6 +58,9 @@ std::vector<std::string> host_links_of(const instance_data& me) {
   std::vector<std::string> names;
   if (auto spec = me.spec())
     for (auto& nic : spec->read([&](auto s) { return nics_of(expand(me.with.db.read(), s)); }))
+      if (link_of(nic).has_host_end()) names.push_back(nic.host_name);
+  for (auto& nic : nics_of(me.live))
+    if (link_of(nic).has_host_end() && std::find(names.begin(), names.end(), nic.host_name) == names.end())
       names.push_back(nic.host_name);
   return names;
 }
@@ -107,6 +115,7 @@ void on_leader_ended(const instance_ptr& me, uint64_t life) {
           me->halting.deliver(to_caf({fault::wrong_state, "The instance rebooted instead of stopping"}));
         me->halting = {};
         record_unasked(me, "instance-restarted");
+        recover_life(me, true);
       });
 }
 
@@ -120,6 +129,7 @@ void on_halt_timeout(const instance_ptr& me, uint64_t life) {
 
 void restore(const instance_ptr& me, const status_record& recorded) {
   me->status = recorded;
+  restore_life(*me, recorded);
   auto [state, leader, monitor, started] = recorded.read([](schema::InstanceStatus::Reader s) {
     return std::tuple{s.getState(), s.getLeader(), s.getMonitor(), s.getMonitorStart()};
   });
@@ -139,6 +149,7 @@ void restore(const instance_ptr& me, const status_record& recorded) {
   if (monitor > 0 && alive.monitor_pidfd && process_start_time(monitor) == started) {
     enter(me, state == instance_state::FROZEN ? instance_state::FROZEN : instance_state::RUNNING);
     watch(me, alive);
+    recover_life(me, false);
     return;
   }
   if (state == instance_state::STOPPED) return;

@@ -1,7 +1,11 @@
 #include "actors/instance_nics.hpp"
 
+#include "actors/device_options.hpp"
 #include "actors/names.hpp"
+#include "net/rates.hpp"
 #include "runtime/uuid.hpp"
+
+#include <set>
 
 namespace troupe {
 namespace {
@@ -18,7 +22,99 @@ std::string host_name_for(std::string_view mac) {
   return out + random_mac().substr(15);
 }
 
+nic_kind kind_of_nic(const config_map& device) {
+  constexpr std::pair<std::string_view, nic_kind> words[] = {{"p2p", nic_kind::p2p},
+                                                             {"routed", nic_kind::routed},
+                                                             {"macvlan", nic_kind::macvlan},
+                                                             {"physical", nic_kind::physical}};
+  for (auto [word, kind] : words)
+    if (get(device, "nictype") == word) return kind;
+  return nic_kind::bridged;
+}
+
+std::vector<std::string> list_of(const nic_facts& nic, std::string_view option) {
+  auto list = get(nic.config, option);
+  return list.empty() ? std::vector<std::string>{} : words_of(list);
+}
+
+uint32_t number_of(const nic_facts& nic, std::string_view option) {
+  return static_cast<uint32_t>(std::strtoul(std::string{get(nic.config, option)}.c_str(), nullptr, 10));
+}
+
+uint64_t rate_of(const nic_facts& nic, std::string_view option) {
+  auto both = get(nic.config, "limits.max"), own = get(nic.config, option);
+  return parse_bits(own.empty() ? both : own).value_or(0);
+}
+
+constexpr const char* families[] = {"ipv4", "ipv6"};
+
+std::vector<std::string> inner_addresses(const nic_facts& nic) {
+  std::vector<std::string> out;
+  if (nic.kind != nic_kind::routed) return out;
+  for (auto& address : list_of(nic, "ipv4.address")) out.push_back(address + "/32");
+  for (auto& address : list_of(nic, "ipv6.address")) out.push_back(address + "/128");
+  return out;
+}
+
+std::vector<std::string> host_addresses(const nic_facts& nic, bool gateways_only) {
+  std::vector<std::string> out;
+  if (nic.kind != nic_kind::routed) return out;
+  for (std::string family : families) {
+    bool wanted = !gateways_only || option_of(nic.config, family + ".gateway") == "auto";
+    if (!get(nic.config, family + ".address").empty() && wanted)
+      out.emplace_back(option_of(nic.config, family + ".host_address"));
+  }
+  return out;
+}
+
 } // namespace
+
+nic_plan plan_of(const nic_facts& nic) {
+  nic_plan plan{nic.kind == nic_kind::routed ? std::string{} : nic.bridge,
+                nic.host_name,
+                nic.name,
+                nic.hwaddr,
+                nic.mtu,
+                nic.kind};
+  plan.addresses = inner_addresses(nic);
+  plan.gateways = host_addresses(nic, true);
+  return plan;
+}
+
+nic_link link_of(const nic_facts& nic) {
+  nic_link link;
+  link.what = static_cast<nic_link::kind>(nic.kind);
+  link.parent = nic.bridge;
+  link.host_name = nic.host_name;
+  link.name = nic.name;
+  link.hwaddr = nic.hwaddr;
+  link.mtu = nic.mtu;
+  link.addresses = inner_addresses(nic);
+  link.gateways = host_addresses(nic, true);
+  for (auto& address : host_addresses(nic, false))
+    link.host_addresses.push_back(address + (address.find(':') == address.npos ? "/32" : "/128"));
+  for (std::string family : families) {
+    for (auto& route : list_of(nic, family + ".routes")) link.routes.push_back(route);
+    if (auto table = number_of(nic, family + ".host_table"); table > 0) link.tables.push_back(table);
+  }
+  link.ingress = rate_of(nic, "limits.ingress");
+  link.queue_length = number_of(nic, "queue.tx.length");
+  link.isolated = is_true(get(nic.config, "security.port_isolation"));
+  return link;
+}
+
+nic_rules rules_of(const nic_facts& nic) {
+  nic_rules rules{nic.host_name, nic.hwaddr, nic.kind == nic_kind::bridged};
+  if (nic.kind == nic_kind::macvlan || nic.kind == nic_kind::physical) return rules;
+  rules.mac_filtering = is_true(get(nic.config, "security.mac_filtering"));
+  rules.ipv4_filtering = is_true(get(nic.config, "security.ipv4_filtering"));
+  rules.ipv6_filtering = is_true(get(nic.config, "security.ipv6_filtering"));
+  rules.ipv4 = nic.ipv4;
+  rules.ipv6 = nic.ipv6;
+  rules.egress = rate_of(nic, "limits.egress");
+  rules.priority = number_of(nic, "limits.priority");
+  return rules;
+}
 
 std::vector<nic_facts> nics_of(const expansion& effective) {
   std::vector<nic_facts> out;
@@ -31,9 +127,11 @@ std::vector<nic_facts> nics_of(const expansion& effective) {
     nic_facts nic{device, std::string{get(config, "network")}};
     nic.managed = !nic.network.empty();
     nic.bridge = nic.managed ? nic.network : std::string{get(config, "parent")};
+    nic.kind = kind_of_nic(config);
+    nic.config = config;
     nic.host_name = pick("host_name");
     nic.hwaddr = pick("hwaddr");
-    nic.name = std::string{get(config, "name")};
+    nic.name = pick("name");
     if (nic.name.empty()) nic.name = "eth" + std::to_string(out.size());
     nic.ipv4 = get(config, "ipv4.address");
     nic.ipv6 = get(config, "ipv6.address");
@@ -43,10 +141,31 @@ std::vector<nic_facts> nics_of(const expansion& effective) {
   return out;
 }
 
+namespace {
+
+// eth0, eth1, …: a card keeps its name when others come and go.
+void settle_names(config_map& own_config, const expansion& effective) {
+  std::set<std::string, std::less<>> taken;
+  for (auto& [device, config] : effective.devices) {
+    auto own = get(config, "name"), kept = get(own_config, volatile_key(device, "name"));
+    if (get(config, "type") == "nic") taken.emplace(own.empty() ? kept : own);
+  }
+  for (auto& [device, config] : effective.devices) {
+    if (get(config, "type") != "nic" || !get(config, "name").empty()) continue;
+    auto& kept = own_config[volatile_key(device, "name")];
+    for (int i = 0; kept.empty(); ++i)
+      if (auto name = "eth" + std::to_string(i); taken.insert(name).second) kept = name;
+  }
+}
+
+} // namespace
+
 void settle_volatile(config_map& own_config, const expansion& effective) {
   std::erase_if(own_config, [&](auto& entry) {
     auto& key = entry.first;
-    if (!key.starts_with("volatile.") || !(key.ends_with(".hwaddr") || key.ends_with(".host_name"))) return false;
+    if (!key.starts_with("volatile.") ||
+        !(key.ends_with(".hwaddr") || key.ends_with(".host_name") || key.ends_with(".name")))
+      return false;
     auto device = key.substr(9, key.rfind('.') - 9);
     auto at = effective.devices.find(device);
     return at == effective.devices.end() || get(at->second, "type") != "nic";
@@ -54,17 +173,20 @@ void settle_volatile(config_map& own_config, const expansion& effective) {
   if (auto& id = own_config["volatile.cloud-init.instance-id"]; id.empty()) id = make_uuid_v4();
   for (auto& [device, config] : effective.devices) {
     if (get(config, "type") != "nic") continue;
+    auto kind = kind_of_nic(config);
+    if (kind == nic_kind::physical) continue;
     auto mac = std::string{get(config, "hwaddr")};
     if (mac.empty()) {
       auto& kept = own_config[volatile_key(device, "hwaddr")];
       if (kept.empty()) kept = random_mac();
       mac = kept;
     }
-    if (get(config, "host_name").empty()) {
+    if (kind != nic_kind::macvlan && get(config, "host_name").empty()) {
       auto& kept = own_config[volatile_key(device, "host_name")];
       if (kept.empty()) kept = host_name_for(mac);
     }
   }
+  settle_names(own_config, effective);
 }
 
 } // namespace troupe

@@ -2,6 +2,8 @@
 
 #include "actors/records.hpp"
 #include "backends/instance/instance_driver.hpp"
+#include "net/nic.hpp"
+#include "net/nic_rules.hpp"
 
 #include <vector>
 
@@ -12,11 +14,18 @@ struct nic_facts {
   std::string device, network, bridge, host_name, name, hwaddr, ipv4, ipv6;
   uint32_t mtu = 0;
   bool managed = false; // on one of our networks: gets a DHCP host entry
+  nic_kind kind = nic_kind::bridged;
+  config_map config = {};
 };
 std::vector<nic_facts> nics_of(const expansion& effective);
 
-/// Gives every nic without one a MAC and a host-side name, as volatile keys; drops those of devices that are gone. Gives
-/// the instance the id by which cloud-init knows it.
+/// The same card as the driver, the kernel's links and the firewall see it.
+nic_plan plan_of(const nic_facts& nic);
+nic_link link_of(const nic_facts& nic);
+nic_rules rules_of(const nic_facts& nic);
+
+/// Gives every nic without one a MAC and a host-side name, as volatile keys; drops those of devices that are gone.
+/// Gives the instance the id by which cloud-init knows it.
 void settle_volatile(config_map& own_config, const expansion& effective);
 
 } // namespace troupe

@@ -1,6 +1,7 @@
 #include "actors/ask.hpp"
+#include "actors/host_change.hpp"
+#include "actors/instance_adapt.hpp"
 #include "actors/instance_guest.hpp"
-#include "actors/instance_nics.hpp"
 #include "actors/instance_status.hpp"
 #include "actors/networks.hpp"
 #include "actors/pools.hpp"
@@ -13,7 +14,13 @@
 namespace troupe {
 namespace {
 
-using boot_outcome = outcome<std::shared_ptr<boot_result>>;
+struct booted {
+  boot_result alive;
+  expansion live;
+  id_range ids;
+  forwarders forwarding;
+};
+using boot_outcome = outcome<std::shared_ptr<booted>>;
 
 std::string argument(const saga_step& step, std::string_view key) { return std::string{get(step.args, key)}; }
 
@@ -33,10 +40,16 @@ void boot_failed(const instance_ptr& me, const boot_request& request, error why)
 
 void boot_done(const instance_ptr& me, const boot_request& request, boot_outcome outcome) {
   if (!outcome) return boot_failed(me, request, std::move(outcome.error()));
-  auto& alive = **outcome;
+  auto& [alive, live, ids, forwarding] = **outcome;
   watch(me, alive);
   move(me, trigger::started);
-  me->status = status_now(me, &alive);
+  me->live = live;
+  me->booted = live.devices;
+  me->forwarding = forwarding;
+  me->status = with_life(*me, changed(status_now(me, &alive), [&r = ids](schema::InstanceStatus::Builder s) {
+    s.setIdmapBase(r.host);
+    s.setIdmapSize(r.size);
+  }));
   auto result = result_with(me, *request.head, request.action == "restart" ? "instance-restarted" : "instance-started");
   if (auto spec = me->spec()) {
     auto config = spec->read([](auto s) { return to_map(s.getConfig()); });
@@ -53,6 +66,41 @@ void boot_done(const instance_ptr& me, const boot_request& request, boot_outcome
                    }});
   }
   request.promise.deliver(step_result_ptr{result});
+  follow_record(me, [] {}); // a profile may have changed while it started
+}
+
+// What is behind a boot failed: nothing of it stays.
+void end_boot(services& with, const std::string& key, boot_result& alive, const expansion& live,
+              const std::string& table) {
+  static_cast<void>(with.containers.kill(key, alive.leader));
+  pollfd end{alive.monitor_pidfd.get(), POLLIN, 0};
+  poll(&end, 1, 30'000);
+  for (auto& nic : nics_of(live))
+    if (link_of(nic).has_host_end()) static_cast<void>(remove_link(nic.host_name));
+  clear_host_of(live, table);
+  with.containers.sweep(key);
+}
+
+boot_outcome boot_now(services& with, const spec_record& spec, const root_mount& root, const std::string& guest_dir,
+                      host_change behind) {
+  auto planned = make_boot_plan(with, spec, root);
+  if (!planned) return tl::unexpected{planned.error()};
+  auto& plan = planned->plan;
+  plan.guest_dir = guest_dir;
+  behind.to = live_part(planned->effective);
+  if (auto ready = prepare_host(behind.to, behind.table); !ready) return tl::unexpected{ready.error()};
+  auto alive = with.containers.start(plan);
+  if (!alive) {
+    clear_host_of(behind.to, behind.table);
+    return tl::unexpected{alive.error()};
+  }
+  behind.who = {plan.key, alive->leader, plan.ids};
+  auto forwarding = complete_host(with, behind);
+  if (!forwarding) {
+    end_boot(with, plan.key, *alive, behind.to, behind.table);
+    return tl::unexpected{forwarding.error()};
+  }
+  return std::make_shared<booted>(booted{std::move(*alive), behind.to, plan.ids, std::move(*forwarding)});
 }
 
 // Undoes a boot that a crash or a failed commit left: the record does not know these processes, the driver does. What
@@ -76,21 +124,19 @@ outcome<bool> end_what_is_not_recorded(instance_driver& driver, const std::strin
 
 void boot_with(const instance_ptr& me, boot_request request, const spec_record& spec, const root_mount& root,
                std::string guest_dir) {
+  host_change behind;
+  behind.table = table_of(*me);
+  behind.forwarder_ended = restarts_forwarders(me, me->life + 1); // the life that its processes will be
   on_blocking_thread(
       me->self, me->with,
-      [&with = me->with, spec, root, guest_dir = std::move(guest_dir), repeated = request.action == "restore",
+      [&with = me->with, spec, root, behind, guest_dir = std::move(guest_dir), repeated = request.action == "restore",
        id = me->id(), key = me->key()]() -> boot_outcome {
         if (repeated) { // it may have come up right before a crash, which nobody wrote down
           auto recorded = load<schema::InstanceStatus>(with.db.read(), table::statuses, id);
           auto ended = end_what_is_not_recorded(with.containers, key, recorded.value_or(status_record{}));
           if (!ended) return tl::unexpected{ended.error()};
         }
-        auto plan = make_boot_plan(with, spec, root);
-        if (!plan) return tl::unexpected{plan.error()};
-        plan->guest_dir = guest_dir;
-        auto booted = with.containers.start(*plan);
-        if (!booted) return tl::unexpected{booted.error()};
-        return std::make_shared<boot_result>(std::move(*booted));
+        return boot_now(with, spec, root, guest_dir, behind);
       },
       [me, request](boot_outcome result) { boot_done(me, request, std::move(result)); });
 }
@@ -200,6 +246,28 @@ void change_freezer(const instance_ptr& me, const step_act& step, bool freeze, s
       });
 }
 
+// ---- changes of what runs
+
+void change_devices(const instance_ptr& me, const saga_step& step, sure_promise promise) {
+  adapt(me, from_arguments(step.args), false, {}, [me, promise](outcome<void> done) {
+    if (done)
+      promise.deliver(step_result_ptr{result_with(me, "")});
+    else
+      promise.deliver(to_caf(done.error()));
+  });
+}
+
+// The record never heard of the change, of which some may be there.
+void take_back_devices(const instance_ptr& me, const saga_step& step, sure_promise promise) {
+  auto had = me->status.read([](schema::InstanceStatus::Reader s) {
+    return expansion{to_map(s.getConfig()), to_map(s.getDevices())};
+  });
+  auto recorded = load<schema::InstanceStatus>(me->with.db.read(), table::statuses, me->id());
+  if (recorded)
+    recorded->read([&](schema::InstanceStatus::Reader s) { had = {to_map(s.getConfig()), to_map(s.getDevices())}; });
+  adapt(me, had, true, {from_arguments(step.args)}, [promise](outcome<void> done) { answer(promise, done); });
+}
+
 // ---- undoing
 
 // The container may go down all the same; then the host reports it.
@@ -221,6 +289,7 @@ void take_back_halt(const instance_ptr& me, sure_promise promise) {
 void take_back(const instance_ptr& me, const saga_step& step, sure_promise promise) {
   auto& kind = step.kind;
   if (kind == "instance.halt") return take_back_halt(me, promise);
+  if (kind == "instance.adapt") return take_back_devices(me, step, promise);
   on_blocking_thread(
       me->self, me->with,
       [&with = me->with, id = me->id(), key = me->key(), kind]() -> outcome<bool> {
@@ -261,6 +330,10 @@ caf::response_promise perform(const instance_ptr& me, const step_act& act) {
       change_freezer(me, act, true, promise);
     else if (kind == "instance.thaw")
       change_freezer(me, act, false, promise);
+    else if (kind == "instance.adapt")
+      change_devices(me, act.step, promise);
+    else if (kind == "instance.follow")
+      follow_record(me, [promise] { promise.deliver(step_result_ptr{std::make_shared<step_result>()}); });
     else
       promise.deliver(to_caf({fault::internal, "No instance performs " + kind}));
   });

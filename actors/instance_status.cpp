@@ -1,5 +1,6 @@
 #include "actors/instance_status.hpp"
 
+#include "actors/instance_waves.hpp"
 #include "actors/store_actor.hpp"
 
 #include <caf/event_based_actor.hpp>
@@ -54,6 +55,7 @@ status_record status_now(const instance_ptr& me, const boot_result* alive) {
   return changed(me->status, [&](schema::InstanceStatus::Builder status) {
     status.setState(me->now);
     if (alive || me->now == instance_state::STOPPED) status.setReady(false);
+    status.setBootId(boot_id());
     if (alive) {
       status.setLeader(alive->leader);
       status.setMonitor(alive->monitor);

@@ -3,11 +3,13 @@
 #include "actors/ask.hpp"
 #include "actors/children.hpp"
 #include "actors/guest.hpp"
+#include "actors/instance_snapshot.hpp"
+#include "actors/instance_waves.hpp"
 #include "actors/names.hpp"
 #include "actors/networks.hpp"
-#include "actors/instance_snapshot.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/project_claims.hpp"
+#include "actors/store_actor.hpp"
 
 #include <algorithm>
 #include <caf/event_based_actor.hpp>
@@ -27,6 +29,7 @@ struct instances_data {
   std::set<std::string> reserved;              // the same instances: a name is taken from the first request on
   std::set<std::string> unaccounted;           // those of before a failure: nobody knows what they take
   project_claims claims;
+  std::set<std::string> cut_off; // that ran when the host went down without a word
   uint64_t next_id = 1;
 };
 using data_ptr = std::shared_ptr<instances_data>;
@@ -151,6 +154,92 @@ void forget(const data_ptr& all, const step_act& step, sure_promise promise) {
   ask<void>(all->self, all->with.find(role::networks), forget_host{"", key, ""}, rest);
 }
 
+envelope<schema::ChangeInstanceState> change_to(const std::string& project, const char* action, int64_t timeout,
+                                                bool force) {
+  auto head = std::make_shared<header>();
+  head->project = project;
+  return {message<schema::ChangeInstanceState>::make([&](schema::ChangeInstanceState::Builder put) {
+            put.setAction(action);
+            put.setTimeout(timeout);
+            put.setForce(force);
+          }),
+          head};
+}
+
+// `then` comes in any case, with whether it came to its end.
+void change_one(const data_ptr& all, const std::string& key, const char* action, int64_t timeout, bool force,
+                std::function<void(bool)> then) {
+  auto [project, name] = split_key(key);
+  auto ended = [key, then](const outcome<operation_record>& record) {
+    bool good = record && record->read([](auto op) { return op.getState() == schema::Operation::State::SUCCEEDED; });
+    if (!good)
+      log().warn("Instance {} did not come along: {}", key, record ? "its operation failed" : record.error().message);
+    then(good);
+  };
+  auto begun = [all, ended](const outcome<operation_record>& record) {
+    if (!record) return ended(record);
+    auto id = record->read([](auto op) { return text(op.getId()); });
+    ask<operation_record>(all->self, all->with.find(role::operations), await_operation{id}, ended);
+  };
+  ask<operation_record>(all->self, activate(all, project, name), change_to(project, action, timeout, force), begun);
+}
+
+using one_change =
+    std::function<void(const std::string& key, std::chrono::seconds timeout, std::function<void()> then)>;
+
+void run_waves(const data_ptr& all, std::shared_ptr<std::vector<wave>> waves, size_t at, one_change change,
+               std::function<void()> then) {
+  if (at == waves->size()) return then();
+  auto& now = (*waves)[at];
+  auto left = std::make_shared<size_t>(now.members.size());
+  auto one_done = [all, waves, at, change, then, left] {
+    if (--*left > 0) return;
+    auto next = [all, waves, at, change, then] { run_waves(all, waves, at + 1, change, then); };
+    if ((*waves)[at].pause.count() == 0 || at + 1 == waves->size()) return next();
+    all->self->delayed_send(all->self, (*waves)[at].pause, resume{next});
+  };
+  for (auto& [key, timeout] : now.members) change(key, timeout, one_done);
+}
+
+// Names that cannot be PROJECT/NAME stand with the counters: who ran when the host was shut down.
+constexpr std::string_view gone_down = "instances that went down with the host";
+
+void start_all(const data_ptr& all) {
+  auto records = all->with.db.read();
+  auto ran = all->cut_off;
+  if (auto list = records.get(table::counters, gone_down)) {
+    for (auto& key : words_of(*list)) ran.insert(key);
+    batch forget;
+    forget.writes.push_back(erase(table::counters, std::string{gone_down}));
+    propose_quietly(all->self, all->with, std::move(forget));
+  }
+  auto waves = std::make_shared<std::vector<wave>>(waves_to_start(records, ran));
+  auto start = [all](const std::string& key, std::chrono::seconds, std::function<void()> then) {
+    auto status = load<schema::InstanceStatus>(all->with.db.read(), table::statuses, key);
+    bool runs = status && status->read([](auto s) { return s.getMonitor() > 0; });
+    if (runs) return then();
+    change_one(all, key, "start", -1, false, [then](bool) { then(); });
+  };
+  run_waves(all, waves, 0, start, [] {});
+}
+
+void stop_all(const data_ptr& all, sure_promise promise) {
+  auto waves = std::make_shared<std::vector<wave>>(waves_to_stop(all->with.db.read()));
+  std::string list;
+  for (auto& one : *waves)
+    for (auto& [key, timeout] : one.members) list += (list.empty() ? "" : ",") + key;
+  batch remember;
+  remember.writes.push_back({table::counters, std::string{gone_down}, list});
+  propose_quietly(all->self, all->with, std::move(remember));
+  auto stop = [all](const std::string& key, std::chrono::seconds timeout, std::function<void()> then) {
+    change_one(all, key, "stop", timeout.count(), false, [all, key, then](bool stopped) {
+      if (stopped) return then();
+      change_one(all, key, "stop", -1, true, [then](bool) { then(); });
+    });
+  };
+  run_waves(all, waves, 0, stop, [promise] { promise.deliver(caf::unit); });
+}
+
 template <class Step, class Reply>
 caf::result<Reply> to_performer(const data_ptr& all, const Step& step) {
   auto project = std::string{get(step.step.args, "project")}, name = std::string{get(step.step.args, "name")};
@@ -161,6 +250,7 @@ caf::result<Reply> to_performer(const data_ptr& all, const Step& step) {
 
 caf::behavior instances(caf::event_based_actor* self, services& with) {
   auto all = std::make_shared<instances_data>(instances_data{with, self});
+  all->cut_off = cut_off(with.db.read());
   adopt_running(all);
   reserve_unfinished(all);
   end_children_with(self, [all](auto each) {
@@ -218,6 +308,12 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
         }
         release(all, at->second);
         all->creating.erase(at);
+      },
+      [all](start_waves) { start_all(all); },
+      [all](stop_waves) -> caf::result<caf::unit_t> {
+        auto promise = promise_of(all->self);
+        stop_all(all, promise);
+        return promise;
       },
       [all](const claim_use& wanted) -> caf::result<caf::unit_t> {
         auto granted = grant(all, wanted.project, wanted.name, wanted.most);

@@ -1,5 +1,7 @@
 #include "actors/policy.hpp"
 
+#include "actors/device_options.hpp"
+#include "actors/names.hpp"
 #include "actors/project_keys.hpp"
 
 #include <algorithm>
@@ -21,18 +23,6 @@ tl::unexpected<error> refuse(const judged& what, const std::string& subject, std
   return fail(fault::forbidden, std::move(sentence));
 }
 
-// Which rule opens a key that tenants may not set by themselves. What is in neither this table nor marked tenant_safe
-// stays closed.
-struct opening {
-  std::string_view key, rule;
-};
-constexpr opening openings[] = {
-    {"linux.sysctl.*", "restricted.containers.lowlevel"},
-    {"raw.lxc", "restricted.containers.lowlevel"},
-    {"security.idmap.size", "restricted.containers.lowlevel"},
-    {"security.nesting", "restricted.containers.nesting"},
-};
-
 // Its value is what an instance without the key has.
 bool has_no_effect(const key_row& row, std::string_view value) {
   if (value.empty()) return true;
@@ -43,10 +33,9 @@ outcome<void> judge_key(const judged& what, const std::string& key, const std::s
   auto row = find_instance_key(key);
   if (!row) return refuse(what, "Config key \"" + key + '"', {});
   if (row->tenant_safe || row->key == "security.privileged" || has_no_effect(*row, value)) return {};
-  auto at = std::find_if(std::begin(openings), std::end(openings), [row](auto& o) { return o.key == row->key; });
-  if (at == std::end(openings)) return refuse(what, "Config key \"" + key + '"', {});
-  if (what.rule(at->rule) == "allow") return {};
-  return refuse(what, "Config key \"" + key + '"', at->rule);
+  if (row->rule.empty()) return refuse(what, "Config key \"" + key + '"', {});
+  if (what.rule(row->rule) == "allow") return {};
+  return refuse(what, "Config key \"" + key + '"', row->rule);
 }
 
 outcome<void> judge_privilege(const judged& what) {
@@ -59,35 +48,42 @@ outcome<void> judge_privilege(const judged& what) {
   return {};
 }
 
-bool lists(std::string_view list, std::string_view name) {
-  while (!list.empty()) {
-    auto comma = std::min(list.find(','), list.size());
-    auto word = list.substr(0, comma);
-    while (word.starts_with(' ')) word.remove_prefix(1);
-    while (word.ends_with(' ')) word.remove_suffix(1);
-    if (word == name) return true;
-    list.remove_prefix(std::min(comma + 1, list.size()));
-  }
-  return false;
-}
-
 outcome<void> judge_nic(const judged& what, const std::string& name, const config_map& device) {
   constexpr std::string_view rule = "restricted.devices.nic", access = "restricted.networks.access";
   auto may = what.rule(rule);
   auto network = get(device, "network"), used = network.empty() ? get(device, "parent") : network;
   if (may == "block" || (may == "managed" && network.empty())) return refuse(what, "Device \"" + name + '"', rule);
   auto list = what.rule(access);
-  if (list.empty() || lists(list, used)) return {};
+  auto names = words_of(list);
+  if (list.empty() || std::find(names.begin(), names.end(), used) != names.end()) return {};
   return refuse(what, "Network \"" + std::string{used} + "\" of device \"" + name + '"', access);
 }
 
-// A root disk is always on a managed pool; other disks are not there yet.
+bool is_below(std::string_view path, std::string_view folder) {
+  while (folder.ends_with('/')) folder.remove_suffix(1);
+  return path == folder || (path.starts_with(folder) && path[folder.size()] == '/');
+}
+
+// A root disk is always on a managed pool. A tmpfs is no path of the host's.
+outcome<void> judge_disk(const judged& what, const std::string& name, const config_map& device) {
+  constexpr std::string_view rule = "restricted.devices.disk", paths = "restricted.devices.disk.paths";
+  if (get(device, "path") == "/" && !get(device, "pool").empty()) return {};
+  if (what.rule(rule) != "allow") return refuse(what, "Device \"" + name + '"', rule);
+  auto list = what.rule(paths);
+  if (list.empty() || !get(device, "source").starts_with('/')) return {};
+  for (auto& folder : words_of(list))
+    if (is_below(get(device, "source"), folder)) return {};
+  return refuse(what, "The source of device \"" + name + '"', paths);
+}
+
 outcome<void> judge_device(const judged& what, const std::string& name, const config_map& device) {
   auto type = get(device, "type");
-  if (type == "none" || (type == "disk" && get(device, "path") == "/" && !get(device, "pool").empty())) return {};
+  if (type == "disk") return judge_disk(what, name, device);
   if (type == "nic") return judge_nic(what, name, device);
-  auto rule = "restricted.devices." + std::string{type};
-  return refuse(what, "Device \"" + name + '"', find_project_key(rule) ? rule : std::string_view{});
+  auto kind = kind_of(device);
+  if (!kind) return refuse(what, "Device \"" + name + '"', {});
+  if (kind->rule.empty() || what.rule(kind->rule) == "allow") return {};
+  return refuse(what, "Device \"" + name + '"', kind->rule);
 }
 
 } // namespace

@@ -56,6 +56,14 @@ outcome<void> check_user(const snapshot& records, schema::InstanceSpec::Reader s
   if (!root || get(*root, "pool") != view(spec.getPool()))
     return fail(fault::in_use, "Instance \"" + text(spec.getName()) + "\" would lose its root disk");
   if (auto good = check_expanded(records, effective); !good) return good;
+  auto status = load<schema::InstanceStatus>(
+      records, table::statuses, in_project(view(spec.getProject()), view(spec.getName())));
+  bool down = !status || status->read([](schema::InstanceStatus::Reader s) {
+    return s.getState() == schema::InstanceStatus::State::STOPPED;
+  });
+  if (!down)
+    if (auto good = check_running_change(expand(records, spec), effective); !good)
+      return fail(good.error().code, "Instance \"" + text(spec.getName()) + "\": " + good.error().message);
   return judge(view(spec.getProject()), rules, effective);
 }
 
@@ -90,6 +98,24 @@ outcome<void> check_users(const snapshot& records, const std::string& home, cons
   for (auto& project : projects_with_profiles_of(records, home))
     if (auto good = check_users_in(records, project, home, name, after); !good) return good;
   return {};
+}
+
+// Those that run follow at once.
+std::vector<saga_step> steps_of_users(const snapshot& records, const std::string& home, const std::string& name) {
+  std::vector<saga_step> out;
+  for (auto& project : projects_with_profiles_of(records, home))
+    records.scan(table::instances, project + "/", [&](std::string_view key, std::string_view bytes) {
+      auto user = message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader spec) {
+        return uses(spec, name) ? text(spec.getName()) : std::string{};
+      });
+      auto status = user.empty() ? std::nullopt : load<schema::InstanceStatus>(records, table::statuses, key);
+      bool down = !status || status->read([](schema::InstanceStatus::Reader s) {
+        return s.getState() == schema::InstanceStatus::State::STOPPED;
+      });
+      if (!down) out.push_back({"instance.follow", {{"project", project}, {"name", user}}});
+      return true;
+    });
+  return out;
 }
 
 message<schema::ProfileSpec> merged(const message<schema::ProfileSpec>& before, const change_profile& request) {
@@ -152,6 +178,7 @@ outcome<std::shared_ptr<saga>> plan_rest(const snapshot& records, const change_p
     };
     if (auto good = plan->admit(records); !good) return tl::unexpected{good.error()};
     plan->commit.conditions.push_back(unchanged(records, table::profiles, key));
+    plan->after = steps_of_users(records, project, request.name);
     plan->commit.writes.push_back(put(table::profiles, key, after));
     plan->commit.events.push_back(
         lifecycle_event(*request.head, "profile", request.name, "profile-updated", url_of(request.name)));

@@ -31,14 +31,15 @@ constexpr project_key rows[] = {
     {"restricted.containers.nesting", text, "block", "block allow", "", "security.nesting"},
     {"restricted.containers.privilege", text, "unprivileged", "unprivileged isolated allow", "",
      "How privileged containers may be"},
-    {"restricted.devices.disk", text, "managed", "managed block", "allow", "Disks besides the root disk"},
+    {"restricted.devices.disk", text, "managed", "managed block allow", "", "Disks besides the root disk"},
+    {"restricted.devices.disk.paths", text, "", "", "", "Folders of the host that sources may lie in; empty: all"},
     {"restricted.devices.gpu", text, "block", "block", "allow", "GPU devices"},
     {"restricted.devices.infiniband", text, "block", "block", "allow", "Infiniband devices"},
     {"restricted.devices.nic", text, "managed", "managed block allow", "", "Network cards"},
     {"restricted.devices.pci", text, "block", "block", "allow", "PCI devices"},
-    {"restricted.devices.proxy", text, "block", "block", "allow", "Proxy devices"},
-    {"restricted.devices.unix-block", text, "block", "block", "allow", "Block devices of the host"},
-    {"restricted.devices.unix-char", text, "block", "block", "allow", "Character devices of the host"},
+    {"restricted.devices.proxy", text, "block", "block allow", "", "Proxy devices"},
+    {"restricted.devices.unix-block", text, "block", "block allow", "", "Block devices of the host"},
+    {"restricted.devices.unix-char", text, "block", "block allow", "", "Character devices of the host"},
     {"restricted.devices.unix-hotplug", text, "block", "block", "allow", "Hotplugged devices of the host"},
     {"restricted.devices.usb", text, "block", "block", "allow", "USB devices"},
     {"restricted.networks.access", text, "", "", "", "Networks that may be used; empty: all"},
@@ -50,16 +51,7 @@ constexpr project_key rows[] = {
 // Known to LXD, not built yet: a clear refusal instead of a typo's.
 constexpr std::string_view later_keys[] = {"backups.", "features.", "images.", "limits.", "replica.", "restricted."};
 
-bool has_word(std::string_view words, std::string_view word) {
-  for (size_t at = 0; at < words.size();) {
-    auto end = std::min(words.find(' ', at), words.size());
-    if (words.substr(at, end - at) == word) return true;
-    at = end + 1;
-  }
-  return false;
-}
-
-outcome<void> check_value(const project_key& row, const std::string& key, const std::string& value) {
+outcome<void> check_project_value(const project_key& row, const std::string& key, const std::string& value) {
   bool good = is_well_formed(row.form, value) && (row.choices.empty() || has_word(row.choices, value));
   if (has_word(row.later, row.form == boolean && is_true(value) ? "true" : std::string_view{value}))
     return fail(fault::unsupported, "\"" + value + "\" as value of \"" + key + "\" is not supported yet");
@@ -88,7 +80,7 @@ outcome<void> check_project_config(const config_map& config) {
     if (auto good = check_key(key); !good) return good;
     if (auto good = check_text(key, value); !good) return good;
     if (auto row = find_project_key(key)) {
-      if (auto good = value.empty() ? outcome<void>{} : check_value(*row, key, value); !good) return good;
+      if (auto good = value.empty() ? outcome<void>{} : check_project_value(*row, key, value); !good) return good;
       continue;
     }
     bool known = std::any_of(std::begin(later_keys), std::end(later_keys),

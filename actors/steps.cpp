@@ -25,6 +25,8 @@ constexpr step_kind rows[] = {
     {"instance.halt", role::instances}, // down, gracefully or not; nothing to undo
     {"instance.freeze", role::instances, "thaw the instance"},
     {"instance.thaw", role::instances, "freeze the instance"},
+    {"instance.adapt", role::instances, "give the instance back what it had"},
+    {"instance.follow", role::instances}, // it gets what its profiles say now (after the commit)
     {"instance.forget", role::instances}, // logs and leases (after the commit)
     {"network.make", role::networks, "take the network down"},
     {"network.apply", role::networks},  // bridge, firewall, dnsmasq (after the commit)

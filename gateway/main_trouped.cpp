@@ -167,14 +167,22 @@ outcome<void> make_first_records(store& db) {
   return {};
 }
 
-// SIGTERM, SIGINT and SIGHUP arrive here and nowhere else; returns when one of the first two does. SIGHUP: the files of
-// certificates are read anew.
-void wait_for_the_end(const sigset_t& signals, tls_listeners& listeners) {
+void stop_instances(services& with) {
+  log().info("The host goes down: stopping instances");
+  caf::scoped_actor asks{with.system};
+  asks->request(with.find(role::instances), caf::infinite, stop_waves{})
+      .receive([](caf::unit_t) {}, [](const caf::error& why) { log().error("{}", from_caf(why).message); });
+}
+
+// SIGTERM, SIGINT, SIGHUP and SIGPWR arrive here and nowhere else; returns when one of them ends the daemon. SIGHUP: the
+// files of certificates are read anew. SIGPWR: the host goes down, and the instances before it.
+void wait_for_the_end(const sigset_t& signals, tls_listeners& listeners, services& with) {
   int number = 0;
   for (sigwait(&signals, &number); number == SIGHUP; sigwait(&signals, &number)) {
     auto done = listeners.reload();
     done ? log().info("The certificates were read anew") : log().error("{}; the old ones stay", done.error().message);
   }
+  if (number == SIGPWR) return stop_instances(with);
   log().info("Signal {}: stopping; instances go on running", number);
 }
 
@@ -227,8 +235,9 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
       });
       log().info("Serving {}", with.dir.unix_socket);
       notify_ready();
+      caf::anon_send(with.find(role::instances), start_waves{});
       drop_start_pages();
-      wait_for_the_end(signals, listeners);
+      wait_for_the_end(signals, listeners, with);
       notify_stopping();
     }
     door.stop_listening();
@@ -254,6 +263,7 @@ int main(int argc, char** argv) {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGHUP);
+  sigaddset(&signals, SIGPWR);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr); // before any thread: all inherit it
   auto config = parse_command_line(argc, argv);
   if (!config) {

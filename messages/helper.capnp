@@ -22,6 +22,8 @@ struct HelperJob {
     exec        @10 :ExecJob;
     file        @11 :FileJob;
     console     @12 :ConsoleJob;
+    plug        @13 :PlugJob;
+    deviceRule  @14 :DeviceRule;
   }
 }
 
@@ -42,6 +44,8 @@ struct StartJob {
   files    @2 :List(BootFile);
   logFile  @3 :Text;
   prefix   @4 :Text;                  # the cgroup that holds those of all instances of this daemon
+  mounts   @5 :List(MountView);
+  nodes    @6 :List(NodeView);
   struct BootFile { path @0 :Text; content @1 :Data; createOnly @2 :Bool; }
 }
 
@@ -78,6 +82,43 @@ struct FileJob {
     target @5 :Text;
   }
 }
+
+struct MountView {
+  # mount_plan of the driver's interface.
+  source      @0 :Text;   # empty: a tmpfs
+  beneath     @1 :Text;
+  path        @2 :Text;
+  options     @3 :Text;
+  propagation @4 :Text;
+  readonly    @5 :Bool;
+  recursive   @6 :Bool;
+  shift       @7 :Bool;
+  required    @8 :Bool;
+}
+
+struct NodeView {
+  path  @0 :Text;
+  type  @1 :UInt8;      # 'c', 'b'
+  major @2 :UInt32;
+  minor @3 :UInt32;
+  mode  @4 :UInt32;
+  uid   @5 :UInt32;     # as the instance sees them
+  gid   @6 :UInt32;
+}
+
+struct PlugJob {
+  # Adds to a running instance, or takes away.
+  leader  @0 :Int32;
+  hostId  @1 :UInt32;
+  idCount @2 :UInt32;   # 0: privileged
+  remove  @3 :Bool;
+  union {
+    mount @4 :MountView;
+    node  @5 :NodeView;
+  }
+}
+
+struct DeviceRule { allow @0 :Bool; rule @1 :Text; }   # "c 10:229 rwm", where only liblxc can (cgroup v2)
 
 struct HelperAnswer {
   union {

@@ -39,7 +39,13 @@ struct InstanceStatus {
   reason      @6 :Text;        # why it is in `error`
   nics        @7 :List(Nic);
   bootId      @8 :Text;        # boot id of the host when this was written
-  ready       @9 :Bool;        # the instance has said so itself (guest API); until its init ends
+  ready       @15 :Bool;        # the instance has said so itself (guest API); until its init ends
+  devices     @9 :List(Json.Device) $Json.map;    # that the running instance has
+  booted      @10 :List(Json.Device) $Json.map;   # that it began with, and has again after a reboot from inside
+  config      @11 :List(Json.KeyValue) $Json.map; # limits.* and volatile.* that are in force
+  idmapBase   @12 :UInt32;
+  idmapSize   @13 :UInt32;     # 0: it runs privileged
+  goneDown    @14 :Bool;       # it ran when the host was shut down
   struct Nic { device @0 :Text; hostName @1 :Text; hwaddr @2 :Text; name @3 :Text; network @4 :Text; }
 }
 

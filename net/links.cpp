@@ -1,19 +1,13 @@
 #include "net/links.hpp"
 
-#include "messages/unique_fd.hpp"
 #include "net/names.hpp"
 #include "net/netlink.hpp"
 
 #include <algorithm>
-#include <cerrno>
-#include <fcntl.h>
 #include <linux/rtnetlink.h>
 #include <map>
 #include <net/if.h>
 #include <netlink/errno.h>
-#include <sched.h>
-#include <system_error>
-#include <thread>
 
 namespace troupe {
 namespace {
@@ -116,12 +110,6 @@ outcome<std::vector<link_facts>> read_links(nl_sock* socket) {
   return out;
 }
 
-/// A netlink socket belongs for ever to the namespace it was made in, so only its making has to happen inside.
-outcome<netlink::socket_ptr> open_socket_within(int space) {
-  if (setns(space, CLONE_NEWNET) != 0) return fail_errno(errno, "Cannot enter the network namespace");
-  return netlink::open_route_socket();
-}
-
 } // namespace
 
 outcome<std::vector<link_facts>> list_links() {
@@ -131,16 +119,7 @@ outcome<std::vector<link_facts>> list_links() {
 }
 
 outcome<std::vector<link_facts>> list_links_of(pid_t leader) {
-  unique_fd space{open(("/proc/" + std::to_string(leader) + "/ns/net").c_str(), O_RDONLY | O_CLOEXEC)};
-  if (!space) return fail_errno(errno, "Cannot open the network namespace of process " + std::to_string(leader));
-  outcome<netlink::socket_ptr> socket = fail(fault::internal, "No socket was made");
-  // A thread that ends there: the way back, which could fail and leave a worker in an instance's namespace, is not
-  // needed.
-  try {
-    std::thread{[&] { socket = open_socket_within(space.get()); }}.join();
-  } catch (const std::system_error&) {
-    return fail(fault::backend_failed, "Cannot start a thread to read an instance's links");
-  }
+  auto socket = netlink::open_route_socket_of(leader);
   if (!socket) return tl::unexpected{socket.error()};
   return read_links(socket->get());
 }

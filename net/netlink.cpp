@@ -1,9 +1,16 @@
 #include "net/netlink.hpp"
 
+#include "messages/unique_fd.hpp"
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <netlink/errno.h>
 #include <netlink/route/route.h>
+#include <sched.h>
+#include <system_error>
+#include <thread>
 
 namespace troupe::netlink {
 namespace {
@@ -27,6 +34,25 @@ outcome<socket_ptr> open_route_socket() {
   socket_ptr socket{nl_socket_alloc()};
   if (!socket) return fail(fault::backend_failed, "Cannot allocate a netlink socket");
   if (int rc = nl_connect(socket.get(), NETLINK_ROUTE); rc < 0) return fail_nl(rc, "Cannot open a netlink socket");
+  return socket;
+}
+
+outcome<socket_ptr> open_route_socket_of(pid_t leader) {
+  unique_fd space{open(("/proc/" + std::to_string(leader) + "/ns/net").c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!space) return fail_errno(errno, "Cannot open the network namespace of process " + std::to_string(leader));
+  outcome<socket_ptr> socket = fail(fault::internal, "No socket was made");
+  // A socket belongs for ever to the namespace it was made in, so only its making has to happen inside: in a thread that
+  // ends there. The way back, which could fail and leave a worker in an instance's namespace, is not needed.
+  try {
+    std::thread{[&] {
+      if (setns(space.get(), CLONE_NEWNET) != 0)
+        socket = fail_errno(errno, "Cannot enter the network namespace");
+      else
+        socket = open_route_socket();
+    }}.join();
+  } catch (const std::system_error&) {
+    return fail(fault::backend_failed, "Cannot start a thread to enter an instance's network");
+  }
   return socket;
 }
 

@@ -12,6 +12,7 @@
 #include <netlink/socket.h>
 #include <optional>
 #include <string>
+#include <sys/types.h>
 
 namespace troupe::netlink {
 
@@ -35,6 +36,8 @@ bool is_gone(int code) noexcept;
 
 /// A route socket of the calling thread's network namespace; it stays there when the thread leaves.
 outcome<socket_ptr> open_route_socket();
+/// One of the network namespace of process `leader`; the calling thread stays where it is.
+outcome<socket_ptr> open_route_socket_of(pid_t leader);
 /// All links; all addresses; all routes.
 outcome<cache_ptr> dump_links(nl_sock* socket);
 outcome<cache_ptr> dump_addresses(nl_sock* socket);

@@ -21,12 +21,50 @@ struct id_range {
 };
 
 /// One network card as the driver sees it; everything is decided by the caller.
+enum class nic_kind : uint8_t { bridged, p2p, routed, macvlan, physical };
 struct nic_plan {
-  std::string bridge;    // host bridge it is attached to
-  std::string host_name; // host side of the veth pair
+  std::string parent;    // the host's bridge (bridged) or link (macvlan, physical)
+  std::string host_name; // host side of a veth pair
   std::string name;      // inside, e.g. "eth0"
   std::string hwaddr;
   uint32_t mtu = 0; // 0: the bridge's
+  nic_kind kind = nic_kind::bridged;
+  std::vector<std::string> addresses = {}; // routed: what it has inside, "10.0.0.2/32"
+  std::vector<std::string> gateways = {};  // routed: one of each family at most
+};
+
+/// A directory or file of the host, or a new tmpfs, that appears inside.
+struct mount_plan {
+  std::string device;      // its name in the configuration, for errors
+  std::string source;      // absolute, on the host; empty: a tmpfs
+  std::string beneath;     // the source must not lead out of this folder; empty: the whole host
+  std::string path;        // absolute, inside
+  std::string options;     // of the tmpfs: "size=64m"
+  std::string propagation; // "rslave"; empty: private
+  bool readonly = false, recursive = false;
+  bool shift = false;   // the instance's ids stand for the same ids on the host's disk
+  bool required = true; // false: without its source there is nothing to do
+};
+
+/// Bounds on the block device that a path lies on; 0: none.
+struct disk_limit {
+  std::string path;
+  uint64_t read_bytes = 0, read_ops = 0, write_bytes = 0, write_ops = 0; // a second
+};
+
+/// A device node that appears inside, and may be used.
+struct node_plan {
+  std::string device, path;
+  char type = 'c'; // or 'b'
+  uint32_t major = 0, minor = 0;
+  uint32_t mode = 0660, uid = 0, gid = 0; // as the instance sees them
+};
+
+/// An instance that runs, as far as changing it needs.
+struct live_instance {
+  std::string key;
+  pid_t leader = 0;
+  id_range ids;
 };
 
 /// A file to be written into the root before init runs (a rendered image template).
@@ -45,6 +83,9 @@ struct boot_plan {
   id_range ids;
   config_map config; // expanded, validated: limits.*, security.*, environment.*, linux.*, raw.lxc
   std::vector<nic_plan> nics;
+  std::vector<mount_plan> mounts;
+  std::vector<node_plan> nodes;
+  std::vector<disk_limit> disk_limits;
   std::vector<boot_file> files;
   std::string log_dir;   // lxc.log, console.log; exists
   std::string guest_dir; // shown read-only as /dev/lxd; empty: there is none
@@ -136,6 +177,15 @@ public:
   virtual outcome<std::unique_ptr<exec_session>> console(const std::string& key, uint16_t width, uint16_t height) = 0;
   /// The console's ring buffer; `clear` empties it afterwards.
   virtual outcome<std::string> console_log(const std::string& key, bool clear) = 0;
+  /// Makes the limits of a running instance what `config` says; a key that is absent means no limit. On error nothing
+  /// has changed. `unsupported`: this host cannot.
+  virtual outcome<void> limit(const std::string& key, const config_map& config,
+                              const std::vector<disk_limit>& disks) = 0;
+  /// Adds to a running instance, or takes away. Taking away what is not there succeeds.
+  virtual outcome<void> plug(const live_instance& to, const mount_plan& what) = 0;
+  virtual outcome<void> unplug(const live_instance& from, const mount_plan& what) = 0;
+  virtual outcome<void> plug(const live_instance& to, const node_plan& what) = 0;
+  virtual outcome<void> unplug(const live_instance& from, const node_plan& what) = 0;
   /// Files. `path` is absolute inside the instance.
   virtual outcome<file_info> read_file(const file_root& root, const std::string& path) = 0;
   /// Creates or opens; for 'f' returns a descriptor to write the content to, else an empty one. It may be a socket; what

@@ -36,6 +36,11 @@ struct no_driver : instance_driver {
   outcome<std::unique_ptr<exec_session>> exec(const std::string&, pid_t, exec_plan) override { return never; }
   outcome<std::unique_ptr<exec_session>> console(const std::string&, uint16_t, uint16_t) override { return never; }
   outcome<std::string> console_log(const std::string&, bool) override { return never; }
+  outcome<void> limit(const std::string&, const config_map&, const std::vector<disk_limit>&) override { return {}; }
+  outcome<void> plug(const live_instance&, const mount_plan&) override { return {}; }
+  outcome<void> unplug(const live_instance&, const mount_plan&) override { return {}; }
+  outcome<void> plug(const live_instance&, const node_plan&) override { return {}; }
+  outcome<void> unplug(const live_instance&, const node_plan&) override { return {}; }
   outcome<file_info> read_file(const file_root&, const std::string&) override { return never; }
   outcome<unique_fd> write_file(const file_root&, const std::string&, const file_write&) override { return never; }
   outcome<void> finish_write(const unique_fd&) override { return never; }

@@ -1,5 +1,6 @@
 #include "actors/policy.hpp"
 
+#include "actors/device_options.hpp"
 #include "actors/project_keys.hpp"
 #include "actors/project_use.hpp"
 
@@ -29,10 +30,14 @@ expansion with_nic(config_map nic) {
 // A value that is well-formed and is not what an instance without the key has.
 std::string telling_value(const key_row& row) {
   static const std::map<value_type, std::string> values{
-      {value_type::text, "x"},        {value_type::boolean, "true"}, {value_type::whole, "7"},
-      {value_type::size, "1MiB"},     {value_type::memory, "64MiB"}, {value_type::cpus, "1"},
-      {value_type::allowance, "50%"}, {value_type::lines, "a = b"},  {value_type::span, "3d"},
-      {value_type::times, "@daily"},  {value_type::pattern, "x%d"}};
+      {value_type::text, "x"},        {value_type::boolean, "true"},  {value_type::whole, "7"},
+      {value_type::size, "1MiB"},     {value_type::memory, "64MiB"},  {value_type::cpus, "1"},
+      {value_type::allowance, "50%"}, {value_type::lines, "a = b"},   {value_type::line, "x"},
+      {value_type::integer, "-7"},    {value_type::level, "7"},       {value_type::rlimit, "64"},
+      {value_type::names, "overlay"}, {value_type::span, "3d"},        {value_type::times, "@daily"},
+      {value_type::pattern, "x%d"}};
+  if (!row.choices.empty()) return std::string{row.choices.substr(row.choices.rfind(' ') + 1)};
+  if (row.type == value_type::boolean && row.fallback == "true") return "false";
   REQUIRE(is_well_formed(row.type, values.at(row.type)));
   return values.at(row.type);
 }
@@ -105,6 +110,28 @@ TEST_CASE("which networks and devices may be used") {
   CHECK(allowed(restricted, {{}, devices}));
 }
 
+TEST_CASE("a restricted project opens kinds of devices, and disks below some folders") {
+  auto with_device = [](config_map device) {
+    auto devices = root_only();
+    devices["d"] = std::move(device);
+    return expansion{{}, devices};
+  };
+  for (auto& kind : device_kinds()) {
+    INFO(kind.kind);
+    bool nic = kind.kind.starts_with("nic-");
+    config_map device{{"type", nic ? "nic" : std::string{kind.kind}}};
+    if (nic) device["nictype"] = kind.kind.substr(4);
+    CHECK(allowed(restricted, with_device(device)) == kind.rule.empty());
+    if (!kind.rule.empty()) CHECK(allowed(restricted_but(std::string{kind.rule}, "allow"), with_device(device)));
+  }
+  auto disk = [&](const char* source) { return with_device({{"type", "disk"}, {"path", "/m"}, {"source", source}}); };
+  auto rules = restricted_but("restricted.devices.disk", "allow");
+  CHECK(allowed(rules, disk("/etc")));
+  rules["restricted.devices.disk.paths"] = "/srv/, /home/a";
+  for (auto source : {"/srv", "/srv/x", "/home/a", "/home/a/b", "tmpfs:"}) CHECK(allowed(rules, disk(source)));
+  for (auto source : {"/", "/srvx", "/home", "/home/ab"}) CHECK_FALSE(allowed(rules, disk(source)));
+}
+
 TEST_CASE("what no rule is about makes no difference, everything else does") {
   auto plain = expansion{{}, root_only()};
   for (auto& row : instance_keys()) {
@@ -125,6 +152,7 @@ TEST_CASE("project keys: values, what is not built yet, what nobody knows") {
   };
   CHECK(code({{"limits.memory", "1GiB"}, {"restricted.devices.gpu", "block"}, {"user.x", "y"}}) == std::nullopt);
   CHECK(code({{"restricted.devices.gpu", "allow"}}) == fault::unsupported);
+  CHECK(code({{"restricted.devices.proxy", "allow"}, {"restricted.devices.disk.paths", "/a, /b"}}) == std::nullopt);
   CHECK(code({{"restricted.devices.gpu", "perhaps"}}) == fault::invalid);
   CHECK(code({{"features.networks", "yes"}}) == fault::unsupported);
   CHECK(code({{"features.networks", "false"}}) == std::nullopt);

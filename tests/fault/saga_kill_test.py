@@ -92,13 +92,13 @@ class SagaKillTest(DaemonTest):
         "instance.restore": ["restore_stopped", "restore_running"],
         "snapshot.create": ["create_snapshot"], "snapshot.update": ["update_snapshot"], "snapshot.rename": ["rename_snapshot"],
         "snapshot.delete": ["delete_snapshot"],
-        "instance.update": ["update_instance"], "instance.delete": ["delete_instance"],
+        "instance.update": ["update_instance", "update_running"], "instance.delete": ["delete_instance"],
         "image.import": ["import_unified", "import_split"], "image.delete": ["delete_image", "delete_unpacked_image"],
         "image.update": ["update_image"], "image.alias": ["create_alias"],
         "network.create": ["create_network"], "network.update": ["update_network"], "network.rename": ["rename_network"],
         "network.delete": ["delete_network"],
         "pool.create": ["create_pool"], "pool.update": ["update_pool"], "pool.delete": ["delete_pool"],
-        "profile.create": ["create_profile"], "profile.update": ["update_profile"], "profile.rename": ["rename_profile"],
+        "profile.create": ["create_profile"], "profile.update": ["update_profile", "update_profile_in_use"], "profile.rename": ["rename_profile"],
         "profile.delete": ["delete_profile"],
         "certificate.create": ["create_certificate"], "certificate.update": ["update_certificate"],
         "certificate.delete": ["delete_certificate"],
@@ -224,6 +224,20 @@ class SagaKillTest(DaemonTest):
         path = self.snapshot(self.instance())
         return Case("DELETE", path, None, lambda: self.found(path) is None)
 
+    def has_scratch(self, name, recorded):
+        """What runs is as its record says, after an undoing as well."""
+        pid = self.found(f"/1.0/instances/{name}/state")["pid"]
+        mounted = " /scratch " in pathlib.Path(f"/proc/{pid}/mounts").read_text()
+        if mounted != recorded():
+            raise AssertionError(f"/scratch of {name}: {mounted} inside, {recorded()} on record")
+        return mounted
+
+    def update_running(self):
+        name = self.instance("Running")
+        change = {"config": {"limits.processes": "99"}, "devices": {"scratch": {"type": "disk", "source": "tmpfs:", "path": "/scratch"}}}
+        return Case("PATCH", f"/1.0/instances/{name}", change,
+                    lambda: self.has_scratch(name, lambda: "scratch" in self.found(f"/1.0/instances/{name}")["devices"]))
+
     def delete_instance(self):
         name = self.instance()
         return Case("DELETE", f"/1.0/instances/{name}", None, lambda: self.status(name) is None)
@@ -341,6 +355,13 @@ class SagaKillTest(DaemonTest):
         name = self.profile()
         return Case("PATCH", f"/1.0/profiles/{name}", {"config": {"user.x": "1"}},
                     lambda: self.found(f"/1.0/profiles/{name}")["config"].get("user.x") == "1")
+
+    def update_profile_in_use(self):
+        name, user = self.profile(), self.instance("Running")
+        self.must("PATCH", f"/1.0/instances/{user}", {"profiles": ["default", name]})
+        change = {"devices": {"scratch": {"type": "disk", "source": "tmpfs:", "path": "/scratch"}}}
+        return Case("PATCH", f"/1.0/profiles/{name}", change,
+                    lambda: self.has_scratch(user, lambda: "scratch" in self.found(f"/1.0/profiles/{name}")["devices"]))
 
     def rename_profile(self):
         old, new = self.profile(), self.name()

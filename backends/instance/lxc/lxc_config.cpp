@@ -4,7 +4,9 @@
 #include "backends/instance/lxc/lxc_limits.hpp"
 #include "backends/instance/lxc/proc_facts.hpp"
 
+#include <algorithm>
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -41,10 +43,11 @@ constexpr std::string_view allowed_devices[] = {
     "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm", "c 10:229 rwm", "c 10:200 rwm",
 };
 
-void add_devices(settings& out, const host_facts& host) {
+void add_devices(settings& out, const boot_plan& plan, const host_facts& host) {
   std::string prefix = host.unified_cgroups ? "lxc.cgroup2.devices." : "lxc.cgroup.devices.";
   out.emplace_back(prefix + "deny", "a");
   for (auto rule : allowed_devices) out.emplace_back(prefix + "allow", rule);
+  for (auto& node : plan.nodes) out.emplace_back(prefix + "allow", device_rule(node));
 }
 
 /// Spaces end a field of a line of fstab.
@@ -84,8 +87,16 @@ void add_security(settings& out, const boot_plan& plan, const host_facts& host) 
                    nesting ? "sys_time sys_module sys_rawio" : "sys_time sys_module sys_rawio mac_admin mac_override");
   // Without AppArmor in the kernel any value of this key would break checkpoint and restore.
   if (host.apparmor) out.emplace_back("lxc.apparmor.profile", "unconfined");
-  if (get(plan.config, "security.syscalls.deny_default", "true") == "false") return;
-  out.emplace_back("lxc.seccomp.profile", nesting ? host.seccomp_deny_nesting : host.seccomp_deny);
+  if (!plan_policy(plan.config).empty())
+    out.emplace_back("lxc.seccomp.profile", policy_file(host, plan.key));
+  else if (is_true(get(plan.config, "security.syscalls.deny_default", "true")))
+    out.emplace_back("lxc.seccomp.profile", nesting ? host.seccomp_deny_nesting : host.seccomp_deny);
+}
+
+/// liblxc's word for a kind of card.
+std::string_view type_of(nic_kind kind) {
+  if (kind == nic_kind::macvlan) return "macvlan";
+  return kind == nic_kind::physical ? "phys" : "veth";
 }
 
 void add_nics(settings& out, const boot_plan& plan) {
@@ -93,13 +104,20 @@ void add_nics(settings& out, const boot_plan& plan) {
   for (size_t i = 0; i < plan.nics.size(); ++i) {
     const auto& nic = plan.nics[i];
     auto prefix = "lxc.net." + std::to_string(i) + ".";
-    out.emplace_back(prefix + "type", "veth");
-    out.emplace_back(prefix + "flags", "up");
-    if (!nic.bridge.empty()) out.emplace_back(prefix + "link", nic.bridge);
-    if (!nic.host_name.empty()) out.emplace_back(prefix + "veth.pair", nic.host_name);
-    if (!nic.name.empty()) out.emplace_back(prefix + "name", nic.name);
-    if (!nic.hwaddr.empty()) out.emplace_back(prefix + "hwaddr", nic.hwaddr);
-    if (nic.mtu > 0) out.emplace_back(prefix + "mtu", std::to_string(nic.mtu));
+    auto add = [&](const char* key, std::string_view value) {
+      if (!value.empty()) out.emplace_back(prefix + key, value);
+    };
+    auto type = type_of(nic.kind);
+    add("type", type);
+    add("flags", "up");
+    add("link", nic.parent);
+    if (type == "macvlan") add("macvlan.mode", "bridge");
+    if (type == "veth") add("veth.pair", nic.host_name);
+    add("name", nic.name);
+    add("hwaddr", nic.hwaddr);
+    if (nic.mtu > 0) add("mtu", std::to_string(nic.mtu));
+    for (auto& address : nic.addresses) add(address.find(':') == address.npos ? "ipv4.address" : "ipv6.address", address);
+    for (auto& gateway : nic.gateways) add(gateway.find(':') == gateway.npos ? "ipv4.gateway" : "ipv6.gateway", gateway);
   }
 }
 
@@ -148,6 +166,28 @@ void add_personality(settings& out, const boot_plan& plan) {
 
 } // namespace
 
+std::string device_rule(const node_plan& node) {
+  return std::string{node.type} + " " + std::to_string(node.major) + ":" + std::to_string(node.minor) + " rwm";
+}
+
+bool is_allowed_anyway(const node_plan& node) {
+  auto rule = device_rule(node);
+  return std::find(std::begin(allowed_devices), std::end(allowed_devices), rule) != std::end(allowed_devices);
+}
+
+std::string policy_file(const host_facts& host, const std::string& key) { return host.seccomp_deny + "." + key; }
+
+std::string plan_policy(const config_map& config) {
+  if (auto raw = get(config, "raw.seccomp"); !raw.empty()) return std::string{raw} + "\n";
+  if (auto allow = get(config, "security.syscalls.allow"); !allow.empty())
+    return "2\nallowlist\n[all]\n" + std::string{allow} + "\n";
+  auto deny = get(config, "security.syscalls.deny");
+  if (deny.empty()) return {};
+  bool by_default = is_true(get(config, "security.syscalls.deny_default", "true"));
+  return (by_default ? seccomp_policy(is_true(get(config, "security.nesting"))) : "2\ndenylist\n[all]\n") +
+         std::string{deny} + "\n";
+}
+
 std::string seccomp_policy(bool nesting) {
   std::string text = "2\ndenylist\nreject_force_umount\n[all]\n";
   for (auto call :
@@ -157,6 +197,34 @@ std::string seccomp_policy(bool nesting) {
   return text;
 }
 
+namespace {
+
+/// A kernel shows most files of a group only below its root.
+std::string find_disk_weight(bool unified) {
+  if (unified) return read_small("/sys/fs/cgroup/cgroup.controllers").find("io") != std::string::npos ? "io.weight" : "";
+  auto probe = "/sys/fs/cgroup/blkio/troupe-probe-" + std::to_string(::getpid());
+  std::string found;
+  if (::mkdir(probe.c_str(), 0755) < 0) return found;
+  for (auto file : {"blkio.weight", "blkio.bfq.weight"})
+    if (::access((probe + "/" + file).c_str(), F_OK) == 0) found = file;
+  ::rmdir(probe.c_str());
+  return found;
+}
+
+std::vector<std::string> find_huge_pages(bool unified) {
+  constexpr std::pair<const char*, const char*> sizes[] = {
+      {"64kB", "64KB"}, {"1024kB", "1MB"}, {"2048kB", "2MB"}, {"1048576kB", "1GB"}};
+  bool limited = unified ? read_small("/sys/fs/cgroup/cgroup.controllers").find("hugetlb") != std::string::npos
+                         : ::access("/sys/fs/cgroup/hugetlb/cgroup.procs", F_OK) == 0;
+  std::vector<std::string> found;
+  for (auto [kernel, ours] : sizes)
+    if (limited && ::access((std::string{"/sys/kernel/mm/hugepages/hugepages-"} + kernel).c_str(), F_OK) == 0)
+      found.emplace_back(ours);
+  return found;
+}
+
+} // namespace
+
 host_facts read_host() {
   host_facts host;
   struct statfs fs {};
@@ -165,6 +233,10 @@ host_facts read_host() {
   host.fuse = ::access("/dev/fuse", F_OK) == 0;
   host.tun = ::access("/dev/net/tun", F_OK) == 0;
   host.cpus = parse_cpu_list(read_small("/sys/devices/system/cpu/online"));
+  host.nodes = parse_cpu_list(read_small("/sys/devices/system/node/online"));
+  host.swap_accounting = ::access("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", F_OK) == 0;
+  host.disk_weight = find_disk_weight(host.unified_cgroups);
+  host.huge_pages = find_huge_pages(host.unified_cgroups);
   host.memory = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   return host;
 }
@@ -179,7 +251,7 @@ outcome<settings> make_settings(const boot_plan& plan, const host_facts& host) {
   add_personality(out, plan);
   add_security(out, plan, host);
   add_mounts(out, plan, host);
-  add_devices(out, host);
+  add_devices(out, plan, host);
   add_nics(out, plan);
   if (auto limits = add_limits(out, plan, host); !limits) return tl::unexpected{limits.error()};
   add_passed_keys(out, plan);

@@ -14,7 +14,11 @@ struct host_facts {
   bool apparmor = false;
   bool fuse = false, tun = false;   // /dev/fuse, /dev/net/tun exist
   std::vector<int> cpus;            // online, for limits.cpu as a count
+  std::vector<int> nodes;           // NUMA nodes
   uint64_t memory = 0;              // bytes, for limits in percent
+  bool swap_accounting = false;     // v1: memory and swap can be limited together
+  std::string disk_weight;          // the file that weighs disk I/O; empty: the kernel cannot
+  std::vector<std::string> huge_pages; // sizes that can be limited: "2MB"
   std::string cgroup_prefix;        // unique per daemon
   std::string seccomp_deny;         // file of the default policy
   std::string seccomp_deny_nesting; // the same for security.nesting
@@ -30,6 +34,15 @@ outcome<settings> make_settings(const boot_plan& plan, const host_facts& host);
 
 /// The default system call policy in liblxc's format.
 std::string seccomp_policy(bool nesting);
+/// The policy that the configuration asks for; empty: the default one, or none.
+std::string plan_policy(const config_map& config);
+/// Where an instance's own policy is.
+std::string policy_file(const host_facts& host, const std::string& key);
+
+/// A node as the device controller writes it: "c 10:229 rwm".
+std::string device_rule(const node_plan& node);
+/// Every container may use it.
+bool is_allowed_anyway(const node_plan& node);
 
 /// "512MiB", "1GB", "50%" (of `whole`) as bytes.
 outcome<uint64_t> parse_size(std::string_view text, uint64_t whole);

@@ -2,8 +2,10 @@
 
 #include "backends/instance/lxc/cgroup_counters.hpp"
 #include "backends/instance/lxc/cgroup_tree.hpp"
+#include "backends/instance/lxc/kernel_modules.hpp"
 #include "backends/instance/lxc/lxc_config.hpp"
 #include "backends/instance/lxc/lxc_exec.hpp"
+#include "backends/instance/lxc/lxc_limits.hpp"
 #include "backends/instance/lxc/lxc_requests.hpp"
 #include "backends/instance/lxc/proc_facts.hpp"
 #include "backends/instance/lxc/zygote.hpp"
@@ -89,6 +91,9 @@ public:
     if (!policies_) return tl::unexpected{policies_.error()};
     auto settings = make_settings(plan, host_);
     if (!settings) return tl::unexpected{settings.error()};
+    if (auto policy = plan_policy(plan.config); !policy.empty())
+      if (auto done = replace_file(policy_file(host_, plan.key), policy); !done) return tl::unexpected{done.error()};
+    if (auto done = load_modules(get(plan.config, "linux.kernel_modules")); !done) return tl::unexpected{done.error()};
     auto reply = zygote_.run(start_request(job(plan.key, 0), plan, *settings, place_.cgroup_prefix));
     if (!reply) return tl::unexpected{reply.error()};
     auto found = read_found(*reply);
@@ -140,6 +145,27 @@ public:
     return read_log(*reply);
   }
 
+  outcome<void> limit(const std::string& key, const config_map& config,
+                      const std::vector<disk_limit>& disks) override {
+    auto limits = limits_of(config, key, host_);
+    if (!limits) return tl::unexpected{limits.error()};
+    auto bounds = disk_limits_of(disks, host_);
+    if (!bounds) return tl::unexpected{bounds.error()};
+    return write_limits(cgroups_, key, *limits).and_then([&] {
+      return write_disk_limits(cgroups_, key, host_, *bounds);
+    });
+  }
+  outcome<void> plug(const live_instance& to, const mount_plan& what) override { return change(to, what, false); }
+  outcome<void> unplug(const live_instance& from, const mount_plan& what) override { return change(from, what, true); }
+  outcome<void> plug(const live_instance& to, const node_plan& what) override {
+    if (auto done = set_rule(to.key, what, true); !done) return done;
+    return change(to, what, false);
+  }
+  outcome<void> unplug(const live_instance& from, const node_plan& what) override {
+    if (auto done = change(from, what, true); !done) return done;
+    return set_rule(from.key, what, false);
+  }
+
   outcome<file_info> read_file(const file_root& root, const std::string& path) override {
     auto reply = zygote_.run(read_request(job("files", file_job), root, path));
     if (!reply) return tl::unexpected{reply.error()};
@@ -177,6 +203,7 @@ public:
 
   void sweep(const std::string& key) override {
     cgroups_.remove(key);
+    ::unlink(policy_file(host_, key).c_str());
     ::unlink((lock_directory() + "/." + key).c_str());
   }
 
@@ -198,6 +225,25 @@ private:
   }
 
   outcome<void> set_frozen(const std::string& key, bool frozen);
+
+  template <class Plan>
+  outcome<void> change(const live_instance& it, const Plan& what, bool remove) {
+    auto reply = zygote_.run(plug_request(job(it.key, file_job), it, what, remove));
+    if (reply) return {};
+    return fail(reply.error().code, "Device \"" + what.device + "\": " + reply.error().message);
+  }
+
+  /// The devices controller of cgroup v1 is a file; that of v2 is a program which liblxc replaces.
+  outcome<void> set_rule(const std::string& key, const node_plan& node, bool allow) {
+    auto rule = device_rule(node);
+    if (!allow && is_allowed_anyway(node)) return {};
+    if (!cgroups_.path(key, "devices").empty()) {
+      if (cgroups_.write(key, "devices", allow ? "devices.allow" : "devices.deny", rule)) return {};
+      return fail_errno(errno, "Cannot change the instance's device rules");
+    }
+    auto reply = zygote_.run(rule_request(job(key, short_job), rule, allow));
+    return reply ? outcome<void>{} : tl::unexpected{reply.error()};
+  }
 
   const lxc_place place_;
   host_facts host_;

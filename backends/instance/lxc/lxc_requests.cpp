@@ -47,7 +47,55 @@ capnp::Data::Reader as_data(const std::string& text) {
   return {reinterpret_cast<const kj::byte*>(text.data()), text.size()};
 }
 
+void fill_mount(schema::MountView::Builder to, const mount_plan& mount) {
+  to.setSource(mount.source);
+  to.setBeneath(mount.beneath);
+  to.setPath(mount.path);
+  to.setOptions(mount.options);
+  to.setPropagation(mount.propagation);
+  to.setReadonly(mount.readonly);
+  to.setRecursive(mount.recursive);
+  to.setShift(mount.shift);
+  to.setRequired(mount.required);
+}
+
+void fill_node(schema::NodeView::Builder to, const node_plan& node) {
+  to.setPath(node.path);
+  to.setType(static_cast<uint8_t>(node.type));
+  to.setMajor(node.major);
+  to.setMinor(node.minor);
+  to.setMode(node.mode);
+  to.setUid(node.uid);
+  to.setGid(node.gid);
+}
+
+template <class Fill>
+job_request make_plug(const job_address& job, const live_instance& to, bool remove, Fill&& fill_body) {
+  return make(job, [&](auto request) {
+    auto plug = request.initPlug();
+    plug.setLeader(to.leader);
+    plug.setHostId(to.ids.host);
+    plug.setIdCount(to.ids.size);
+    plug.setRemove(remove);
+    fill_body(plug);
+  });
+}
+
 } // namespace
+
+job_request plug_request(const job_address& job, const live_instance& to, const mount_plan& mount, bool remove) {
+  return make_plug(job, to, remove, [&](auto plug) { fill_mount(plug.initMount(), mount); });
+}
+job_request plug_request(const job_address& job, const live_instance& to, const node_plan& node, bool remove) {
+  return make_plug(job, to, remove, [&](auto plug) { fill_node(plug.initNode(), node); });
+}
+job_request rule_request(const job_address& job, const std::string& rule, bool allow) {
+  return make(job, [&](auto request) {
+    auto body = request.initDeviceRule();
+    body.setAllow(allow);
+    body.setRule(rule);
+  });
+}
 
 job_request start_request(const job_address& job, const boot_plan& plan, const settings& config,
                           const std::string& cgroup_prefix) {
@@ -65,6 +113,10 @@ job_request start_request(const job_address& job, const boot_plan& plan, const s
       files[i].setContent(as_data(plan.files[i].content));
       files[i].setCreateOnly(plan.files[i].create_only);
     }
+    auto mounts = start.initMounts(static_cast<unsigned>(plan.mounts.size()));
+    for (unsigned i = 0; i < plan.mounts.size(); ++i) fill_mount(mounts[i], plan.mounts[i]);
+    auto nodes = start.initNodes(static_cast<unsigned>(plan.nodes.size()));
+    for (unsigned i = 0; i < plan.nodes.size(); ++i) fill_node(nodes[i], plan.nodes[i]);
     start.setLogFile(plan.log_dir + "/lxc.log");
     start.setPrefix(cgroup_prefix);
   });

@@ -24,6 +24,9 @@ job_request exec_request(const job_address& job, const exec_plan& plan);
 job_request read_request(const job_address& job, const file_root& root, const std::string& path);
 job_request write_request(const job_address& job, const file_root& root, const std::string& path,
                           const file_write& how);
+job_request plug_request(const job_address& job, const live_instance& to, const mount_plan& mount, bool remove);
+job_request plug_request(const job_address& job, const live_instance& to, const node_plan& node, bool remove);
+job_request rule_request(const job_address& job, const std::string& rule, bool allow);
 job_request remove_request(const job_address& job, const file_root& root, const std::string& path);
 job_request sftp_request(const job_address& job, const file_root& root);
 

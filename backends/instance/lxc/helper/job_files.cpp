@@ -1,5 +1,6 @@
 #include "backends/instance/lxc/helper/confined.hpp"
 #include "backends/instance/lxc/helper/jobs.hpp"
+#include "backends/instance/lxc/helper/leader.hpp"
 #include "backends/instance/lxc/helper/root_view.hpp"
 #include "backends/instance/lxc/helper/sftp.hpp"
 #include "backends/instance/lxc/proc_facts.hpp"
@@ -9,7 +10,6 @@
 #include <array>
 #include <cerrno>
 #include <climits>
-#include <cstdio>
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -27,27 +27,14 @@ struct opened_root {
   uint32_t base = 0;
 };
 
-/// A wrong pid here would mean writing into the host, so the process must be the init of a pid namespace, in a user
-/// namespace with the expected map.
-bool is_leader(pid_t leader, schema::RootView::Reader root) {
-  auto pids = read_status(leader, "NSpid");
-  if (pids.find('\t') == std::string::npos || !pids.ends_with("\t1")) return false;
-  if (root.getIdCount() == 0) return true;
-  unsigned inside = 1, outside = 0, count = 0;
-  auto map = read_small("/proc/" + std::to_string(leader) + "/uid_map");
-  return std::sscanf(map.c_str(), "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
-         outside == root.getHostId();
-}
-
 outcome<opened_root> enter_running(schema::FileJob::Reader request) {
   pid_t leader = request.getLeader();
   bool mapped = request.getRoot().getIdCount() > 0;
   opened_root result;
   result.proc = open_proc_self_fd();
-  unique_fd pidfd{static_cast<int>(::syscall(SYS_pidfd_open, leader, 0))};
-  if (!pidfd || !is_leader(leader, request.getRoot()))
-    return fail(fault::wrong_state, "The instance is not running any more");
-  if (::setns(pidfd.get(), CLONE_NEWNS | (mapped ? CLONE_NEWUSER : 0)) < 0)
+  auto pidfd = open_leader(leader, request.getRoot().getHostId(), request.getRoot().getIdCount());
+  if (!pidfd) return tl::unexpected{pidfd.error()};
+  if (::setns(pidfd->get(), CLONE_NEWNS | (mapped ? CLONE_NEWUSER : 0)) < 0)
     return fail_errno(errno, "Cannot enter the instance's mounts");
   if (mapped && (::setgroups(0, nullptr) < 0 || ::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0))
     return fail_errno(errno, "Cannot become the instance's root");

@@ -1,5 +1,6 @@
 #include "backends/instance/lxc/cgroup_tree.hpp"
 #include "backends/instance/lxc/helper/confined.hpp"
+#include "backends/instance/lxc/helper/device_view.hpp"
 #include "backends/instance/lxc/helper/jobs.hpp"
 #include "backends/instance/lxc/helper/root_view.hpp"
 #include "backends/instance/lxc/proc_facts.hpp"
@@ -65,7 +66,8 @@ std::string first_error(const std::string& log_file) {
   return line;
 }
 
-outcome<void> configure(lxc_container* c, schema::StartJob::Reader request, const root_view& view) {
+outcome<void> configure(lxc_container* c, schema::StartJob::Reader request, const root_view& view,
+                        const std::vector<std::string>& devices) {
   auto set = [&](const std::string& key, const std::string& value) -> outcome<void> {
     if (c->set_config_item(c, key.c_str(), value.c_str())) return {};
     return fail(fault::invalid, "liblxc does not take " + key + " = " + value);
@@ -75,6 +77,8 @@ outcome<void> configure(lxc_container* c, schema::StartJob::Reader request, cons
   });
   for (auto item : request.getSettings())
     if (done) done = set(text(item.getKey()), text(item.getValue()));
+  for (auto& entry : devices)
+    if (done) done = set("lxc.mount.entry", entry);
   return done;
 }
 
@@ -121,12 +125,15 @@ outcome<void> run_start(job_context& job, schema::StartJob::Reader request) {
   // What a killed monitor left would make liblxc refuse the names.
   cgroup_tree groups{text(request.getPrefix())};
   groups.remove(job.key);
-  auto view = assemble_for_boot(job.stage, request.getRoot());
+  bool has_devices = request.getMounts().size() + request.getNodes().size() > 0;
+  auto view = assemble_for_boot(job.stage, request.getRoot(), has_devices);
   if (!view) return tl::unexpected{view.error()};
+  auto devices = stage_devices(job.stage, request);
+  if (!devices) return tl::unexpected{devices.error()};
   if (auto files = write_boot_files(*view, request.getFiles()); !files) return files;
   auto log_file = text(request.getLogFile());
   ::rename(log_file.c_str(), (log_file + ".old").c_str());
-  if (auto configured = configure(c, request, *view); !configured) return configured;
+  if (auto configured = configure(c, request, *view, *devices); !configured) return configured;
   c->want_daemonize(c, true);
   ::signal(SIGPIPE, SIG_DFL); // the daemon ignores it, and what is ignored would stay so for everything inside
   c->want_close_all_fds(c, true);

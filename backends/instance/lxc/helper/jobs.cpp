@@ -32,6 +32,10 @@ outcome<void> dispatch(job_context& job, schema::HelperJob::Reader request) {
       return run_file(job, request.getFile());
     case schema::HelperJob::CONSOLE:
       return run_console(job, request.getConsole());
+    case schema::HelperJob::PLUG:
+      return run_plug(job, request.getPlug());
+    case schema::HelperJob::DEVICE_RULE:
+      return run_device_rule(job, request.getDeviceRule());
   }
   return fail(fault::unsupported, "The lxc helper does not know this job; daemon and helper are of different versions");
 }

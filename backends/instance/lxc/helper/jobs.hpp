@@ -50,5 +50,7 @@ outcome<void> run_console_log(job_context& job, bool clear);
 outcome<void> run_exec(job_context& job, schema::ExecJob::Reader request);
 outcome<void> run_console(job_context& job, schema::ConsoleJob::Reader request);
 outcome<void> run_file(job_context& job, schema::FileJob::Reader request);
+outcome<void> run_plug(job_context& job, schema::PlugJob::Reader request);
+outcome<void> run_device_rule(job_context& job, schema::DeviceRule::Reader request);
 
 } // namespace troupe::lxc

@@ -26,7 +26,9 @@ outcome<void> write_file(const std::string& path, const std::string& text) {
   return {};
 }
 
-/// A user namespace with the instance's id map. A namespace with a map needs a process for a moment.
+} // namespace
+
+/// A namespace with a map needs a process for a moment.
 outcome<unique_fd> open_user_namespace(uint32_t host, uint32_t count) {
   int ready[2];
   if (::pipe2(ready, O_CLOEXEC) < 0) return fail_errno(errno, "Cannot make a pipe");
@@ -59,6 +61,8 @@ outcome<unique_fd> open_user_namespace(uint32_t host, uint32_t count) {
   ::waitpid(child, nullptr, 0);
   return result;
 }
+
+namespace {
 
 outcome<void> enter_private_mounts(const std::string& stage) {
   if (::unshare(CLONE_NEWNS) < 0) return fail_errno(errno, "Cannot make a mount namespace");
@@ -98,7 +102,6 @@ std::string common_parent(const std::string& a, const std::string& b) {
 }
 
 outcome<root_view> mount_overlay(const std::string& stage, schema::RootView::Reader root, bool mapped, bool writable) {
-  if (auto entered = enter_private_mounts(stage); !entered) return tl::unexpected{entered.error()};
   unique_fd map;
   if (mapped) {
     auto ns = open_user_namespace(root.getHostId(), root.getIdCount());
@@ -132,7 +135,6 @@ outcome<root_view> mount_overlay(const std::string& stage, schema::RootView::Rea
 
 // liblxc could map the ids itself (lxc.rootfs.options), but 5.0 forgets to when the container reboots from inside.
 outcome<root_view> mount_mapped(const std::string& stage, schema::RootView::Reader root) {
-  if (auto entered = enter_private_mounts(stage); !entered) return tl::unexpected{entered.error()};
   auto map = open_user_namespace(root.getHostId(), root.getIdCount());
   if (!map) return tl::unexpected{map.error()};
   if (auto mounted = mount_clone(text(root.getPath()) + "/rootfs", stage + "/merged", map->get()); !mounted)
@@ -163,15 +165,18 @@ file_identity::~file_identity() {
   ::setfsgid(0);
 }
 
-outcome<root_view> assemble_for_boot(const std::string& stage, schema::RootView::Reader root) {
+outcome<root_view> assemble_for_boot(const std::string& stage, schema::RootView::Reader root, bool own_stage) {
   bool mapped = root.getIdCount() > 0 && !root.getShifted();
+  if (mapped || own_stage || root.getLower().size() > 0)
+    if (auto entered = enter_private_mounts(stage); !entered) return tl::unexpected{entered.error()};
   if (root.getLower().size() > 0) return mount_overlay(stage, root, mapped, true);
   if (mapped) return mount_mapped(stage, root);
   return root_view{text(root.getPath()) + "/rootfs", root.getShifted() ? root.getHostId() : 0};
 }
 
 outcome<root_view> assemble_for_files(const std::string& stage, schema::RootView::Reader root, bool writable) {
-  if (root.getLower().size() > 0) return mount_overlay(stage, root, false, writable);
+  if (root.getLower().size() > 0)
+    return enter_private_mounts(stage).and_then([&] { return mount_overlay(stage, root, false, writable); });
   return root_view{text(root.getPath()) + "/rootfs", root.getShifted() ? root.getHostId() : 0};
 }
 

@@ -24,9 +24,13 @@ public:
   file_identity& operator=(const file_identity&) = delete;
 };
 
+/// A user namespace with the instance's id map.
+outcome<unique_fd> open_user_namespace(uint32_t host, uint32_t count);
+
 /// For a boot. Id-mapped mounts and overlays are made in a mount namespace of this process, so it vanishes with the
-/// monitor that is forked from it. `unsupported` when the kernel cannot map ids of overlay layers.
-outcome<root_view> assemble_for_boot(const std::string& stage, schema::RootView::Reader root);
+/// monitor that is forked from it; `own_stage`: it is needed for more than the root. `unsupported` when the kernel
+/// cannot map ids of overlay layers.
+outcome<root_view> assemble_for_boot(const std::string& stage, schema::RootView::Reader root, bool own_stage);
 
 /// For file access while the instance is down: ids are the guest's own. `writable` false leaves the layers untouched.
 outcome<root_view> assemble_for_files(const std::string& stage, schema::RootView::Reader root, bool writable);

@@ -1,0 +1,170 @@
+#include "actors/host_change.hpp"
+
+#include "actors/device_options.hpp"
+
+#include <algorithm>
+#include <set>
+
+namespace troupe {
+namespace {
+
+const config_map nothing;
+
+const config_map& device_of(const expansion& from, const std::string& name) {
+  auto at = from.devices.find(name);
+  return at == from.devices.end() ? nothing : at->second;
+}
+
+bool is_root(const config_map& device) { return get(device, "type") == "disk" && get(device, "path") == "/"; }
+
+struct changer {
+  services& with;
+  host_change& it;
+
+  device_change kind_of_change(const std::string& name) const {
+    auto worst = device_change::none;
+    for (auto& from : it.from) worst = std::max(worst, compare_device(device_of(from, name), device_of(it.to, name)));
+    return worst;
+  }
+
+  nic_link link(const expansion& in, const std::string& name) const {
+    for (auto& nic : nics_of(in))
+      if (nic.device == name) return link_of(nic);
+    return {};
+  }
+
+  outcome<mount_plan> mount(const expansion& in, const std::string& name) const {
+    for (auto& plan : mounts_of(in, it.rules))
+      if (plan.device == name) return plan;
+    return fail(fault::internal, "No disk " + name);
+  }
+
+  outcome<void> unplug(const expansion& from, const std::string& name) {
+    auto& device = device_of(from, name);
+    auto type = get(device, "type");
+    if (is_root(device)) return {};
+    if (type == "disk") return with.containers.unplug(it.who, *mount(from, name));
+    if (type == "nic") {
+      auto card = link(from, name);
+      unsettle_nic(card);
+      return unplug_nic(card, it.who.leader);
+    }
+    if (type.starts_with("unix-")) {
+      auto node = node_of(name, device);
+      // A node that the host has no more cannot be told from others; its rule goes with the instance.
+      return node && *node ? with.containers.unplug(it.who, **node) : outcome<void>{};
+    }
+    if (auto at = it.running.find(name); at != it.running.end()) {
+      end_forwarder(at->second);
+      it.running.erase(at);
+    }
+    return {};
+  }
+
+  outcome<void> plug(const std::string& name) {
+    auto& device = device_of(it.to, name);
+    auto type = get(device, "type");
+    if (is_root(device)) return {};
+    if (type == "disk") return with.containers.plug(it.who, *mount(it.to, name));
+    if (type == "nic") {
+      auto card = link(it.to, name);
+      auto done = plug_nic(card, it.who.leader).and_then([&] { return settle_nic(card); });
+      if (done) return done;
+      // What is not found is no thing of ours that was asked for.
+      auto code = done.error().code == fault::not_found ? fault::invalid : done.error().code;
+      return fail(code, "Device \"" + name + "\": " + done.error().message);
+    }
+    if (type.starts_with("unix-")) {
+      auto node = node_of(name, device);
+      if (!node) return tl::unexpected{node.error()};
+      return *node ? with.containers.plug(it.who, **node) : outcome<void>{};
+    }
+    if (!has_forwarder(device)) return {};
+    auto ended = [tell = it.forwarder_ended, name] { tell(name); };
+    auto started = start_forwarder(with, it.who, name, device, ended);
+    if (!started) return tl::unexpected{started.error()};
+    it.running[name] = std::move(*started);
+    return {};
+  }
+
+  std::vector<std::string> names() const {
+    std::set<std::string> all;
+    for (auto& from : it.from)
+      for (auto& [name, device] : from.devices) all.insert(name);
+    for (auto& [name, device] : it.to.devices) all.insert(name);
+    std::vector<std::string> out{all.begin(), all.end()};
+    // A disk within another comes behind it.
+    std::stable_sort(out.begin(), out.end(), [&](auto& a, auto& b) {
+      return get(device_of(it.to, a), "path") < get(device_of(it.to, b), "path");
+    });
+    return out;
+  }
+
+  outcome<void> take_away(const std::vector<std::string>& names) {
+    for (auto& name : names)
+      for (auto& from : it.from)
+        if (auto done = unplug(from, name); !done) return done;
+    if (it.repair)
+      for (auto& name : names)
+        if (auto done = unplug(it.to, name); !done) return done;
+    return {};
+  }
+
+  outcome<void> run() {
+    auto limits = with.containers.limit(it.who.key, it.to.config, disk_limits_of(it.to, it.root_path));
+    if (!limits) return limits;
+    std::vector<std::string> replugged, settled;
+    for (auto& name : names()) {
+      auto change = kind_of_change(name);
+      if (change == device_change::replug) replugged.push_back(name);
+      if (change == device_change::in_place && get(device_of(it.to, name), "type") == "nic") settled.push_back(name);
+    }
+    if (auto done = take_away(replugged); !done) return done;
+    for (auto& name : settled)
+      for (auto& from : it.from) unsettle_nic(link(from, name));
+    bool had_rules = std::any_of(it.from.begin(), it.from.end(), has_rules);
+    if (had_rules || has_rules(it.to))
+      if (auto done = apply_rules_of(it.to, it.table); !done) return done;
+    for (auto& name : settled)
+      if (auto done = settle_nic(link(it.to, name)); !done) return done;
+    for (auto& name : replugged)
+      if (auto done = plug(name); !done) return done;
+    return {};
+  }
+};
+
+} // namespace
+
+outcome<forwarders> change_host(services& with, host_change what) {
+  changer change{with, what};
+  if (auto done = change.run(); !done) return tl::unexpected{done.error()};
+  return std::move(what.running);
+}
+
+outcome<void> prepare_host(const expansion& effective, const std::string& table) {
+  return has_rules(effective) ? apply_rules_of(effective, table) : outcome<void>{};
+}
+
+outcome<forwarders> complete_host(services& with, const host_change& what) {
+  for (auto& nic : nics_of(what.to))
+    if (auto done = settle_nic(link_of(nic)); !done) return tl::unexpected{done.error()};
+  forwarders out;
+  for (auto& [name, device] : what.to.devices) {
+    if (!has_forwarder(device)) continue;
+    auto started = start_forwarder(with, what.who, name, device, [tell = what.forwarder_ended, n = name] { tell(n); });
+    if (started) {
+      out[name] = std::move(*started);
+      continue;
+    }
+    for (auto& [other, process] : out) end_forwarder(process);
+    return tl::unexpected{started.error()};
+  }
+  return out;
+}
+
+void clear_host_of(const expansion& last, const std::string& table) {
+  if (has_rules(last)) static_cast<void>(apply_rules_of({}, table));
+  for (auto& nic : nics_of(last)) unsettle_nic(link_of(nic));
+}
+
+} // namespace troupe

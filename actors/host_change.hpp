@@ -1,0 +1,33 @@
+#pragma once
+
+#include "actors/instance_devices.hpp"
+#include "actors/instance_proxies.hpp"
+
+namespace troupe {
+
+using forwarders = std::map<std::string, forwarder_ptr, std::less<>>; // by device
+
+/// How a running instance gets from what it has to what it should have.
+struct host_change {
+  live_instance who;
+  std::vector<expansion> from; // each may be (partly) there
+  expansion to;
+  bool repair = false; // `to` may be partly there as well: after a crash, or half a change
+  config_map rules;    // the project's
+  std::string root_path, table;
+  forwarders running;
+  std::function<void(const std::string& device)> forwarder_ended;
+};
+
+/// Applies the difference; what is as it should be is not touched. Answers with all forwarders that run afterwards. On
+/// error some of it was done: change back with `repair`. Blocks.
+outcome<forwarders> change_host(services& with, host_change what);
+
+/// What a boot needs besides what liblxc does: the firewall's part, before it ...
+outcome<void> prepare_host(const expansion& effective, const std::string& table);
+/// ... and the host's ends of cards and the forwarders, behind it.
+outcome<forwarders> complete_host(services& with, const host_change& what);
+/// Takes away what a life has left on the host beside its links.
+void clear_host_of(const expansion& last, const std::string& table);
+
+} // namespace troupe

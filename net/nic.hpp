@@ -1,0 +1,42 @@
+#pragma once
+
+#include "messages/error.hpp"
+
+#include <cstdint>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace troupe {
+
+/// A network card of an instance. The functions below may be repeated, block for as long as the kernel's answer takes,
+/// and may be called from any thread.
+struct nic_link {
+  enum class kind : uint8_t { bridged, p2p, routed, macvlan, physical };
+  kind what = kind::bridged;
+  std::string parent;    // bridged: the bridge; macvlan, physical: the host's link; routed: may be empty
+  std::string host_name; // the host's end of a veth pair
+  std::string name;      // inside
+  std::string hwaddr;
+  uint32_t mtu = 0;                                // 0: the parent's
+  std::vector<std::string> addresses, gateways;    // routed: inside; addresses with their prefix length
+  std::vector<std::string> host_addresses;         // routed: on the host's end
+  std::vector<std::string> routes;                 // subnets that the host sends there
+  std::vector<uint32_t> tables;                    // further routing tables that get those of a routed card
+  uint64_t ingress = 0;                            // bits a second towards the instance, 0: unlimited
+  uint32_t queue_length = 0;                       // of the host's end, 0: the kernel's
+  bool isolated = false;                           // from other isolated ports of the bridge
+  bool has_host_end() const noexcept { return what != kind::macvlan && what != kind::physical; }
+};
+
+/// Makes the card and puts it, up, into the network namespace of process `leader`.
+outcome<void> plug_nic(const nic_link& nic, pid_t leader);
+/// Takes it out; a physical one is back on the host then, under its own name.
+outcome<void> unplug_nic(const nic_link& nic, pid_t leader);
+
+/// What the host has for a card that exists: addresses, routes, shaping.
+outcome<void> settle_nic(const nic_link& nic);
+/// Takes away what would outlive the card itself, on the parent.
+void unsettle_nic(const nic_link& nic);
+
+} // namespace troupe

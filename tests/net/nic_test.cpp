@@ -1,0 +1,115 @@
+#include "net/links.hpp"
+#include "net/nic.hpp"
+#include "net/nic_rules.hpp"
+#include "net/proxy_address.hpp"
+#include "net/rates.hpp"
+#include "tests/net/playground.hpp"
+
+#include <catch2/catch.hpp>
+
+using namespace troupe;
+using namespace troupe::test;
+
+namespace {
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+std::string shown(const std::vector<std::string>& command, pid_t within = 0) { return run(command, within).output; }
+
+nic_rules strict_card() {
+  nic_rules card{"trnicv0", "00:16:3e:00:00:01"};
+  card.ipv4_filtering = card.ipv6_filtering = true;
+  card.ipv4 = "10.0.0.2";
+  card.ipv6 = "fd00::2";
+  card.egress = 8'000'000;
+  card.priority = 5;
+  return card;
+}
+
+} // namespace
+
+TEST_CASE("rates are whole numbers with LXD's units") {
+  CHECK(parse_bits("10Mbit") == 10'000'000u);
+  CHECK(parse_bits("1Kibit") == 1024u);
+  CHECK(parse_bits("500") == 500u);
+  for (auto bad : {"", "Mbit", "-1Mbit", "0", "1.5Mbit", "10 Mbit", "10mbit", "99999999Tbit", "10Mbit "})
+    CHECK_FALSE(parse_bits(bad));
+}
+
+TEST_CASE("addresses of proxies") {
+  auto range = parse_endpoint("tcp:0.0.0.0:80,90-92");
+  REQUIRE(range);
+  CHECK(range->ports == std::vector<uint16_t>{80, 90, 91, 92});
+  CHECK(parse_endpoint("udp:[::1]:53")->host == "::1");
+  CHECK(parse_endpoint("unix:@name")->what == proxy_address::kind::unix_abstract);
+  for (auto bad : {"", "tcp:", "tcp:1.2.3.4", "tcp:1.2.3.4:", "tcp:1.2.3.4:0", "tcp:1.2.3.4:70000", "tcp:1.2.3.4:5-4",
+                   "tcp:host:80", "tcp:::1:80", "icmp:1.2.3.4:1", "unix:", "unix:relative", "unix:/a\nb", "tcp:1.2.3.4:1;id",
+                   "tcp:0.0.0.0:1-2000"})
+    CHECK_FALSE(parse_endpoint(bad));
+}
+
+TEST_CASE("the rules of a card are one transaction, which nft takes, and which leaves nothing") {
+  enter_own_network();
+  nat_rule nat{*parse_endpoint("tcp:192.0.2.1:80-81"), *parse_endpoint("tcp:10.0.0.2:8080-8081")};
+  nat_rule nat6{*parse_endpoint("udp:[2001:db8::1]:53"), *parse_endpoint("udp:[fd00::2]:53")};
+  REQUIRE(apply_rules("trnic-test", {strict_card()}, {nat, nat6}));
+  auto text = shown({"nft", "list", "ruleset"});
+  for (auto part : {"table bridge trnic-test", "ether saddr != 00:16:3e:00:00:01 drop", "ip saddr != 10.0.0.2 drop",
+                    "limit rate over", "dport 80 dnat ip to 10.0.0.2:8080", "dport 81 dnat ip to 10.0.0.2:8081",
+                    "fe80::216:3eff:fe00:1"})
+    CHECK(has(text, part));
+  REQUIRE(apply_rules("trnic-test", {strict_card()}, {}));
+  CHECK_FALSE(has(shown({"nft", "list", "ruleset"}), "dnat"));
+  REQUIRE(apply_rules("trnic-test", {}, {}));
+  CHECK_FALSE(has(shown({"nft", "list", "ruleset"}), "trnic-test"));
+}
+
+TEST_CASE("rules are made of checked words only") {
+  auto card = strict_card();
+  card.host_name = "x\" drop; add table ip evil";
+  CHECK_FALSE(rules_text("trnic-test", {card}, {}));
+  card = strict_card();
+  card.ipv4 = "1.2.3.4 drop";
+  CHECK_FALSE(rules_text("trnic-test", {card}, {}));
+  CHECK_FALSE(rules_text("a b", {}, {}));
+}
+
+TEST_CASE("a card is made inside, shaped, routed to, and gone when it is taken out") {
+  enter_own_network();
+  ip("link add trnicb0 type bridge");
+  ip("link set trnicb0 up");
+  guest other{"trnicb0", "trnicv9", "00:16:3e:00:00:99"};
+  nic_link card;
+  card.parent = "trnicb0";
+  card.host_name = "trnicv0";
+  card.name = "lan7";
+  card.hwaddr = "00:16:3e:00:00:07";
+  card.mtu = 1400;
+  card.ingress = 10'000'000;
+  card.routes = {"192.0.2.0/24"};
+  REQUIRE(plug_nic(card, other.pid()));
+  REQUIRE(settle_nic(card));
+  REQUIRE(settle_nic(card)); // as often as one likes
+  CHECK(has(shown({"ip", "link", "show", "lan7"}, other.pid()), "mtu 1400"));
+  CHECK(has(shown({"ip", "link", "show", "lan7"}, other.pid()), "00:16:3e:00:00:07"));
+  CHECK(has(shown({"tc", "qdisc", "show", "dev", "trnicv0"}), "rate 10Mbit"));
+  CHECK(has(shown({"ip", "route"}), "192.0.2.0/24 dev trnicb0"));
+  CHECK_FALSE(plug_nic(card, other.pid())); // the names are taken
+  unsettle_nic(card);
+  CHECK_FALSE(has(shown({"ip", "route"}), "192.0.2.0/24"));
+  REQUIRE(unplug_nic(card, other.pid()));
+  REQUIRE(unplug_nic(card, other.pid()));
+  CHECK_FALSE(get_link("trnicv0"));
+
+  nic_link away;
+  away.what = nic_link::kind::physical;
+  away.parent = "trnicp0";
+  away.name = "phys7";
+  ip("link add trnicp0 type veth peer name trnicp1");
+  REQUIRE(plug_nic(away, other.pid()));
+  CHECK_FALSE(get_link("trnicp0"));
+  REQUIRE(unplug_nic(away, other.pid()));
+  CHECK(get_link("trnicp0"));
+  ip("link delete trnicp0");
+  ip("link delete trnicb0");
+}
