@@ -7,10 +7,10 @@ namespace troupe {
 namespace {
 
 constexpr caf::atom_value names[role_count] = {
-    caf::atom("store"),     caf::atom("events"),    caf::atom("operations"), caf::atom("images"),
-    caf::atom("pools"),     caf::atom("networks"),  caf::atom("profiles"),   caf::atom("projects"),
-    caf::atom("instances"), caf::atom("server"),    caf::atom("sinks"),      caf::atom("certs"),
-    caf::atom("scheduler"), caf::atom("doors"),     caf::atom("rest_door"),  caf::atom("bus_door"),
+    caf::atom("store"),     caf::atom("events"),   caf::atom("operations"), caf::atom("images"),    caf::atom("pools"),
+    caf::atom("networks"),  caf::atom("profiles"), caf::atom("projects"),   caf::atom("instances"), caf::atom("server"),
+    caf::atom("sinks"),     caf::atom("certs"),    caf::atom("scheduler"),  caf::atom("idents"),    caf::atom("doors"),
+    caf::atom("rest_door"), caf::atom("bus_door"),
 };
 
 } // namespace

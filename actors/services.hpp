@@ -35,11 +35,12 @@ enum class role : uint8_t {
   sinks,
   certificates,
   scheduler,
+  identities,
   doors, // the gateway's own actor: listeners
   rest_door,
   bus_door,
 };
-constexpr size_t role_count = 16;
+constexpr size_t role_count = 17;
 
 /// What the actors share: the outside world behind narrow interfaces. Built by main, outlives every actor.
 /// All members are thread-safe.

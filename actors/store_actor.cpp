@@ -1,5 +1,6 @@
 #include "actors/store_actor.hpp"
 
+#include "actors/permission_upkeep.hpp"
 #include "actors/server_keys.hpp"
 #include "actors/settle_store.hpp"
 
@@ -58,13 +59,36 @@ void trim_events(caf::event_based_actor* self, store_state& state) {
   if (*more) begin_trim(self, state);
 }
 
+bool has_groups(const store& db) {
+  bool found = false;
+  db.read().scan(table::auth_groups, "", [&](std::string_view, std::string_view) { return !(found = true); });
+  return found;
+}
+
+/// Together, but for what takes a thing away that groups may give rights on: what becomes of these depends on what was
+/// committed before.
+std::vector<outcome<committed>> commit_in_order(store& db, const std::vector<pending>& waiting) {
+  std::vector<outcome<committed>> out;
+  std::vector<batch> together;
+  auto commit = [&] {
+    if (together.empty()) return;
+    for (auto& one : db.commit(together)) out.push_back(std::move(one));
+    together.clear();
+  };
+  for (auto& one : waiting) {
+    bool alone = takes_away(*one.what) && has_groups(db);
+    if (alone) commit();
+    together.push_back(alone ? with_upkeep(db.read(), *one.what) : *one.what);
+    if (alone) commit();
+  }
+  commit();
+  return out;
+}
+
 void commit_all(caf::event_based_actor* self, store_state& state) {
   if (state.waiting.empty()) return;
   auto waiting = std::exchange(state.waiting, {});
-  std::vector<batch> batches;
-  batches.reserve(waiting.size());
-  for (auto& one : waiting) batches.push_back(*one.what);
-  auto results = state.with.db.commit(batches);
+  auto results = commit_in_order(state.with.db, waiting);
   auto events = state.with.find(role::events);
   for (size_t i = 0; i < waiting.size(); ++i) {
     if (!results[i]) {

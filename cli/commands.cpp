@@ -124,6 +124,33 @@ constexpr argument audit_arguments[] = {
 
 constexpr argument token_arguments[] = {{"NAME", required_positional, "the client's name"}};
 
+constexpr argument group{"GROUP", required_positional, "the group's name"};
+constexpr argument identity{"IDENTITY", required_positional, "METHOD/NAME, like tls/laptop or oidc/alice@example.org"};
+constexpr argument provider_group{"PROVIDER-GROUP", required_positional, "what the identity provider calls the group"};
+
+constexpr argument group_arguments[] = {group};
+constexpr argument group_create_arguments[] = {group, {"--description", text, "what it is for"}};
+constexpr argument group_rename_arguments[] = {group, {"NAME", required_positional, "its new name"}};
+constexpr argument permission_arguments[] = {
+    group,
+    {"TYPE", required_positional, "of the thing: server, project, instance, ..."},
+    {"URL", required_positional, "of the thing: /1.0, /1.0/projects/p, '/1.0/instances/c1?project=p', ..."},
+    {"ENTITLEMENT", required_positional, "what may be done; see `auth permission list`"},
+};
+constexpr argument permission_list_arguments[] = {
+    {"--type", text, "on things of this type only", "server"},
+    {"--project", text, "on things of this project only"},
+};
+constexpr argument identity_arguments[] = {identity};
+constexpr argument identity_create_arguments[] = {
+    identity,
+    {"FILE", positional, "its certificate (PEM); without one a token is made that a client joins with"},
+    {"--groups", text, "the groups it is in (comma-separated)"},
+};
+constexpr argument identity_group_arguments[] = {identity, group};
+constexpr argument mapping_arguments[] = {provider_group};
+constexpr argument mapping_group_arguments[] = {provider_group, group};
+
 constexpr command table[] = {
     {"waitready", "Wait until the daemon answers", waitready_arguments, run_waitready},
     {"init", "Set up storage, network and the default profile", init_arguments, run_init},
@@ -153,6 +180,32 @@ constexpr command table[] = {
     {"config trust remove", "Trust a client no more; its connections are cut", certificate_arguments, run_trust_remove},
     {"config trust list-tokens", "List the tokens that nobody has used yet", {}, run_trust_list_tokens},
     {"config trust revoke-token", "Make a token useless", token_arguments, run_trust_revoke_token},
+    {"auth group list", "List the groups that give rights", {}, run_group_list},
+    {"auth group show", "Show a group, what it gives and who is in it", group_arguments, run_group_show},
+    {"auth group create", "Make a group", group_create_arguments, run_group_create},
+    {"auth group rename", "Give a group another name", group_rename_arguments, run_group_rename},
+    {"auth group delete", "Delete a group; who was in it loses what it gave", group_arguments, run_group_delete},
+    {"auth group permission add", "Have a group give a right", permission_arguments, run_group_permission_add},
+    {"auth group permission remove", "Have a group give a right no more", permission_arguments,
+     run_group_permission_remove},
+    {"auth permission list", "List the rights that there are, and which groups give them", permission_list_arguments,
+     run_permission_list},
+    {"auth identity list", "List who is known", {}, run_identity_list},
+    {"auth identity show", "Show an identity", identity_arguments, run_identity_show},
+    {"auth identity create", "Make an identity: of a certificate, or of a token that a client brings",
+     identity_create_arguments, run_identity_create},
+    {"auth identity delete", "Delete an identity; its connections are cut", identity_arguments, run_identity_delete},
+    {"auth identity group add", "Put an identity into a group", identity_group_arguments, run_identity_group_add},
+    {"auth identity group remove", "Take an identity out of a group", identity_group_arguments,
+     run_identity_group_remove},
+    {"auth identity-provider-group list", "List how an identity provider's groups are mapped", {}, run_mapping_list},
+    {"auth identity-provider-group create", "Begin to map a group of the identity provider", mapping_arguments,
+     run_mapping_create},
+    {"auth identity-provider-group delete", "End the mapping", mapping_arguments, run_mapping_delete},
+    {"auth identity-provider-group group add", "Map it to one more group", mapping_group_arguments,
+     run_mapping_group_add},
+    {"auth identity-provider-group group remove", "Map it to a group no more", mapping_group_arguments,
+     run_mapping_group_remove},
     {"audit", "Look for what makes this server less safe than it can be", audit_arguments, run_audit},
     {"sink list",
      "List where the server sends its events, how far it is behind, and what went wrong last",

@@ -37,5 +37,24 @@ outcome<void> run_trust_show(const invocation& call);
 outcome<void> run_trust_edit(const invocation& call);
 outcome<void> run_trust_list_tokens(const invocation& call);
 outcome<void> run_trust_revoke_token(const invocation& call);
+outcome<void> run_group_list(const invocation& call);
+outcome<void> run_group_show(const invocation& call);
+outcome<void> run_group_create(const invocation& call);
+outcome<void> run_group_rename(const invocation& call);
+outcome<void> run_group_delete(const invocation& call);
+outcome<void> run_group_permission_add(const invocation& call);
+outcome<void> run_group_permission_remove(const invocation& call);
+outcome<void> run_identity_list(const invocation& call);
+outcome<void> run_identity_show(const invocation& call);
+outcome<void> run_identity_create(const invocation& call);
+outcome<void> run_identity_delete(const invocation& call);
+outcome<void> run_identity_group_add(const invocation& call);
+outcome<void> run_identity_group_remove(const invocation& call);
+outcome<void> run_mapping_list(const invocation& call);
+outcome<void> run_mapping_create(const invocation& call);
+outcome<void> run_mapping_delete(const invocation& call);
+outcome<void> run_mapping_group_add(const invocation& call);
+outcome<void> run_mapping_group_remove(const invocation& call);
+outcome<void> run_permission_list(const invocation& call);
 
 } // namespace troupe

@@ -9,6 +9,7 @@
 #include "gateway/stream_relay.hpp"
 #include "gateway/trust.hpp"
 #include "messages/bus.capnp.h"
+#include "messages/rights.hpp"
 
 #include <algorithm>
 #include <capnp/rpc-twoparty.h>
@@ -89,7 +90,7 @@ std::shared_ptr<header> head_of(principal who) {
   return head;
 }
 
-bool is_known(const principal& who) { return who.level == trust::full || who.level == trust::restricted; }
+bool is_known(const principal& who) { return who.level >= trust::granted; }
 
 } // namespace
 
@@ -189,7 +190,8 @@ private:
   bool still_trusts(const http_peer& peer, connection& made) {
     auto now = caller_of(peer, with_.db.read());
     auto& before = made.of->who;
-    if (now.who.level == before.level && now.who.projects == before.projects) return true;
+    bool given_same = now.who.level != trust::granted || (before.given && *now.who.given == *before.given);
+    if (now.who.level == before.level && now.who.projects == before.projects && given_same) return true;
     turn_away(peer, std::move(now));
     made.cut.fulfiller->fulfill();
     return false;

@@ -1,11 +1,25 @@
 #include "gateway/event_scope.hpp"
 
+#include "messages/rights.hpp"
+
 #include <algorithm>
 
 namespace troupe {
 
+namespace {
+
+std::string_view project_of(std::string_view word) { return word == "_" ? std::string_view{} : word; }
+
+bool sees_server_events(const principal& who) { return who.may("can_view_privileged_events", the_server()); }
+
+} // namespace
+
+bool may_follow(const principal& who, std::string_view project) {
+  return project.empty() ? sees_server_events(who) : who.may("can_view_events", the_project(project));
+}
+
 std::vector<std::string> usual_subjects(const principal& who, const std::string& project) {
-  if (who.level != trust::full) return {project + ".>"};
+  if (!sees_server_events(who)) return {project + ".>"};
   return {project + ".>", "_.>"};
 }
 
@@ -13,10 +27,10 @@ outcome<void> judge_event_scope(const principal& who, bool durable, const std::v
   if (who.level == trust::full) return {};
   bool own = !durable && !subjects.empty() && std::all_of(subjects.begin(), subjects.end(), [&](auto& subject) {
     auto dot = subject.find('.');
-    return dot != subject.npos && who.may_see(subject.substr(0, dot));
+    return dot != subject.npos && may_follow(who, project_of(std::string_view{subject}.substr(0, dot)));
   });
   if (own) return {};
-  return fail(fault::forbidden, "A restricted client can follow the events of its projects only");
+  return fail(fault::forbidden, "You can follow the events of your projects only");
 }
 
 } // namespace troupe

@@ -4,6 +4,7 @@
 #include "messages/error.hpp"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace troupe {
@@ -13,5 +14,8 @@ std::vector<std::string> usual_subjects(const principal& who, const std::string&
 
 /// Who is restricted sees what his projects are, and nothing of the server. fault::forbidden.
 outcome<void> judge_event_scope(const principal& who, bool durable, const std::vector<std::string>& subjects);
+
+/// May he follow what happens there? Empty: what belongs to no project, but to the server.
+bool may_follow(const principal& who, std::string_view project);
 
 } // namespace troupe

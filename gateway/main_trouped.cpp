@@ -1,6 +1,7 @@
 #include "actors/certificates.hpp"
 #include "actors/scheduler.hpp"
 #include "actors/event_log.hpp"
+#include "actors/identities.hpp"
 #include "actors/images.hpp"
 #include "actors/instances.hpp"
 #include "actors/networks.hpp"
@@ -98,6 +99,7 @@ supervisor_spec parts(services& with, blocking_pool& sink_threads, tls_listeners
       part("projects", role::projects, with, projects),
       part("server", role::server, with, server),
       part("certificates", role::certificates, with, certificates),
+      part("identities", role::identities, with, identities),
       part("doors", role::doors, with,
            [&listeners, &guests](auto* self, services& known) { return doors(self, known, listeners, guests); }),
       part("instances", role::instances, with, instances),

@@ -2,6 +2,7 @@
 
 #include "actors/instance_nics.hpp"
 #include "gateway/link_addresses.hpp"
+#include "messages/rights.hpp"
 #include "net/dhcp.hpp"
 #include "net/links.hpp"
 
@@ -60,13 +61,15 @@ std::optional<std::set<std::string>> cards_of(const services& with, const princi
   if (who.level == trust::full) return std::nullopt;
   std::set<std::string> out;
   auto records = with.db.read();
-  for (auto& project : who.projects)
-    records.scan(table::instances, project + "/", [&](std::string_view, std::string_view bytes) {
-      message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader spec) {
-        for (auto& nic : nics_of(expand(records, spec))) out.insert(to_lower(nic.hwaddr)); // as leases have it
-      });
+  records.scan(table::instances, "", [&](std::string_view key, std::string_view bytes) {
+    auto slash = key.find('/');
+    if (!who.may("can_view", {"instance", std::string{key.substr(0, slash)}, std::string{key.substr(slash + 1)}}))
       return true;
+    message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader spec) {
+      for (auto& nic : nics_of(expand(records, spec))) out.insert(to_lower(nic.hwaddr)); // as leases have it
     });
+    return true;
+  });
   return out;
 }
 

@@ -32,9 +32,10 @@ std::shared_ptr<const header> head_of(const http_request& request, principal who
 }
 
 // What a project shares with project default lies there.
-outcome<void> enter_project_of(rest_request& one, const snapshot& records) {
+outcome<void> enter_project_of(rest_request& one, const route& row, const snapshot& records) {
   one.project = one.head->project;
-  bool is_known = one.is_insider() || one.project == "default"; // of the others nobody learns which ones there are
+  bool is_known =
+      one.head->who.knows(one.project) || one.project == "default"; // of the others nobody learns which ones there are
   if (!is_known || !records.get(table::projects, one.project)) return fail(fault::not_found, "Project not found");
   auto& path = one.http->segments;
   if (path.size() < 2 || one.project == "default") return {};
@@ -42,7 +43,8 @@ outcome<void> enter_project_of(rest_request& one, const snapshot& records) {
   if (!shared) return {};
   auto home = home_of(records, one.head->project, shared->what);
   bool reads = one.http->method == "GET" || one.http->method == "HEAD";
-  if (auto judged = judge_borrowed(one.head->who, home, reads); !judged) return judged;
+  if (!reads)
+    if (auto judged = judge_borrowed(one.head->who, home, row, one.parameters, records); !judged) return judged;
   auto head = std::make_shared<header>(*one.head);
   head->project = std::move(home);
   one.head = std::move(head);
@@ -54,8 +56,9 @@ body_rule rule_of(services& with, const http_request& request) {
   auto found = match(request.method, request.segments);
   body_rule out{found.row && found.row->upload, found.row && found.row->upload ? upload_limit : json_limit};
   if (request.peer.address.empty() || !found.row) return out;
-  auto who = caller_of(request.peer, with.db.read()).who;
-  out.forbidden = !judge_access(who, project_of(request), *found.row);
+  auto records = with.db.read();
+  auto who = caller_of(request.peer, records).who;
+  out.forbidden = !judge_access(who, project_of(request), *found.row, found.parameters, records);
   if (who.level == trust::none) out.limit = std::min(out.limit, strangers_limit);
   return out;
 }
@@ -82,8 +85,9 @@ struct entrance {
 };
 
 /// True: the caller may go on.
-bool let_in(entrance& at, const rest_request& one, const route& row, const std::string& doubt) {
-  auto judged = judge_access(one.head->who, one.head->project, row);
+bool let_in(entrance& at, const rest_request& one, const route& row, const snapshot& records,
+            const std::string& doubt) {
+  auto judged = judge_access(one.head->who, one.head->project, row, one.parameters, records);
   bool over_network = !one.http->peer.address.empty();
   bool anonymous = one.head->who.username.empty(); // also who is let in for metrics only
   if (over_network && judged && !anonymous) at.guests.came_in(*one.head);
@@ -124,9 +128,9 @@ void handle(entrance& at, door_kind which, http_request request, responder answe
   if (auto judged = judge_origin(*one.http, records, at.context.listeners); !judged)
     return reply_error(one, judged.error());
   if (!found.row) return answer.send(no_such_route(found.path_known));
-  if (!let_in(at, one, *found.row, caller.doubt)) return;
+  if (!let_in(at, one, *found.row, records, caller.doubt)) return;
   bool chooses_itself = found.row->who == access::metrics; // whose figures
-  auto entered = chooses_itself ? outcome<void>{} : enter_project_of(one, records);
+  auto entered = chooses_itself ? outcome<void>{} : enter_project_of(one, *found.row, records);
   if (!entered) return reply_error(one, entered.error());
   admit(std::move(one), *found.row, [row = found.row](const rest_request& admitted) { dispatch(*row, admitted); });
 }

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "actors/project_keys.hpp"
-#include "messages/envelope.hpp"
+#include "gateway/rest/routes.hpp"
 
 #include <string>
 #include <string_view>
@@ -17,8 +17,9 @@ struct shared_collection {
 /// Null: that is no collection which projects share.
 const shared_collection* find_shared_collection(std::string_view segment);
 
-/// Who may only see some projects reads in `home` what his project uses, and changes nothing: it belongs to others too.
-/// fault::forbidden.
-outcome<void> judge_borrowed(const principal& who, std::string_view home, bool reads);
+/// Who may only see some projects reads in `home` what his project uses. To change it he needs the right to it there:
+/// it belongs to others too. fault::forbidden.
+outcome<void> judge_borrowed(const principal& who, const std::string& home, const route& row,
+                             const std::vector<std::string>& names, const snapshot& records);
 
 } // namespace troupe

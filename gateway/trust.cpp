@@ -14,6 +14,12 @@ trust level_of(schema::Certificate::Reader record) {
 
 } // namespace
 
+void give_groups(principal& who, const snapshot& records, const identity_record& identity) {
+  who.level = trust::granted;
+  who.groups = effective_groups(records, identity);
+  who.given = std::make_shared<const rights>(rights_of(records, who.groups));
+}
+
 caller caller_of(const http_peer& peer, const snapshot& records) {
   if (peer.address.empty()) return {unix_principal(peer.uid), {}};
   caller out{{"", "tls", peer.address, ~0u, trust::none}, {}};
@@ -27,13 +33,15 @@ caller caller_of(const http_peer& peer, const snapshot& records) {
     return out;
   }
   auto record = load<schema::Certificate>(records, table::certificates, peer.shown->fingerprint);
+  auto identity = load<schema::Identity>(records, table::identities, identity_key("tls", peer.shown->fingerprint));
   bool by_authority = records.get(table::config, "core.trust_ca_certificates") == "true" && peer.has_authority;
-  if (!record && !by_authority) {
+  if (!record && !identity && !by_authority) {
     out.doubt = "The certificate is not known";
     return out;
   }
   out.who.username = peer.shown->fingerprint;
   out.who.level = trust::full;
+  if (identity && !record) give_groups(out.who, records, *identity);
   if (record)
     record->read([&](schema::Certificate::Reader c) {
       out.who.level = level_of(c);

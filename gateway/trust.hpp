@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/identities.hpp"
 #include "gateway/http_server.hpp"
 #include "messages/envelope.hpp"
 #include "persist/store.hpp"
@@ -19,5 +20,8 @@ struct caller {
 
 /// Looked up for every request, so that what is removed counts no more. Cheap: one read of a record.
 caller caller_of(const http_peer& peer, const snapshot& records);
+
+/// The caller is this identity, and may do what its groups give.
+void give_groups(principal& who, const snapshot& records, const identity_record& identity);
 
 } // namespace troupe

@@ -1,7 +1,9 @@
 #include "gateway/trust_watch.hpp"
 
+#include "actors/access_change.hpp"
 #include "actors/certificates.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -12,7 +14,7 @@ struct trust_watch::data : std::enable_shared_from_this<trust_watch::data> {
 
   void subscribe();
   void deliver(const delivery& what);
-  void cut(std::string fingerprint);
+  void cut(message<schema::Event> event);
 
   services& with;
   std::function<void(const std::string&)> lost;
@@ -29,22 +31,53 @@ namespace {
 constexpr uint32_t window = 256;
 
 // A record that is still there unrestricted lost nothing: it was renamed.
-bool has_lost(services& with, const std::string& fingerprint) {
-  auto record = load<schema::Certificate>(with.db.read(), table::certificates, fingerprint);
+bool has_lost(const snapshot& records, const std::string& fingerprint) {
+  auto record = load<schema::Certificate>(records, table::certificates, fingerprint);
   return !record ||
          record->read([](schema::Certificate::Reader c) { return c.getRestricted() || view(c.getType()) != "client"; });
 }
 
+bool has(const std::vector<std::string>& list, std::string_view word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+// The users of identities whose groups or provider's groups were changed.
+std::vector<std::string> members_of(const snapshot& records, const std::string& group, bool of_provider) {
+  std::vector<std::string> out;
+  each_identity(records, [&](std::string_view, const identity_record& one) {
+    auto theirs = of_provider ? one.read([](auto i) { return to_vector(i.getProviderGroups()); })
+                              : effective_groups(records, one);
+    if (has(theirs, group)) out.push_back(one.read([](auto i) { return text(i.getId()); }));
+  });
+  return out;
+}
+
+/// Whom the event is about who may do less now than before; by user name.
+std::vector<std::string> losers_of(const snapshot& records, const message<schema::Event>& event) {
+  return event.read([&](schema::Event::Reader e) -> std::vector<std::string> {
+    auto kind = view(e.getKind());
+    auto name = text(e.getEntity());
+    if (kind == "certificate")
+      return view(e.getAction()) != "certificate-created" && has_lost(records, name) ? std::vector{name}
+                                                                                     : std::vector<std::string>{};
+    auto context = to_map(e.getContext());
+    if (get(context, narrowed_mark) != "true") return {};
+    if (kind == "identity") return {name.substr(name.find('/') + 1)};
+    auto was = get(context, "old_name");
+    return members_of(records, was.empty() ? name : std::string{was}, kind == "identity-provider-group");
+  });
+}
+
 } // namespace
 
-void trust_watch::data::cut(std::string fingerprint) {
+void trust_watch::data::cut(message<schema::Event> event) {
   {
     std::lock_guard guard{lock};
     if (closed) return;
     ++cutting;
   }
-  auto work = [self = shared_from_this(), fingerprint = std::move(fingerprint)] {
-    if (has_lost(self->with, fingerprint)) self->lost(fingerprint);
+  auto work = [self = shared_from_this(), event = std::move(event)] {
+    for (auto& user : losers_of(self->with.db.read(), event)) self->lost(user);
     std::lock_guard guard{self->lock};
     --self->cutting;
     self->idle.notify_all();
@@ -59,17 +92,14 @@ void trust_watch::data::deliver(const delivery& what) {
     last = what.at;
     to = events;
   }
-  if (what.what == delivery::kind::event)
-    what.event.read([&](schema::Event::Reader event) {
-      if (view(event.getAction()) != "certificate-created") cut(text(event.getEntity()));
-    });
+  if (what.what == delivery::kind::event) cut(what.event);
   if (to) to->grant(1);
 }
 
 /// After the events actor was restarted: from where we were.
 void trust_watch::data::subscribe() {
   open_subscription request;
-  request.filter.subjects = {"_.certificate.>"};
+  request.filter.subjects = {"_.certificate.>", "_.identity.>", "_.auth-group.>", "_.identity-provider-group.>"};
   request.filter.types = {"lifecycle"};
   {
     std::lock_guard guard{lock};

@@ -9,11 +9,11 @@
 
 namespace troupe {
 
-/// Follows the event log for certificates that are trusted no more, or with less, and has their connections cut.
+/// Follows the event log for who is trusted no more, or with less, and has his connections cut.
 class trust_watch {
 public:
-  /// `lost(fingerprint)` runs on a blocking thread; not after the destructor.
-  trust_watch(services& with, std::function<void(const std::string& fingerprint)> lost);
+  /// `lost(user)`, a principal's user name, runs on a blocking thread; not after the destructor.
+  trust_watch(services& with, std::function<void(const std::string& user)> lost);
   ~trust_watch();
 
 private:

@@ -33,6 +33,9 @@ enum class table : uint8_t {
   sinks,
   certificates,
   snapshots,
+  identities,
+  auth_groups,
+  identity_provider_groups,
   // local.mdb
   statuses,
   operations,

@@ -182,6 +182,7 @@ kj::Promise<void> list_history(const call_ptr& c) {
   auto params = c->params<bus::EventStream::HistoryParams>();
   if (view(params.getKind()).find('/') != std::string_view::npos) // it would reach into other projects' keys
     refuse(fault::invalid, "A kind has no slash");
+  if (!may_follow(c->at.head->who, c->at.head->project)) refuse(fault::not_found, "Project not found");
   auto limit = params.getLimit() == 0 ? history_shown : params.getLimit();
   if (limit > history_max) refuse(fault::invalid, "\"limit\" must be between 1 and 10000");
   return reply_from_blocking_thread(c,

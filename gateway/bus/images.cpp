@@ -16,7 +16,10 @@ using open_file = std::shared_ptr<const unique_fd>;
 
 message<schema::ImageSpec> image_of(const call_ptr& c, const snapshot& records) {
   auto fingerprint = value_of(full_fingerprint(records, c->at.head->project, c->at.name()));
-  return *load<schema::ImageSpec>(records, table::images, in_project(c->at.head->project, fingerprint));
+  auto image = *load<schema::ImageSpec>(records, table::images, in_project(c->at.head->project, fingerprint));
+  bool seen = image.read([](auto i) { return i.getPublic(); }) || visible_as(c, "image")(fingerprint);
+  if (!seen) refuse(fault::not_found, "Image not found");
+  return image;
 }
 
 void fill_view(bus::ImageView::Builder out, const snapshot& records, const std::string& project,
@@ -113,7 +116,8 @@ kj::Promise<void> list_images(const call_ptr& c) {
       c, c->params<bus::Page>(), table::images, project + "/",
       [project](bus::ImageView::Builder item, const snapshot& records, schema::ImageSpec::Reader image) {
         fill_view(item, records, project, image);
-      });
+      },
+      visible_as(c, "image"));
 }
 
 kj::Promise<void> import_image_(const call_ptr& c) {
@@ -184,7 +188,8 @@ kj::Promise<void> list_aliases(const call_ptr& c) {
       c, c->params<bus::Page>(), table::aliases, c->at.head->project + "/",
       [](schema::ImageAliasEntry::Builder item, const snapshot&, schema::ImageAliasEntry::Reader alias) {
         copy_shown(alias, item);
-      });
+      },
+      visible_as(c, "image_alias"));
 }
 
 kj::Promise<void> create_alias(const call_ptr& c) {
@@ -196,7 +201,7 @@ kj::Promise<void> create_alias(const call_ptr& c) {
 
 kj::Promise<void> view_alias(const call_ptr& c) {
   auto alias = load<schema::ImageAliasEntry>(c->with().db.read(), table::aliases, c->at.key());
-  if (!alias) refuse(fault::not_found, "Alias not found");
+  if (!alias || !visible_as(c, "image_alias")(c->at.name())) refuse(fault::not_found, "Alias not found");
   auto results = c->results<bus::Alias::ViewResults>();
   alias->read([&](auto a) { results.setAlias(a); });
   results.setEtag(etag_of(alias->bytes()));

@@ -43,8 +43,8 @@ kj::Promise<void> change(const call_ptr& c, const place& thing, const message<Re
 } // namespace
 
 kj::Promise<void> list_instances(const call_ptr& c) {
-  return reply_page<bus::Instances::ListResults, schema::InstanceSpec>(c, c->params<bus::Page>(), table::instances,
-                                                                       c->at.head->project + "/", fill_view);
+  return reply_page<bus::Instances::ListResults, schema::InstanceSpec>(
+      c, c->params<bus::Page>(), table::instances, c->at.head->project + "/", fill_view, visible_as(c, "instance"));
 }
 
 kj::Promise<void> list_all_instances(const call_ptr& c) {

@@ -28,7 +28,8 @@ void fill_view(bus::NetworkView::Builder out, const principal& who, const snapsh
 kj::Promise<void> list_networks(const call_ptr& c) {
   return reply_page<bus::Networks::ListResults, schema::NetworkSpec>(
       c, c->params<bus::Page>(), table::networks, "default/",
-      [head = c->at.head](auto out, auto& records, auto network) { fill_view(out, head->who, records, network); });
+      [head = c->at.head](auto out, auto& records, auto network) { fill_view(out, head->who, records, network); },
+      visible_as(c, "network"));
 }
 
 kj::Promise<void> create_network(const call_ptr& c) {
@@ -80,7 +81,8 @@ kj::Promise<void> network_leases(const call_ptr& c) {
 }
 
 kj::Promise<void> network_state(const call_ptr& c) {
-  if (c->at.head->who.level != trust::full) network_of(c, c->with().db.read()); // the host's are not his business
+  if (!c->at.head->who.may("can_view_unmanaged_networks", the_server()))
+    network_of(c, c->with().db.read()); // the host's are not his business
   return reply_from_blocking_thread(c, [name = c->at.name()] { return measure_network(name); });
 }
 

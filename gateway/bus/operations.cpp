@@ -2,6 +2,7 @@
 #include "actors/operation_record.hpp"
 #include "gateway/bus/methods.hpp"
 #include "gateway/bus/page.hpp"
+#include "gateway/visible_operation.hpp"
 
 namespace troupe::on_bus {
 namespace {
@@ -19,16 +20,18 @@ void reply_record(const call_ptr& c, const operation_record& record) {
 // What the caller may not see is not there.
 bool is_visible(const call_ptr& c, const operation_record& record) {
   auto& who = c->at.head->who;
-  return who.level == trust::full || record.read([&](auto op) { return who.may_see(view(op.getProject())); });
+  return record.read([&](auto op) { return may_view(who, op); });
 }
 
 // Then runs `then` if the operation is there for the caller. Whoever may see everything need not be asked about.
 template <class Then>
-kj::Promise<void> if_visible(const call_ptr& c, Then then) {
+kj::Promise<void> if_visible(const call_ptr& c, Then then, bool to_cancel = false) {
   if (c->at.head->who.level == trust::full) return then();
   return ask<operation_record>(c->at, role::operations, find_operation{c->at.name()})
-      .then([c, then](operation_record&& record) mutable {
+      .then([c, then, to_cancel](operation_record&& record) mutable {
         if (!is_visible(c, record)) refuse(fault::not_found, "Operation not found");
+        bool may = !to_cancel || record.read([&](auto op) { return may_cancel(c->at.head->who, op); });
+        if (!may) refuse(fault::forbidden, "not authorized");
         return then();
       });
 }
@@ -126,9 +129,8 @@ kj::Promise<void> wait_operation(const call_ptr& c) {
 }
 
 kj::Promise<void> cancel_operation(const call_ptr& c) {
-  return if_visible(c, [c] {
-    return ask<void>(c->at, role::operations, troupe::cancel_operation{c->at.name(), c->at.head});
-  });
+  auto cancel = [c] { return ask<void>(c->at, role::operations, troupe::cancel_operation{c->at.name(), c->at.head}); };
+  return if_visible(c, cancel, true);
 }
 
 } // namespace troupe::on_bus

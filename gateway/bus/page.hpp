@@ -60,6 +60,13 @@ inline auto visible_to(const call_ptr& c) {
   return [head = c->at.head](std::string_view key) { return head->who.may_see(key.substr(0, key.find('/'))); };
 }
 
+/// Of names in the handle's project: whether the caller may see such a thing.
+inline auto visible_as(const call_ptr& c, std::string type) {
+  return [head = c->at.head, project = c->at.project(), type = std::move(type)](std::string_view name) {
+    return head->who.may("can_view", {type, project, std::string{name}});
+  };
+}
+
 /// Answers a list method on a blocking thread; `fill(item builder, snapshot, record reader)`, and `seen(name)`: false
 /// leaves a record out.
 template <class Results, class Record, class Fill, class Seen = bool (*)(std::string_view)>

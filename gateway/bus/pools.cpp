@@ -23,9 +23,12 @@ using found_volume = std::pair<message<schema::VolumeSpec>, std::string>; // and
 
 std::vector<found_volume> volumes_of(const call_ptr& c, const snapshot& records, const std::string& type) {
   std::vector<found_volume> out;
-  each_volume(
-      records, c->at.name(), c->at.head->project, type,
-      [&](const message<schema::VolumeSpec>& volume, const std::string& user) { out.emplace_back(volume, user); });
+  each_volume(records, c->at.name(), c->at.head->project, type,
+              [&](const message<schema::VolumeSpec>& volume, const std::string& user) {
+                auto name = volume.read(
+                    [](schema::VolumeSpec::Reader v) { return text(v.getType()) + '/' + text(v.getName()); });
+                if (visible_as(c, "storage_volume")(c->at.name() + '/' + name)) out.emplace_back(volume, user);
+              });
   return out;
 }
 

@@ -25,7 +25,8 @@ kj::Promise<void> change(const call_ptr& c, const std::optional<place>& thing, c
 kj::Promise<void> list_profiles(const call_ptr& c) {
   return reply_page<bus::Profiles::ListResults, schema::ProfileSpec>(
       c, c->params<bus::Page>(), table::profiles, c->at.head->project + "/",
-      [head = c->at.head](auto out, auto& records, auto profile) { fill_view(out, head->who, records, profile); });
+      [head = c->at.head](auto out, auto& records, auto profile) { fill_view(out, head->who, records, profile); },
+      visible_as(c, "profile"));
 }
 
 kj::Promise<void> create_profile(const call_ptr& c) {

@@ -24,10 +24,10 @@ message<schema::ProjectSpec> project_of(const call_ptr& c, const snapshot& recor
   return *project;
 }
 
-void fill_view(bus::ProjectView::Builder out, const snapshot& records, schema::ProjectSpec::Reader project) {
+void fill_view(bus::ProjectView::Builder out, const principal& who, const snapshot& records,
+               schema::ProjectSpec::Reader project) {
   copy_shown(project, out.initSpec());
-  auto users = users_of_project(records, view(project.getName()));
-  fill(out.initUsedBy(static_cast<unsigned>(users.size())), users);
+  fill_used_by(out, who, users_of_project(records, view(project.getName())));
 }
 
 kj::Promise<void> change(const call_ptr& c, const std::optional<place>& thing, change_project request) {
@@ -38,13 +38,15 @@ kj::Promise<void> change(const call_ptr& c, const std::optional<place>& thing, c
 } // namespace
 
 kj::Promise<void> list_projects(const call_ptr& c) {
-  return reply_page<bus::Bus::ProjectsResults, schema::ProjectSpec>(c, c->params<bus::Page>(), table::projects, "",
-                                                                    fill_view, visible_to(c));
+  return reply_page<bus::Bus::ProjectsResults, schema::ProjectSpec>(
+      c, c->params<bus::Page>(), table::projects, "",
+      [head = c->at.head](auto out, auto& records, auto project) { fill_view(out, head->who, records, project); },
+      [head = c->at.head](std::string_view name) { return head->who.may("can_view", the_project(name)); });
 }
 
 kj::Promise<void> get_project(const call_ptr& c) {
   auto params = c->params<bus::Bus::ProjectParams>();
-  bool known = c->at.of->who.may_see(view(params.getName())); // of the others nobody learns which ones there are
+  bool known = c->at.of->who.knows(view(params.getName())); // of the others nobody learns which ones there are
   if (!known || !c->with().db.read().get(table::projects, view(params.getName())))
     refuse(fault::not_found, "Project not found");
   c->results<bus::Bus::ProjectResults>().setProject(handle_of<bus::Project>(project_at(c->at, text(params.getName()))));
@@ -65,7 +67,7 @@ kj::Promise<void> view_project(const call_ptr& c) {
   auto records = c->with().db.read();
   auto project = project_of(c, records);
   auto results = c->results<bus::ProjectView>();
-  project.read([&](auto p) { fill_view(results, records, p); });
+  project.read([&](auto p) { fill_view(results, c->at.head->who, records, p); });
   results.setEtag(etag_of(project.bytes()));
   return kj::READY_NOW;
 }

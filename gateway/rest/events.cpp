@@ -145,8 +145,8 @@ void get_event_history(const rest_request& from) {
   auto second = first == entity.npos ? first : entity.find('/', first + 1);
   if (second == entity.npos || second + 1 == entity.size() || entity.size() > 500)
     return reply_error(from, {fault::invalid, "\"entity\" must be KIND/PROJECT/NAME, like instance/default/c1"});
-  if (!from.head->who.may_see(std::string_view{entity}.substr(first + 1, second - first - 1)))
-    return reply_error(from, {fault::not_found, "Project not found"});
+  auto project = std::string_view{entity}.substr(first + 1, second - first - 1);
+  if (!may_follow(from.head->who, project)) return reply_error(from, {fault::not_found, "Project not found"});
   auto limit = number_of(from, "limit", history_shown), before = number_of(from, "before", 0);
   if (!limit || !before) return reply_error(from, limit ? before.error() : limit.error());
   if (*limit == 0 || *limit > history_max)

@@ -59,10 +59,12 @@ bool is_public(const image_record& image) {
 }
 
 // Strangers see public images; the others are not there for them.
-bool may_see(const rest_request& from, const image_record& image) { return from.is_insider() || is_public(image); }
+bool may_see(const rest_request& from, const image_record& image) {
+  return is_public(image) || from.sees("image", image.read([](auto i) { return text(i.getFingerprint()); }));
+}
 
 bool may_see(const rest_request& from, const snapshot& records, const alias_record& alias) {
-  if (from.is_insider()) return true;
+  if (from.sees("image_alias", alias.read([](auto a) { return text(a.getName()); }))) return true;
   auto target = alias.read([](auto a) { return text(a.getTarget()); });
   auto image = load<schema::ImageSpec>(records, table::images, in_project(from.head->project, target));
   return image && is_public(*image);
@@ -94,7 +96,7 @@ std::optional<image_record> find_image(const rest_request& from, const snapshot&
   auto fingerprint = full_fingerprint(records, project, from.parameter(0));
   auto image =
       fingerprint ? load<schema::ImageSpec>(records, table::images, in_project(project, *fingerprint)) : std::nullopt;
-  if (!from.is_insider() && (!image || !is_public(*image))) {
+  if (!from.head->who.may_see(from.project) && (!image || !may_see(from, *image))) {
     reply_error(from, {fault::not_found, "Image not found"}); // also for an ambiguous prefix of what is not public
     return std::nullopt;
   }

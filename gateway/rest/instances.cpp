@@ -40,7 +40,9 @@ outcome<std::string> list_instances(const rest_request& from) {
   expander expand{records};
   json_list list;
   records.scan(table::instances, project, [&](std::string_view key, std::string_view bytes) {
-    if (!from.head->who.may_see(key.substr(0, key.find('/')))) return true;
+    auto slash = key.find('/');
+    entity thing{"instance", std::string{key.substr(0, slash)}, std::string{key.substr(slash + 1)}};
+    if (!from.head->who.may("can_view", thing)) return true;
     if (recursion == 0 && filter->empty() && from.http->segments[1] != "virtual-machines") {
       list.url(collection, key.substr(key.find('/') + 1));
       return true;

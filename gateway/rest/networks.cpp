@@ -22,7 +22,7 @@ std::string network_json(const rest_request& from, const snapshot& records, cons
 }
 
 // Interfaces of the host that are not ours, to those who may see all of it.
-bool sees_host(const rest_request& from) { return from.head->who.level == trust::full; }
+bool sees_host(const rest_request& from) { return from.head->who.may("can_view_unmanaged_networks", the_server()); }
 bool is_shown(const link_facts& link) { return link.kind != "veth" && link.kind != "tun" && link.type != "unknown"; }
 
 std::string host_link_json(const snapshot& records, const link_facts& link) {
@@ -50,6 +50,7 @@ outcome<std::string> list_networks(const rest_request& from) {
       list.next() += full();
   };
   records.scan(table::networks, "default/", [&](std::string_view key, std::string_view bytes) {
+    if (!from.sees("network", key.substr(key.find('/') + 1))) return true;
     show(key.substr(key.find('/') + 1), [&] { return network_json(from, records, network_record::from_bytes(bytes)); });
     return true;
   });

@@ -4,6 +4,7 @@
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/live_streams.hpp"
 #include "gateway/rest/routes.hpp"
+#include "gateway/visible_operation.hpp"
 
 #include <algorithm>
 #include <cctype>
@@ -31,6 +32,7 @@ public:
     record.read([&](schema::Operation::Reader op) {
       bool of_server = op.getProject().size() == 0 && from_.head->who.level == trust::full;
       if (view(op.getProject()) != from_.head->project && !of_server) return;
+      if (!may_view(from_.head->who, op)) return;
       auto& list = by_status_[lower(status_of(op.getState()).word)];
       if (from_.recursion() == 2)
         list.next() += detailed_operation_json(record, records_);
@@ -122,15 +124,16 @@ std::string shown(const rest_request& from, const operation_record& record) {
 }
 
 // Whoever may see everything need not be asked about. For the others, what they may not see is not there.
-void if_visible(const rest_request& from, std::function<void()> then) {
+void if_visible(const rest_request& from, std::function<void()> then, bool to_cancel = false) {
   if (from.head->who.level == trust::full) return then();
   ask<operation_record>(
       from, role::operations,
-      [from, then = std::move(then)](const outcome<operation_record>& record) {
-        bool visible = record && record->read([&](schema::Operation::Reader op) {
-          return from.head->who.may_see(view(op.getProject()));
-        });
+      [from, then = std::move(then), to_cancel](const outcome<operation_record>& record) {
+        bool visible =
+            record && record->read([&](schema::Operation::Reader op) { return may_view(from.head->who, op); });
         if (!visible) return reply_error(from, {fault::not_found, "Operation not found"});
+        bool may = !to_cancel || record->read([&](auto op) { return may_cancel(from.head->who, op); });
+        if (!may) return reply_error(from, {fault::forbidden, "not authorized"});
         then();
       },
       find_operation{from.parameter(0)});
@@ -150,7 +153,8 @@ void get_operation(const rest_request& from) {
   if_visible(from, [from] { show_operation(from); });
 }
 void delete_operation(const rest_request& from) {
-  if_visible(from, [from] { cancel_operation_(from); });
+  if_visible(
+      from, [from] { cancel_operation_(from); }, true);
 }
 void wait_operation(const rest_request& from) {
   if_visible(from, [from] { await_end(from); });

@@ -31,6 +31,7 @@ void get_profiles(const rest_request& from) {
     auto records = from.with().db.read();
     json_list list;
     records.scan(table::profiles, from.head->project + "/", [&](std::string_view key, std::string_view bytes) {
+      if (!from.sees("profile", key.substr(key.find('/') + 1))) return true;
       if (from.recursion() == 0)
         list.url("/1.0/profiles/", key.substr(key.find('/') + 1));
       else

@@ -10,11 +10,11 @@ namespace {
 using verb = change_project::verb;
 using project_record = message<schema::ProjectSpec>;
 
-std::string project_json(const snapshot& records, const project_record& project) {
+std::string project_json(const principal& who, const snapshot& records, const project_record& project) {
   std::string out = "{";
   project.read([&](schema::ProjectSpec::Reader p) {
     write_json_fields(out, p);
-    write_string_list(out, "used_by", users_of_project(records, view(p.getName())));
+    write_used_by(out, who, users_of_project(records, view(p.getName())));
   });
   return out + "}";
 }
@@ -49,11 +49,11 @@ void get_projects(const rest_request& from) {
     auto records = from.with().db.read();
     json_list list;
     records.scan(table::projects, "", [&](std::string_view name, std::string_view bytes) {
-      if (!from.head->who.may_see(name)) return true;
+      if (!from.head->who.may("can_view", the_project(name))) return true;
       if (from.recursion() == 0)
         list.url("/1.0/projects/", name);
       else
-        list.next() += project_json(records, project_record::from_bytes(bytes));
+        list.next() += project_json(from.head->who, records, project_record::from_bytes(bytes));
       return true;
     });
     return std::move(list).take();
@@ -63,16 +63,17 @@ void get_projects(const rest_request& from) {
 void get_project(const rest_request& from) {
   auto records = from.with().db.read();
   auto project = load<schema::ProjectSpec>(records, table::projects, from.parameter(0));
-  if (!project || !from.head->who.may_see(from.parameter(0)))
+  if (!project || !from.head->who.may("can_view", the_project(from.parameter(0))))
     return reply_error(from, {fault::not_found, "Project not found"});
-  reply_sync(from, project_json(records, *project), etag_of(project->bytes()));
+  reply_sync(from, project_json(from.head->who, records, *project), etag_of(project->bytes()));
 }
 
 void get_project_state(const rest_request& from) {
   reply_from_blocking_thread(from, [from]() -> outcome<std::string> {
     auto records = from.with().db.read();
     auto project = load<schema::ProjectSpec>(records, table::projects, from.parameter(0));
-    if (!project || !from.head->who.may_see(from.parameter(0))) return fail(fault::not_found, "Project not found");
+    if (!project || !from.head->who.may("can_view", the_project(from.parameter(0))))
+      return fail(fault::not_found, "Project not found");
     return state_json(records, *project);
   });
 }

@@ -5,6 +5,7 @@
 #include "gateway/http_server.hpp"
 #include "messages/json.hpp"
 #include "messages/json_read.hpp"
+#include "messages/rights.hpp"
 
 namespace troupe {
 
@@ -28,8 +29,10 @@ struct rest_request {
       head;                 // its project is where the things lie: default's, if the one asked for shares them
   std::string project = {}; // asked for
 
-  /// Whether the caller may see all that is in the project asked for, not only what is public.
-  bool is_insider() const { return head->who.may_see(project); }
+  /// Whether the caller may see such a thing of the project asked for.
+  bool sees(std::string_view type, std::string_view name) const {
+    return head->who.may("can_view", {std::string{type}, project, std::string{name}});
+  }
   const std::string& parameter(size_t i) const { return parameters[i]; }
   services& with() const { return context.with; }
   int recursion() const;

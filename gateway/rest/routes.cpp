@@ -1,5 +1,7 @@
 #include "gateway/rest/routes.hpp"
 
+#include "gateway/rest/needs.hpp"
+
 #include <algorithm>
 
 namespace troupe {
@@ -27,6 +29,29 @@ constexpr route rows[] = {
     {"PUT", "/1.0/certificates/{fingerprint}", access::trusted, put_certificate},
     {"PATCH", "/1.0/certificates/{fingerprint}", access::trusted, patch_certificate},
     {"DELETE", "/1.0/certificates/{fingerprint}", access::admin, delete_certificate},
+    {"GET", "/1.0/auth/identities", access::admin, get_identities},
+    {"GET", "/1.0/auth/identities/current", access::trusted, get_current_identity},
+    {"POST", "/1.0/auth/identities/tls", access::open, post_tls_identities, false, false},
+    {"GET", "/1.0/auth/identities/{method}", access::admin, get_identities_of_method},
+    {"GET", "/1.0/auth/identities/{method}/{id}", access::admin, get_identity},
+    {"PUT", "/1.0/auth/identities/{method}/{id}", access::admin, put_identity},
+    {"PATCH", "/1.0/auth/identities/{method}/{id}", access::admin, patch_identity},
+    {"DELETE", "/1.0/auth/identities/{method}/{id}", access::admin, delete_identity},
+    {"GET", "/1.0/auth/groups", access::admin, get_auth_groups},
+    {"POST", "/1.0/auth/groups", access::admin, post_auth_groups},
+    {"GET", "/1.0/auth/groups/{name}", access::admin, get_auth_group},
+    {"PUT", "/1.0/auth/groups/{name}", access::admin, put_auth_group},
+    {"PATCH", "/1.0/auth/groups/{name}", access::admin, patch_auth_group},
+    {"POST", "/1.0/auth/groups/{name}", access::admin, post_auth_group},
+    {"DELETE", "/1.0/auth/groups/{name}", access::admin, delete_auth_group},
+    {"GET", "/1.0/auth/identity-provider-groups", access::admin, get_provider_groups},
+    {"POST", "/1.0/auth/identity-provider-groups", access::admin, post_provider_groups},
+    {"GET", "/1.0/auth/identity-provider-groups/{name}", access::admin, get_provider_group},
+    {"PUT", "/1.0/auth/identity-provider-groups/{name}", access::admin, put_provider_group},
+    {"PATCH", "/1.0/auth/identity-provider-groups/{name}", access::admin, patch_provider_group},
+    {"POST", "/1.0/auth/identity-provider-groups/{name}", access::admin, post_provider_group},
+    {"DELETE", "/1.0/auth/identity-provider-groups/{name}", access::admin, delete_provider_group},
+    {"GET", "/1.0/auth/permissions", access::admin, get_permissions},
     {"GET", "/1.0/events", access::project, events_websocket},
     {"GET", "/1.0/events/history", access::project, get_event_history},
     {"GET", "/1.0/events/subscriptions", access::admin, get_event_subscriptions},
@@ -185,10 +210,12 @@ std::vector<std::string> parameters_of(const compiled& row, const std::vector<st
 
 std::span<const route> routes() { return rows; }
 
-outcome<void> judge_access(const principal& who, std::string_view project, const route& row) {
+outcome<void> judge_access(const principal& who, std::string_view project, const route& row,
+                           const std::vector<std::string>& names, const snapshot& records) {
   bool known = who.level == trust::full || who.level == trust::restricted;
   if (row.who == access::open || who.level == trust::full) return {};
   if (row.who == access::metrics && who.level == trust::metrics) return {};
+  if (who.level == trust::granted) return judge_need(who, project, row, names, records);
   if (!known || row.who == access::admin) return fail(fault::forbidden, "not authorized");
   if (row.who == access::project && !who.may_see(project)) return fail(fault::not_found, "Project not found");
   return {};

@@ -26,8 +26,10 @@ struct route {
   bool one_saga = true; // what changes something begins exactly one operation: it can be planned and made idempotent
 };
 
-/// May he? fault::forbidden, or not_found for a project that is not his: nobody learns which ones there are.
-outcome<void> judge_access(const principal& who, std::string_view project, const route& row);
+/// May he? By `who`; of those whose rights come from groups by needs.hpp. fault::forbidden, or not_found for what he
+/// may not see: nobody learns which projects there are. `names`: what the pattern's braces matched.
+outcome<void> judge_access(const principal& who, std::string_view project, const route& row,
+                           const std::vector<std::string>& names, const snapshot& records);
 
 /// The table; see routes.cpp.
 std::span<const route> routes();
@@ -72,6 +74,31 @@ void get_certificate(const rest_request&);
 void put_certificate(const rest_request&);
 void patch_certificate(const rest_request&);
 void delete_certificate(const rest_request&);
+// auth.cpp
+void get_auth_groups(const rest_request&);
+void post_auth_groups(const rest_request&);
+void get_auth_group(const rest_request&);
+void put_auth_group(const rest_request&);
+void patch_auth_group(const rest_request&);
+void post_auth_group(const rest_request&);
+void delete_auth_group(const rest_request&);
+void get_provider_groups(const rest_request&);
+void post_provider_groups(const rest_request&);
+void get_provider_group(const rest_request&);
+void put_provider_group(const rest_request&);
+void patch_provider_group(const rest_request&);
+void post_provider_group(const rest_request&);
+void delete_provider_group(const rest_request&);
+void get_permissions(const rest_request&);
+// identities.cpp
+void get_identities(const rest_request&);
+void get_current_identity(const rest_request&);
+void get_identities_of_method(const rest_request&);
+void post_tls_identities(const rest_request&);
+void get_identity(const rest_request&);
+void put_identity(const rest_request&);
+void patch_identity(const rest_request&);
+void delete_identity(const rest_request&);
 // operations.cpp
 void get_operations(const rest_request&);
 void get_operation(const rest_request&);

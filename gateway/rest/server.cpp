@@ -53,10 +53,11 @@ void get_root(const rest_request& from) { reply_sync(from, R"(["/1.0"])"); }
 
 void get_server(const rest_request& from) {
   auto level = from.head->who.level;
-  if (level != trust::full && level != trust::restricted) return reply_sync(from, untrusted_server_json());
+  if (level == trust::none || level == trust::metrics) return reply_sync(from, untrusted_server_json());
   static thread_local cached_server caches[2];
-  auto& cache = caches[level == trust::full];
-  auto config = level == trust::full ? shown_server_config(from.with().db.read()) : config_map{};
+  bool whole = from.head->who.may("can_edit", the_server()); // its configuration, too
+  auto& cache = caches[whole];
+  auto config = whole ? shown_server_config(from.with().db.read()) : config_map{};
   auto announced = announced_by(from.context.listeners);
   if (!cache.whole || cache.config != config || cache.announced != announced)
     cache = make_server(from.with(), std::move(config), std::move(announced));

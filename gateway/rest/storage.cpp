@@ -45,19 +45,22 @@ void list_volumes(const rest_request& from, const std::string& type) {
     if (!filter) return tl::unexpected{filter.error()};
     auto records = from.with().db.read();
     json_list list;
-    each_volume(records, from.parameter(0), from.head->project, type,
-                [&](const message<schema::VolumeSpec>& volume, const std::string& user) {
-                  volume.read([&](schema::VolumeSpec::Reader v) {
-                    std::string shown;
-                    write_volume(shown, v, {user});
-                    if (!filter->matches(shown)) return;
-                    if (from.recursion() > 0)
-                      list.next() += shown;
-                    else
-                      list.url("/1.0/storage-pools/" + from.parameter(0) + "/volumes/",
-                               text(v.getType()) + "/" + text(v.getName()));
-                  });
-                });
+    each_volume(
+        records, from.parameter(0), from.head->project, type,
+        [&](const message<schema::VolumeSpec>& volume, const std::string& user) {
+          volume.read([&](schema::VolumeSpec::Reader v) {
+            if (!from.sees("storage_volume", from.parameter(0) + '/' + text(v.getType()) + '/' + text(v.getName())))
+              return;
+            std::string shown;
+            write_volume(shown, v, {user});
+            if (!filter->matches(shown)) return;
+            if (from.recursion() > 0)
+              list.next() += shown;
+            else
+              list.url("/1.0/storage-pools/" + from.parameter(0) + "/volumes/",
+                       text(v.getType()) + "/" + text(v.getName()));
+          });
+        });
     return std::move(list).take();
   });
 }

@@ -22,7 +22,7 @@ from troupe_e2e import DaemonTest, eventually  # noqa: E402
 SETTLE_SECONDS = 20       # bounds the wait for what goes on behind a finished operation
 RESTARTS_AT_ONCE = 3      # a supervisor takes no more within ten seconds; then the test goes on with a new daemon
 KNOWN = {"store", "supervisor", "events", "pools", "networks", "images", "profiles", "projects", "server", "scheduler", "instances", "operations",
-         "sinks", "certificates", "doors", "rest_door", "bus_door", "pool", "network", "instance", "operation", "sink"}
+         "sinks", "certificates", "identities", "doors", "rest_door", "bus_door", "pool", "network", "instance", "operation", "sink"}
 HAVE_A_PARENT = {"pool", "network", "instance", "operation", "sink"}  # of their own, which does not count
 
 

@@ -102,6 +102,7 @@ class SagaKillTest(DaemonTest):
         "profile.delete": ["delete_profile"],
         "certificate.create": ["create_certificate"], "certificate.update": ["update_certificate"],
         "certificate.delete": ["delete_certificate"],
+        "auth.group": ["update_group", "rename_group"], "auth.identity": ["create_identity"], "auth.mapping": ["create_mapping"],
         "project.create": ["create_project"], "project.update": ["update_project"], "project.rename": ["rename_project"],
         "project.delete": ["delete_project"],
         "server.update": ["update_server"],
@@ -398,6 +399,30 @@ class SagaKillTest(DaemonTest):
     def delete_certificate(self):
         fingerprint = self.certificate()
         return Case("DELETE", f"/1.0/certificates/{fingerprint}", None, lambda: not self.is_certificate(fingerprint))
+
+    def group(self):
+        name = self.name()
+        self.must("POST", "/1.0/auth/groups", {"name": name})
+        return f"/1.0/auth/groups/{name}"
+
+    def update_group(self):
+        url = self.group()
+        viewer = {"entity_type": "server", "url": "/1.0", "entitlement": "viewer"}
+        return Case("PATCH", url, {"permissions": [viewer]}, lambda: self.found(url)["permissions"] == [viewer])
+
+    def rename_group(self):
+        url, name = self.group(), self.name()
+        return Case("POST", url, {"name": name}, lambda: self.found(url) is None and self.found(f"/1.0/auth/groups/{name}") is not None)
+
+    def create_identity(self):
+        body, fingerprint = self.a_certificate()
+        return Case("POST", "/1.0/auth/identities/tls", {"name": "x", "certificate": body["certificate"]},
+                    lambda: self.found(f"/1.0/auth/identities/tls/{fingerprint}") is not None)
+
+    def create_mapping(self):
+        name = self.name()
+        return Case("POST", "/1.0/auth/identity-provider-groups", {"name": name},
+                    lambda: self.found(f"/1.0/auth/identity-provider-groups/{name}") is not None)
 
     def project(self):
         name = self.name()

@@ -1,0 +1,66 @@
+#include "actors/entities.hpp"
+
+#include <algorithm>
+
+namespace troupe {
+namespace {
+
+// In the order in which they are listed. A record of a thing in a project is filed under PROJECT/NAME.
+struct row {
+  std::string_view type;
+  table where;
+};
+constexpr row rows[] = {
+    {"project", table::projects},
+    {"instance", table::instances},
+    {"image", table::images},
+    {"image_alias", table::aliases},
+    {"profile", table::profiles},
+    {"network", table::networks},
+    {"storage_pool", table::pools},
+    {"certificate", table::certificates},
+    {"identity", table::identities},
+    {"group", table::auth_groups},
+    {"identity_provider_group", table::identity_provider_groups},
+};
+
+entity entity_in(const row& from, std::string_view key) {
+  if (from.type == "project") return the_project(key);
+  entity out{std::string{from.type}};
+  if (find_entity_type(from.type)->in_project) {
+    auto slash = std::min(key.find('/'), key.size());
+    out.project = key.substr(0, slash);
+    key.remove_prefix(std::min(slash + 1, key.size()));
+  }
+  out.name = key;
+  return out;
+}
+
+std::string key_of(const entity& thing) {
+  if (thing.type == "project") return thing.project;
+  return thing.project.empty() ? thing.name : thing.project + '/' + thing.name;
+}
+
+} // namespace
+
+bool exists(const snapshot& records, const entity& thing) {
+  if (thing.type == "server") return true;
+  if (thing.type == "storage_volume") return records.get(table::projects, thing.project).has_value();
+  auto at = std::find_if(std::begin(rows), std::end(rows), [&](auto& row) { return row.type == thing.type; });
+  return at != std::end(rows) && records.get(at->where, key_of(thing)).has_value();
+}
+
+void each_entity(const snapshot& records, std::string_view type, const std::function<bool(const entity&)>& visit) {
+  if (type == "server") visit(the_server());
+  for (auto& row : rows)
+    if (row.type == type)
+      records.scan(row.where, "", [&](std::string_view key, std::string_view) { return visit(entity_in(row, key)); });
+}
+
+std::optional<entity> entity_at(table where, std::string_view key) {
+  for (auto& row : rows)
+    if (row.where == where) return entity_in(row, key);
+  return std::nullopt;
+}
+
+} // namespace troupe

@@ -1,0 +1,248 @@
+"""Roles: identities, groups and what they give, over HTTPS as a client with a certificate of its own that a group gives
+rights to; what such a client sees, does and is refused, and what is cut when a group gives less."""
+
+import base64
+import json
+import unittest
+
+from https_e2e import Client, HttpsTest
+from identities import Identity
+from troupe_e2e import eventually
+
+
+class AuthTest(HttpsTest):
+    GROUPS, MAPPINGS, IDENTITIES = "/1.0/auth/groups", "/1.0/auth/identity-provider-groups", "/1.0/auth/identities"
+
+    def tearDown(self):
+        for identity in self.daemon.get(self.IDENTITIES + "?recursion=1"):
+            if not identity["type"].endswith("restricted)"):
+                self.must("DELETE", f"{self.IDENTITIES}/{identity['authentication_method']}/{identity['id']}")
+        for collection in (self.GROUPS, self.MAPPINGS):
+            for url in self.daemon.get(collection):
+                self.must("DELETE", url)
+        super().tearDown()
+
+    def must(self, method, path, body=None):
+        status, error = self.daemon.outcome(method, path, body)
+        self.assertIn(status, (200, 201), f"{method} {path}: {error}")
+
+    def group(self, name, *permissions):
+        """Each permission: (entity type, URL, entitlement)."""
+        body = {"name": name, "permissions": [dict(zip(("entity_type", "url", "entitlement"), one)) for one in permissions]}
+        self.must("POST", self.GROUPS, body)
+        return f"{self.GROUPS}/{name}"
+
+    def give(self, name, *permissions):
+        self.must("PUT", f"{self.GROUPS}/{name}", {"permissions": [dict(zip(("entity_type", "url", "entitlement"), one)) for one in permissions]})
+
+    def identity(self, name, *groups):
+        made = Identity(self.folder, f"{name}{len(list(self.folder.iterdir()))}")
+        self.must("POST", f"{self.IDENTITIES}/tls", {"name": name, "certificate": made.base64, "groups": list(groups)})
+        return made
+
+    def project(self, name, **config):
+        self.must("POST", "/1.0/projects", {"name": name, "config": {"features.images": "false", "features.profiles": "false", **config}})
+        self.addCleanup(self.daemon.outcome, "DELETE", f"/1.0/projects/{name}")
+
+    def instance(self, name, project):
+        self.must("POST", f"/1.0/instances?project={project}", {
+            "name": name, "source": {"type": "none"}, "devices": {"root": {"type": "disk", "path": "/", "pool": "default"}}})
+        self.addCleanup(self.daemon.outcome, "DELETE", f"/1.0/instances/{name}?project={project}")
+
+    def status(self, method, path, who, body=None):
+        return self.call(method, path, body, who)[0]
+
+    # --- groups and identities as such
+
+    def test_groups_are_made_changed_renamed_and_deleted(self):
+        url = self.group("viewers", ("project", "/1.0/projects/default", "can_view"), ("server", "/1.0", "viewer"))
+        who = self.identity("alice", "viewers")
+        group = self.daemon.get(url)
+        self.assertEqual(group["identities"], {"tls": [who.fingerprint]})
+        self.assertEqual({p["url"] for p in group["permissions"]}, {"/1.0", "/1.0/projects/default"})
+        self.must("PATCH", url, {"description": "who look"})
+        self.assertEqual((len(self.daemon.get(url)["permissions"]), self.daemon.get(url)["description"]), (2, "who look"))
+        self.must("POST", self.MAPPINGS, {"name": "staff", "groups": ["viewers"]})
+        self.must("POST", url, {"name": "lookers"})
+        self.assertEqual(self.daemon.request("GET", url)[0], 404)
+        renamed = self.daemon.get(f"{self.GROUPS}/lookers")
+        self.assertEqual((renamed["identities"], renamed["identity_provider_groups"]), ({"tls": [who.fingerprint]}, ["staff"]))
+        self.must("DELETE", f"{self.GROUPS}/lookers")
+        self.assertEqual(self.daemon.get(f"{self.IDENTITIES}/tls/alice")["groups"], [])
+        self.assertEqual(self.daemon.get(f"{self.MAPPINGS}/staff")["groups"], [])
+        actions = [e["metadata"]["action"] for e in self.daemon.get("/1.0/events/history?entity=auth-group//viewers") if e["type"] == "lifecycle"]
+        self.assertIn("auth-group-created", actions)
+        self.assertIn("auth-group-updated", actions)
+
+    def test_what_cannot_be_is_refused(self):
+        self.group("some")
+        who = Identity(self.folder, "who")
+        permission = lambda *p: {"name": "bad", "permissions": [dict(zip(("entity_type", "url", "entitlement"), p))]}
+        for path, body, status in (
+                (self.GROUPS, {"name": "some"}, 409), (self.GROUPS, {"name": ""}, 400), (self.GROUPS, {"name": "a/b"}, 400),
+                (self.GROUPS, permission("server", "/1.0", "can_fly"), 400), (self.GROUPS, permission("moon", "/1.0", "admin"), 400),
+                (self.GROUPS, permission("instance", "/1.0/instances/nothing", "can_view"), 404),
+                (self.GROUPS, permission("instance", "/1.0/projects/default", "can_view"), 400),
+                (self.MAPPINGS, {"name": "x", "groups": ["nobody"]}, 404), (self.MAPPINGS, {"name": "x", "groups": ["some", "some"]}, 400),
+                (self.IDENTITIES + "/tls", {"name": "x", "certificate": who.base64, "groups": ["nobody"]}, 404),
+                (self.IDENTITIES + "/tls", {"name": "x", "certificate": "junk"}, 400)):
+            self.assertEqual(self.daemon.outcome("POST", path, body)[0], status, (path, body))
+        self.assertEqual(self.daemon.get(self.GROUPS), [f"{self.GROUPS}/some"])
+        self.assertEqual(self.daemon.get(self.IDENTITIES), {})
+
+    def test_permissions_are_listed(self):
+        self.group("g", ("project", "/1.0/projects/default", "operator"))
+        listed = self.daemon.get("/1.0/auth/permissions?entity-type=project&recursion=1")
+        found = [p for p in listed if p["url"] == "/1.0/projects/default" and p["entitlement"] == "operator"]
+        self.assertEqual(found, [{"entity_type": "project", "url": "/1.0/projects/default", "entitlement": "operator", "groups": ["g"]}])
+        self.assertEqual({p["entity_type"] for p in listed}, {"project"})
+        self.assertEqual(self.daemon.request("GET", "/1.0/auth/permissions?entity-type=moon")[0], 400)
+
+    def test_certificates_of_the_trust_store_are_identities(self):
+        full, tenant = Identity(self.folder, "full"), Identity(self.folder, "tenant")
+        self.trust(full)
+        self.trust(tenant, restricted=True, projects=["default"])
+        types = {i["id"]: i["type"] for i in self.daemon.get(self.IDENTITIES + "/tls?recursion=1")}
+        self.assertEqual(types, {full.fingerprint: "Client certificate (unrestricted)", tenant.fingerprint: "Client certificate (restricted)"})
+        self.assertEqual(self.daemon.outcome("PUT", f"{self.IDENTITIES}/tls/{full.fingerprint}", {"groups": []})[0], 400)
+        self.assertEqual(self.call("GET", self.IDENTITIES + "/current", identity=full)[1]["metadata"]["fine_grained"], False)
+        for path in (self.IDENTITIES, self.GROUPS, self.MAPPINGS, "/1.0/auth/permissions"):  # a restricted one learns nothing
+            self.assertEqual(self.status("GET", path, tenant), 403)
+            self.assertEqual(self.status("GET", path, None), 403)
+        self.assertEqual(self.daemon.request("GET", self.IDENTITIES + "/current")[0], 400)
+
+    # --- joining
+
+    def test_a_pending_identity_is_joined_with_its_token_once(self):
+        self.group("viewers", ("server", "/1.0", "viewer"))
+        status, answer = self.daemon.request("POST", self.IDENTITIES + "/tls", {"name": "laptop", "token": True, "groups": ["viewers"]})
+        self.assertEqual(status, 201)
+        pending = self.daemon.get(self.IDENTITIES + "/tls/laptop")
+        self.assertEqual((pending["type"], pending["groups"]), ("Client certificate (pending)", ["viewers"]))
+        secret = answer["metadata"]["secret"]
+        self.assertNotIn(secret, json.dumps(self.daemon.get("/1.0/events/history?entity=identity//tls/" + pending["id"])))
+        wrong, right = Identity(self.folder, "wrong"), Identity(self.folder, "right")
+        self.assertEqual(self.status("POST", self.IDENTITIES + "/tls", wrong, {"trust_token": "0" * 64}), 403)
+        self.assertEqual(self.status("POST", self.IDENTITIES + "/tls", right, {"trust_token": secret}), 201)
+        self.assertEqual(self.status("POST", self.IDENTITIES + "/tls", wrong, {"trust_token": secret}), 403)
+        self.assertEqual(self.status("GET", "/1.0/instances", right), 200)
+        self.assertEqual(self.daemon.get(self.IDENTITIES + "/tls/laptop")["id"], right.fingerprint)
+        self.assertEqual(self.daemon.get("/1.0/certificates"), [])
+
+    def test_the_stock_client_joins_as_a_pending_identity(self):
+        self.group("operators", ("project", "/1.0/projects/default", "operator"))
+        answer = self.daemon.request("POST", self.IDENTITIES + "/tls", {"name": "phone", "token": True, "groups": ["operators"]})[1]
+        client = Client(self.folder)
+        client.lxc("remote", "add", "far", base64.b64encode(json.dumps(answer["metadata"]).encode()).decode())
+        self.assertIn("busybox", client.lxc("image", "list", "far:").stdout)
+        self.assertNotEqual(client.lxc("config", "set", "far:", "user.x", "y", check=False).returncode, 0)
+
+    # --- what a group gives, and what it does not
+
+    def test_who_has_no_group_sees_nothing(self):
+        who = self.identity("nobody")
+        self.assertEqual(self.call("GET", "/1.0", identity=who)[1]["metadata"]["auth"], "trusted")
+        self.assertEqual(self.call("GET", "/1.0", identity=who)[1]["metadata"]["config"], {})
+        self.assertEqual(self.call("GET", "/1.0/projects", identity=who)[1]["metadata"], [])
+        for path in ("/1.0/instances", "/1.0/images", "/1.0/profiles", "/1.0/networks", "/1.0/storage-pools", "/1.0/operations", "/1.0/events"):
+            shown = self.call("GET", path, identity=who)
+            self.assertTrue(shown[0] == 404 or shown[1].get("metadata") == [], (path, shown))
+        for method, path, body in (("POST", "/1.0/projects", {"name": "x"}), ("PATCH", "/1.0", {"config": {}}), ("POST", "/1.0/certificates", {}),
+                                   ("POST", self.GROUPS, {"name": "x"}), ("GET", "/1.0/sinks", None),
+                                   ("POST", self.IDENTITIES + "/tls", {"name": "x", "token": True}), ("GET", "/1.0/warnings", None)):
+            self.assertEqual(self.status(method, path, who, body), 403, path)
+        me = self.call("GET", self.IDENTITIES + "/current", identity=who)[1]["metadata"]
+        self.assertEqual((me["id"], me["effective_permissions"], me["fine_grained"]), (who.fingerprint, [], True))
+
+    def test_a_right_on_one_instance_shows_that_one(self):
+        self.project("ta")
+        for name in ("mine", "theirs"):
+            self.instance(name, "ta")
+        self.group("users", ("instance", "/1.0/instances/mine?project=ta", "user"))
+        who = self.identity("user", "users")
+        self.assertEqual(self.call("GET", "/1.0/instances?project=ta", identity=who)[1]["metadata"], ["/1.0/instances/mine"])
+        self.assertEqual(len(self.call("GET", "/1.0/instances?all-projects=true&recursion=2", identity=who)[1].get("metadata") or [1]), 1)
+        self.assertEqual(self.status("GET", "/1.0/instances/mine?project=ta", who), 200)
+        missing = self.call("GET", "/1.0/instances/nothing?project=ta", identity=who)
+        for sub in ("", "/state", "/console", "/logs"):
+            self.assertEqual(self.call("GET", f"/1.0/instances/theirs{sub}?project=ta", identity=who), missing, sub)
+            self.assertEqual(self.call("GET", f"/1.0/instances/nothing{sub}?project=ta", identity=who), missing, sub)
+        self.assertEqual(self.call("DELETE", "/1.0/instances/theirs?project=ta", identity=who), missing)
+        for method, path, body in (("PUT", "/1.0/instances/mine/state", {"action": "start"}), ("DELETE", "/1.0/instances/mine", None),
+                                   ("PATCH", "/1.0/instances/mine", {"config": {}}), ("POST", "/1.0/instances", {"name": "x", "source": {"type": "none"}}),
+                                   ("PUT", "/1.0/instances", {"state": {"action": "start"}}), ("POST", "/1.0/profiles", {"name": "x"})):
+            self.assertEqual(self.status(method, path + "?project=ta", who, body), 403, path)
+        self.assertEqual(self.call("GET", "/1.0/profiles?project=ta", identity=who)[1]["metadata"], [])
+        self.assertEqual(self.status("GET", "/1.0/projects/ta", who), 403)
+        for path in ("/1.0/instances?project=default", "/1.0/instances?project=nowhere", "/1.0/projects/nowhere", "/1.0/events?project=default"):
+            self.assertEqual(self.status("GET", path, who), 404, path)
+
+    def test_an_operator_of_a_project_does_all_in_it_and_nothing_beside_it(self):
+        self.project("tb", **{"features.profiles": "true"})
+        self.group("ops", ("project", "/1.0/projects/tb", "operator"))
+        who = self.identity("op", "ops")
+        self.assertEqual(self.call("GET", "/1.0/projects", identity=who)[1]["metadata"], ["/1.0/projects/tb"])
+        root = {"root": {"type": "disk", "path": "/", "pool": "default"}}
+        status, begun = self.call("POST", "/1.0/instances?project=tb", {"name": "one", "source": {"type": "none"}, "devices": root}, who)
+        self.assertEqual(status, 202, begun)
+        self.assertEqual(self.call("GET", begun["operation"] + "/wait?project=tb", identity=who)[1]["metadata"]["status"], "Success")
+        status, begun = self.call("DELETE", "/1.0/instances/one?project=tb", identity=who)
+        self.assertEqual(status, 202, begun)
+        self.assertEqual(self.call("GET", begun["operation"] + "/wait?project=tb", identity=who)[1]["metadata"]["status"], "Success")
+        self.assertEqual(self.status("POST", "/1.0/profiles?project=tb", who, {"name": "mine"}), 201)
+        self.assertEqual(self.status("DELETE", "/1.0/profiles/mine?project=tb", who), 200)
+        self.assertEqual(self.status("PATCH", "/1.0/projects/tb", who, {"config": {"restricted": "true"}}), 403)
+        bridge = f"/1.0/networks/{self.daemon.bridge}"
+        self.assertEqual(self.status("GET", bridge + "?project=tb", who), 200)  # borrowed from default: to be read
+        self.assertEqual(self.status("PATCH", bridge + "?project=tb", who, {"description": "mine"}), 403)
+        self.assertEqual(self.status("GET", bridge, who), 404)
+
+    def test_nobody_gives_what_he_does_not_have(self):
+        self.group("editors", ("server", "/1.0", "can_edit_groups"), ("server", "/1.0", "can_edit_identities"), ("server", "/1.0", "can_create_groups"))
+        self.group("admins", ("server", "/1.0", "admin"))
+        self.group("managers", ("server", "/1.0", "permission_manager"))
+        editor, manager = self.identity("editor", "editors"), self.identity("manager", "managers")
+        other = self.identity("other")
+        admin = [{"entity_type": "server", "url": "/1.0", "entitlement": "admin"}]
+        operator = [{"entity_type": "project", "url": "/1.0/projects/default", "entitlement": "operator"}]
+        for who in (editor, manager):
+            self.assertEqual(self.status("PATCH", self.GROUPS + "/editors", who, {"permissions": admin}), 403)
+            self.assertEqual(self.status("PATCH", f"{self.IDENTITIES}/tls/{other.fingerprint}", who, {"groups": ["admins"]}), 403)
+            self.assertEqual(self.status("POST", self.GROUPS, who, {"name": "sneaky", "permissions": admin}), 403)
+        self.assertEqual(self.status("PATCH", self.GROUPS + "/editors", editor, {"permissions": operator}), 403)
+        self.assertEqual(self.status("POST", self.GROUPS, manager, {"name": "fine", "permissions": operator}), 201)
+        self.assertEqual(self.status("PATCH", f"{self.IDENTITIES}/tls/{other.fingerprint}", editor, {"groups": ["editors"]}), 200)
+
+    def test_rights_end_with_the_thing_they_are_on(self):
+        self.project("tc")
+        self.instance("gone", "tc")
+        self.group("users", ("instance", "/1.0/instances/gone?project=tc", "user"), ("project", "/1.0/projects/tc", "can_view"))
+        self.must("DELETE", "/1.0/instances/gone?project=tc")
+        self.instance("gone", "tc")
+        self.assertEqual([p["entity_type"] for p in self.daemon.get(self.GROUPS + "/users")["permissions"]], ["project"])
+
+    # --- what is open when a group gives less
+
+    def test_a_group_that_gives_less_cuts_what_is_open(self):
+        name = self.daemon.launch("cut")
+        self.addCleanup(self.daemon.lxc, "delete", "--force", name)
+        instance = ("instance", f"/1.0/instances/{name}", "operator")
+        project = ("project", "/1.0/projects/default", "can_view_events")  # older clients learn from events how operations end
+        self.group("users", instance, project)
+        answer = self.daemon.request("POST", self.IDENTITIES + "/tls", {"name": "cut", "token": True, "groups": ["users"]})[1]
+        client = Client(self.folder)
+        client.lxc("remote", "add", "far", base64.b64encode(json.dumps(answer["metadata"]).encode()).decode())
+        running = client.popen("exec", f"far:{name}", "--", "sleep", "1000")
+        alive = lambda: "sleep 1000" in self.daemon.exec(name, "ps").stdout
+        eventually(alive, "the command")
+        self.give("users", instance, project, ("project", "/1.0/projects/default", "can_view"))  # more: nothing is cut
+        self.assertTrue(alive())
+        self.assertIsNone(running.poll())
+        self.give("users", project)
+        running.wait(30)
+        running.stdout.close()
+        eventually(lambda: not alive(), "the command's end")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,75 @@
+"""Support for the tests of who may do what over HTTPS: the door, the stock client with a home of its own, raw calls."""
+
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+
+from identities import context_of, free_port
+from troupe_e2e import COMMAND_SECONDS, DaemonTest, run
+
+
+class Client:
+    """The stock client with a home of its own."""
+
+    def __init__(self, folder):
+        self.home = pathlib.Path(tempfile.mkdtemp(dir=folder, prefix="client-"))
+        self.env = {**os.environ, "HOME": str(self.home), "LXD_CONF": str(self.home / "conf")}
+        self.env.pop("LXD_DIR", None)
+
+    def lxc(self, *args, **more):
+        return run("lxc", *args, env=self.env, **more)
+
+    def popen(self, *args):
+        return subprocess.Popen(["lxc", *args], env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    @property
+    def fingerprint(self):
+        crt = self.home / "conf" / "client.crt"
+        return run("openssl", "x509", "-in", crt, "-noout", "-fingerprint", "-sha256").stdout.strip().split("=")[1].replace(":", "").lower()
+
+
+class HttpsTest(DaemonTest):
+    """A daemon that listens for HTTPS."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.port = free_port()
+        cls.url = f"https://127.0.0.1:{cls.port}"
+        try:
+            cls.set("core.https_address", f"127.0.0.1:{cls.port}")
+        except BaseException:
+            cls.daemon.close()
+            raise
+        cls.folder = pathlib.Path(tempfile.mkdtemp(dir=cls.daemon.home))
+
+    @classmethod
+    def set(cls, key, value):
+        status, error = cls.daemon.outcome("PATCH", "/1.0", {"config": {key: value}})
+        assert status == 200, error
+
+    def tearDown(self):
+        for key in ("core.trust_password", "core.remote_token_expiry"):
+            self.set(key, "")
+        for url in self.daemon.get("/1.0/certificates"):
+            self.daemon.request("DELETE", url)
+
+    def call(self, method, path, body=None, identity=None, headers=None, port=None):
+        connection = http.client.HTTPSConnection("127.0.0.1", port or self.port, context=context_of(identity), timeout=COMMAND_SECONDS)
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None, headers or {})
+            reply = connection.getresponse()
+            text = reply.read()
+            with contextlib.suppress(ValueError):
+                text = json.loads(text)
+            return reply.status, text
+        finally:
+            connection.close()
+
+    def trust(self, identity, **more):
+        status, error = self.daemon.outcome("POST", "/1.0/certificates", {"type": "client", "certificate": identity.base64, "name": "x", **more})
+        self.assertEqual(status, 200, error) if status != 201 else None
