@@ -182,7 +182,7 @@ outcome<std::shared_ptr<saga>> plan_change(const instance_data& me, const envelo
         plan->at_restart = changes_at_restart(expand(records, is), after);
         auto runs = live_part(effective), wanted = live_part(after);
         if (runs.devices != wanted.devices || runs.config != wanted.config)
-          plan->before.push_back(step(me, "instance.adapt", to_arguments(wanted)));
+          plan->before.push_back(step_of(me, "instance.adapt", to_arguments(wanted)));
       }
       // Who takes no more than before may go on, even where a limit was passed long ago.
       auto before = countable_use(is.getType(), expand(records, is)), most = larger(before, *use);

@@ -215,11 +215,11 @@ void export_image(const rest_request& from) {
     return std::pair{text(i.getFingerprint()), i.getSplit()};
   });
   bool taken = from.with().blocking.submit([from, fingerprint = fingerprint, split = split] {
-    auto image = image_export(from.with(), fingerprint, split);
-    if (image)
-      from.answer.send(std::move(*image));
+    auto files = image_export(from.with(), fingerprint, split);
+    if (files)
+      from.answer.send(std::move(*files));
     else
-      reply_error(from, image.error());
+      reply_error(from, files.error());
   });
   if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
 }
