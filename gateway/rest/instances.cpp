@@ -74,6 +74,19 @@ message<schema::UpdateInstance> with_conditions(const message<schema::UpdateInst
   });
 }
 
+// What GET shows beside what can be set: clients such as pylxd send all of it back.
+constexpr const char* shown_only[] = {
+    "backups", "created_at", "expanded_config", "expanded_devices", "last_used_at", "location", "name",
+    "project", "snapshots",  "state",           "status",           "status_code",  "type"};
+
+outcome<message<schema::UpdateInstance>> wanted_of(const rest_request& from) {
+  auto json = json_body(from);
+  if (!json) return tl::unexpected{json.error()};
+  if (json->is_object())
+    for (auto field : shown_only) json->erase(field);
+  return message_from<schema::UpdateInstance>(*json);
+}
+
 } // namespace
 
 void get_instances(const rest_request& from) {
@@ -112,7 +125,7 @@ void get_instance(const rest_request& from) {
 }
 
 void put_instance(const rest_request& from) {
-  auto body = body_of<schema::UpdateInstance>(from);
+  auto body = wanted_of(from);
   if (!body) return reply_error(from, body.error());
   ask_async(from, role::instances, target(from),
             envelope<schema::UpdateInstance>{with_conditions(*body, from.etag(), nullptr), from.head});

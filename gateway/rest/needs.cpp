@@ -20,7 +20,7 @@ struct need {
 constexpr need rows[] = {
     {"/1.0/resources", "server", "can_view_resources", "", "", ""},
     {"/1.0/metrics", "server", "*", "", "", ""},
-    {"/1.0/warnings", "server", "can_view_warnings", "", "", ""},
+    {"/1.0/warnings", "server", "can_view_warnings", "", "can_edit", "can_edit"},
     {"/1.0/projects/{name}", "project", "can_view", "can_edit", "can_edit", "can_delete"},
     {"/1.0/projects", "server", "*", "can_create_projects", "", ""},
     {"/1.0/certificates/{fingerprint}", "certificate", "can_view", "", "can_edit", "can_delete"},

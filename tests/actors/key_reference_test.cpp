@@ -9,7 +9,7 @@ using namespace troupe;
 
 // TROUPE_WRITE_DOCS=1 writes the file instead of comparing.
 TEST_CASE("docs/container-keys.md says what the tables say") {
-  auto file = std::filesystem::path{__FILE__}.parent_path().parent_path().parent_path() / "docs/container-keys.md";
+  auto file = std::filesystem::path{TROUPE_SOURCE} / "docs/container-keys.md";
   auto wanted = container_key_reference();
   if (std::getenv("TROUPE_WRITE_DOCS")) std::ofstream{file} << wanted;
   std::ifstream in{file};

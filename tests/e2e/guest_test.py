@@ -29,8 +29,11 @@ class Terminal:
     def send(self, data):
         os.write(self.fd, data)
 
-    def expect(self, what, seconds=30):
+    def expect(self, what, seconds=30, press=None):
+        """`press` is typed until it comes: what is typed before the console is attached is thrown away."""
         def look():
+            if press:
+                self.send(press)
             if select.select([self.fd], [], [], 0.2)[0]:
                 try:
                     self.seen += os.read(self.fd, 65536)
@@ -39,9 +42,12 @@ class Terminal:
             return what in self.seen
         eventually(look, f"{what!r} in {self.seen!r}", seconds)
 
-    def end(self):
-        """Its exit code."""
+    def end(self, keys=b""):
+        """Its exit code. The keys are typed one at a time: the client looks at the first letter of what it reads."""
+        left = [bytes([key]) for key in keys]
         def look():
+            if left:
+                self.send(left.pop(0))
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             return pid and [os.waitstatus_to_exitcode(status)]
         code = eventually(look, "the end of lxc")[0]
@@ -108,15 +114,13 @@ class GuestTest(Templates, DaemonTest):
         self.addCleanup(self.daemon.lxc, "delete", "-f", name, check=False)
         terminal = Terminal(self.daemon, "console", name)
         terminal.expect(b"To detach from the console")
-        terminal.send(b"\r")
-        terminal.expect(b"# ")
+        terminal.expect(b"# ", press=b"\r")
         terminal.send(b"echo mar''ker; stty size\r")
         terminal.expect(b"marker")
         second = Terminal(self.daemon, "console", name)
         second.expect(b"cannot be attached")
         self.assertNotEqual(second.end(), 0)
-        terminal.send(b"\x01q")
-        self.assertEqual(terminal.end(), 0)
+        self.assertEqual(terminal.end(b"\x01q"), 0)
         self.assertIn("marker", self.daemon.lxc_out("console", name, "--show-log"))
         again = Terminal(self.daemon, "console", name)
         again.expect(b"To detach")
@@ -252,7 +256,7 @@ class GuestTest(Templates, DaemonTest):
             "c.request(sys.argv[1], sys.argv[2], body=sys.argv[3] or None); r = c.getresponse()\n"
             "print(json.dumps([r.status, r.read().decode()]))\n")
         user = base if root else base + 1000
-        done = subprocess.run([sys.executable, "-c", script, method, path, body or ""], cwd=f"/proc/{pid}/root/dev/lxd",
+        done = subprocess.run(["/usr/bin/python3", "-c", script, method, path, body or ""], cwd=f"/proc/{pid}/root/dev/lxd",
                               user=user, group=user, extra_groups=[], capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 0, done.stderr)
         status, text = json.loads(done.stdout)
@@ -306,7 +310,7 @@ class GuestTest(Templates, DaemonTest):
         script = ("import socket, sys\n"
                   "s = socket.socket(socket.AF_UNIX); s.connect('sock'); s.sendall(b'GET /1.0/events?type=config HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n"
                   "while data := s.recv(4096): sys.stdout.write(data.decode()); sys.stdout.flush()\n")
-        with subprocess.Popen([sys.executable, "-c", script], cwd=f"/proc/{pid}/root/dev/lxd", user=base, group=base, extra_groups=[],
+        with subprocess.Popen(["/usr/bin/python3", "-c", script], cwd=f"/proc/{pid}/root/dev/lxd", user=base, group=base, extra_groups=[],
                               stdout=subprocess.PIPE, text=True) as reader:
             try:
                 self.assertIn("200", reader.stdout.readline())

@@ -25,10 +25,18 @@ public:
   outcome<void> freeze(const std::string&) override { return no(); }
   outcome<void> unfreeze(const std::string&) override { return no(); }
   outcome<std::unique_ptr<exec_session>> exec(const std::string&, pid_t, exec_plan) override { return no(); }
+  outcome<std::unique_ptr<exec_session>> console(const std::string&, uint16_t, uint16_t) override { return no(); }
   outcome<std::string> console_log(const std::string&, bool) override { return no(); }
+  outcome<void> limit(const std::string&, const config_map&, const std::vector<disk_limit>&) override { return no(); }
+  outcome<void> plug(const live_instance&, const mount_plan&) override { return no(); }
+  outcome<void> unplug(const live_instance&, const mount_plan&) override { return no(); }
+  outcome<void> plug(const live_instance&, const node_plan&) override { return no(); }
+  outcome<void> unplug(const live_instance&, const node_plan&) override { return no(); }
   outcome<file_info> read_file(const file_root&, const std::string&) override { return no(); }
   outcome<unique_fd> write_file(const file_root&, const std::string&, const file_write&) override { return no(); }
+  outcome<void> finish_write(const unique_fd&) override { return no(); }
   outcome<void> remove_file(const file_root&, const std::string&) override { return no(); }
+  outcome<unique_fd> serve_sftp(const file_root&) override { return no(); }
   usage measure(const std::string&, pid_t) override { return {}; }
   counters count(const std::string&, pid_t) override { return {}; }
   void sweep(const std::string&) override {}

@@ -22,7 +22,7 @@ struct item {
 constexpr item common[] = {
     {"lxc.log.level", "error"},
     {"lxc.init.cmd", "/sbin/init"},
-    {"lxc.console.buffer.size", "1MB"},
+    {"lxc.console.buffer.size", "32KB"}, // what liblxc sends at once: it takes a longer answer in parts for a broken one
     {"lxc.console.path", ""},
     {"lxc.tty.max", "0"},
     {"lxc.pty.max", "1024"},
