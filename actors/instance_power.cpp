@@ -35,7 +35,7 @@ struct boot_request {
 void boot_failed(const instance_ptr& me, const boot_request& request, error why) {
   move(me, trigger::failed);
   me->status = status_now(me);
-  request.promise.deliver(to_caf(why));
+  close_guest_door(me, [promise = request.promise, why = to_caf(why)] { promise.deliver(why); });
 }
 
 void boot_done(const instance_ptr& me, const boot_request& request, boot_outcome outcome) {

@@ -4,6 +4,8 @@
 #include "gateway/guest_api.hpp"
 #include "runtime/log.hpp"
 
+#include <algorithm>
+#include <filesystem>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -72,6 +74,19 @@ void guest_door::close(uint64_t id) {
   ::rmdir(where.c_str());
 }
 
+// What a daemon that was killed left of instances that run no more.
+void guest_door::sweep(const std::vector<open_guest>& running) {
+  std::lock_guard one_at_a_time{changing_};
+  std::error_code none;
+  std::filesystem::create_directory(with_.dir.lxc + "/.guests", none);
+  for (auto& entry : std::filesystem::directory_iterator{with_.dir.lxc + "/.guests", none}) {
+    auto name = entry.path().filename().string();
+    auto is_it = [&](const open_guest& each) { return std::to_string(each.id) == name; };
+    bool starts = residents_.contains(socket_in(entry.path())); // written under changing_ only
+    if (!starts && std::none_of(running.begin(), running.end(), is_it)) std::filesystem::remove_all(entry.path(), none);
+  }
+}
+
 void guest_door::open_for_running() {
   auto records = with_.db.read();
   std::vector<open_guest> all;
@@ -81,6 +96,7 @@ void guest_door::open_for_running() {
     if (spec) spec->read([&](auto s) { all.push_back({text(s.getProject()), text(s.getName()), s.getId()}); });
     return true;
   });
+  sweep(all);
   for (auto& one : all)
     if (auto done = open(one); !done) log().warn("Guest API of {}: {}", one.name, done.error().message);
 }

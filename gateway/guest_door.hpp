@@ -35,6 +35,7 @@ private:
   void serve(http_request request, responder answer);
   std::string folder(uint64_t id) const;
   void leave(const std::string& path);
+  void sweep(const std::vector<open_guest>& running);
 
   services& with_;
   guest_events events_;

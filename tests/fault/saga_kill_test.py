@@ -417,7 +417,8 @@ class SagaKillTest(DaemonTest):
     def create_identity(self):
         body, fingerprint = self.a_certificate()
         return Case("POST", "/1.0/auth/identities/tls", {"name": "x", "certificate": body["certificate"]},
-                    lambda: self.found(f"/1.0/auth/identities/tls/{fingerprint}") is not None)
+                    lambda: self.found(f"/1.0/auth/identities/tls/{fingerprint}") is not None,
+                    plan={"kind": "auth.identity", "steps": []})
 
     def create_mapping(self):
         name = self.name()

@@ -62,6 +62,9 @@ TEST_CASE("applying the same plan again changes nothing") {
   REQUIRE(apply_bridge(plan));
   guest port{bridge.name, "trnport0", "00:16:3e:00:07:01"};
   REQUIRE(eventually([&] { return get_link("trnport0")->up; }));
+  // The kernel tells of a link that came up later than it is up.
+  for (auto& name : {bridge.name, std::string{"trnport0"}})
+    REQUIRE(eventually([&] { return run({"cat", "/sys/class/net/" + name + "/operstate"}).output == "up\n"; }));
   listener changes{listener::of::links};
   REQUIRE(eventually([&] { return changes.count() == 0; }));
   REQUIRE(apply_bridge(plan));
