@@ -132,13 +132,9 @@ constexpr form_row forms[] = {
     {ipv4, "an IPv4 address", [](std::string_view v) { return parse_ip(v, AF_INET).has_value(); }},
     {ipv6, "an IPv6 address", [](std::string_view v) { return parse_ip(v, AF_INET6).has_value(); }},
     {ipv4_list, "IPv4 addresses",
-     [](std::string_view v) {
-       return all_of_list(v, [](auto& one) { return parse_ip(one, AF_INET).has_value(); });
-     }},
+     [](std::string_view v) { return all_of_list(v, [](auto& one) { return parse_ip(one, AF_INET).has_value(); }); }},
     {ipv6_list, "IPv6 addresses",
-     [](std::string_view v) {
-       return all_of_list(v, [](auto& one) { return parse_ip(one, AF_INET6).has_value(); });
-     }},
+     [](std::string_view v) { return all_of_list(v, [](auto& one) { return parse_ip(one, AF_INET6).has_value(); }); }},
     {subnets_v4, "IPv4 subnets",
      [](std::string_view v) { return all_of_list(v, [](auto& one) { return is_subnet(one, AF_INET); }); }},
     {subnets_v6, "IPv6 subnets",

@@ -21,15 +21,15 @@ enum class value_type : uint8_t {
   cpus,
   allowance,
   lines,
-  line,      // text without a line break
-  integer,   // with a sign
-  level,     // 0 to 10
-  rlimit,    // 1024, 1024:4096, unlimited
-  names,     // a,b,c: letters, digits, dashes and underscores
-  hwaddr,    // 00:16:3e:aa:bb:cc
-  link,      // name of a network interface
-  mtu,       // 68 to 65535
-  ipv4,      // one address
+  line,    // text without a line break
+  integer, // with a sign
+  level,   // 0 to 10
+  rlimit,  // 1024, 1024:4096, unlimited
+  names,   // a,b,c: letters, digits, dashes and underscores
+  hwaddr,  // 00:16:3e:aa:bb:cc
+  link,    // name of a network interface
+  mtu,     // 68 to 65535
+  ipv4,    // one address
   ipv6,
   ipv4_list, // of addresses
   ipv6_list,

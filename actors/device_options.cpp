@@ -172,7 +172,8 @@ device_change compare_device(const config_map& before, const config_map& after) 
       auto row = find_option(kind->kind, key);
       if (value == get(other, key) || !row) continue;
       bool root_size = key == "size" && get(before, "path") == "/";
-      change = std::max(change, row->when == applies::at_once || root_size ? device_change::in_place : device_change::replug);
+      change = std::max(change,
+                        row->when == applies::at_once || root_size ? device_change::in_place : device_change::replug);
     }
   };
   look(before, after);

@@ -3,8 +3,8 @@
 #include "actors/ask.hpp"
 #include "actors/host_change.hpp"
 #include "actors/instance_status.hpp"
-#include "actors/networks.hpp"
 #include "actors/names.hpp"
+#include "actors/networks.hpp"
 #include "actors/pools.hpp"
 #include "actors/project_keys.hpp"
 #include "actors/store_actor.hpp"
@@ -156,9 +156,8 @@ std::function<void(const std::string&)> restarts_forwarders(const instance_ptr& 
   return [me, actor, life](const std::string& device) {
     caf::anon_send(actor, resume{[me, life, device] {
                      if (life != me->life) return;
-                     me->self->delayed_send(me->self, forwarder_pause, resume{[me, life, device] {
-                                              run_forwarder_again(me, life, device);
-                                            }});
+                     me->self->delayed_send(me->self, forwarder_pause,
+                                            resume{[me, life, device] { run_forwarder_again(me, life, device); }});
                    }});
   };
 }
@@ -186,9 +185,8 @@ void follow_record(const instance_ptr& me, std::function<void()> then) {
   auto own = spec->read([](auto s) { return to_map(s.getConfig()); });
   auto before = own;
   settle_volatile(own, spec->read([&](auto s) { return expand(records, s); }));
-  auto settled = changed(*spec, [&](schema::InstanceSpec::Builder s) {
-    fill(s.initConfig(static_cast<unsigned>(own.size())), own);
-  });
+  auto settled = changed(
+      *spec, [&](schema::InstanceSpec::Builder s) { fill(s.initConfig(static_cast<unsigned>(own.size())), own); });
   if (own != before) {
     batch change;
     change.conditions.push_back(unchanged(records, table::instances, me->id()));
@@ -218,8 +216,7 @@ void recover_life(const instance_ptr& me, bool rebooted) {
   me->live = {me->live.config, me->booted};
   me->forwarding.clear(); // they have ended with the init they were for
   on_blocking_thread(
-      me->self, me->with,
-      [&with = me->with, what = change_of(me, me->live)] { return complete_host(with, what); },
+      me->self, me->with, [&with = me->with, what = change_of(me, me->live)] { return complete_host(with, what); },
       [me, to](outcome<forwarders> done) {
         if (!done) log().error("Instance {} after its reboot: {}", me->id(), done.error().message);
         if (done) me->forwarding = std::move(*done);

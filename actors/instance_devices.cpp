@@ -86,7 +86,7 @@ outcome<std::optional<node_plan>> node_of(const std::string& name, const config_
   if (!there && !is_true(option_of(device, "required"))) return std::nullopt;
   if (!there)
     return fail(fault::invalid, "Device \"" + name + "\": the host has no " +
-                                      (plan.type == 'b' ? "block" : "character") + " device " + node);
+                                    (plan.type == 'b' ? "block" : "character") + " device " + node);
   plan.major = major(info.st_rdev);
   plan.minor = minor(info.st_rdev);
   return plan;

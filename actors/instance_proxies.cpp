@@ -62,9 +62,7 @@ outcome<void> await_ready(int pipe) {
 
 } // namespace
 
-bool has_forwarder(const config_map& device) {
-  return get(device, "type") == "proxy" && !is_true(get(device, "nat"));
-}
+bool has_forwarder(const config_map& device) { return get(device, "type") == "proxy" && !is_true(get(device, "nat")); }
 
 outcome<forwarder_ptr> start_forwarder(services& with, const live_instance& for_whom, const std::string& name,
                                        const config_map& device, std::function<void()> ended) {

@@ -19,8 +19,7 @@ int64_t number(const config_map& config, std::string_view key, int64_t fallback)
 
 bool is_stopped(const snapshot& records, std::string_view key) {
   auto status = load<schema::InstanceStatus>(records, table::statuses, key);
-  return !status ||
-         status->read([](auto s) { return s.getState() == schema::InstanceStatus::State::STOPPED; });
+  return !status || status->read([](auto s) { return s.getState() == schema::InstanceStatus::State::STOPPED; });
 }
 
 using grouped = std::map<int64_t, wave, std::greater<>>;

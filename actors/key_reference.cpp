@@ -56,10 +56,13 @@ std::string option_line(const device_option& row) {
 std::string container_key_reference() {
   std::string out =
       "# Configuration of containers\n\n"
-      "Written from the tables in `actors/instance_keys.cpp` and `actors/device_table.cpp`; a test compares. Every key and\n"
-      "option that LXD has for containers is here: it works, or it is refused with this reason. `tests/e2e/keys_test.py`\n"
+      "Written from the tables in `actors/instance_keys.cpp` and `actors/device_table.cpp`; a test compares. Every key "
+      "and\n"
+      "option that LXD has for containers is here: it works, or it is refused with this reason. "
+      "`tests/e2e/keys_test.py`\n"
       "and `tests/e2e/devices_test.py` show the effect of each that works.\n\n"
-      "A change of a running container counts at once, or at its next start; a device is changed in place or taken out and\n"
+      "A change of a running container counts at once, or at its next start; a device is changed in place or taken out "
+      "and\n"
       "put in again. What a profile says reaches running containers in the same way.\n\n"
       "## Keys\n\n"
       "| key | meaning | value | default | a change counts | tenants may set it | |\n|---|---|---|---|---|---|---|\n";

@@ -56,8 +56,8 @@ outcome<void> check_user(const snapshot& records, schema::InstanceSpec::Reader s
   if (!root || get(*root, "pool") != view(spec.getPool()))
     return fail(fault::in_use, "Instance \"" + text(spec.getName()) + "\" would lose its root disk");
   if (auto good = check_expanded(records, effective); !good) return good;
-  auto status = load<schema::InstanceStatus>(
-      records, table::statuses, in_project(view(spec.getProject()), view(spec.getName())));
+  auto status =
+      load<schema::InstanceStatus>(records, table::statuses, in_project(view(spec.getProject()), view(spec.getName())));
   bool down = !status || status->read([](schema::InstanceStatus::Reader s) {
     return s.getState() == schema::InstanceStatus::State::STOPPED;
   });
@@ -105,9 +105,8 @@ std::vector<saga_step> steps_of_users(const snapshot& records, const std::string
   std::vector<saga_step> out;
   for (auto& project : projects_with_profiles_of(records, home))
     records.scan(table::instances, project + "/", [&](std::string_view key, std::string_view bytes) {
-      auto user = message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader spec) {
-        return uses(spec, name) ? text(spec.getName()) : std::string{};
-      });
+      auto user = message<schema::InstanceSpec>::from_bytes(bytes).read(
+          [&](schema::InstanceSpec::Reader spec) { return uses(spec, name) ? text(spec.getName()) : std::string{}; });
       auto status = user.empty() ? std::nullopt : load<schema::InstanceStatus>(records, table::statuses, key);
       bool down = !status || status->read([](schema::InstanceStatus::Reader s) {
         return s.getState() == schema::InstanceStatus::State::STOPPED;

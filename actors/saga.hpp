@@ -57,7 +57,8 @@ struct step_interrupt {
   std::string operation;
   saga_step step;
 };
-/// What a step adds to the saga's commit (behind that: what is committed for it alone), and to the operation's metadata.
+/// What a step adds to the saga's commit (behind that: what is committed for it alone), and to the operation's
+/// metadata.
 struct step_result {
   batch more;
   std::vector<std::pair<std::string, std::string>> metadata; // key -> JSON value

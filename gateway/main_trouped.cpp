@@ -1,5 +1,4 @@
 #include "actors/certificates.hpp"
-#include "actors/scheduler.hpp"
 #include "actors/event_log.hpp"
 #include "actors/identities.hpp"
 #include "actors/images.hpp"
@@ -9,6 +8,7 @@
 #include "actors/pools.hpp"
 #include "actors/profiles.hpp"
 #include "actors/projects.hpp"
+#include "actors/scheduler.hpp"
 #include "actors/sinks.hpp"
 #include "actors/store_actor.hpp"
 #include "actors/warnings.hpp"
@@ -176,8 +176,8 @@ void stop_instances(services& with) {
       .receive([](caf::unit_t) {}, [](const caf::error& why) { log().error("{}", from_caf(why).message); });
 }
 
-// SIGTERM, SIGINT, SIGHUP and SIGPWR arrive here and nowhere else; returns when one of them ends the daemon. SIGHUP: the
-// files of certificates are read anew. SIGPWR: the host goes down, and the instances before it.
+// SIGTERM, SIGINT, SIGHUP and SIGPWR arrive here and nowhere else; returns when one of them ends the daemon. SIGHUP:
+// the files of certificates are read anew. SIGPWR: the host goes down, and the instances before it.
 void wait_for_the_end(const sigset_t& signals, tls_listeners& listeners, services& with) {
   int number = 0;
   for (sigwait(&signals, &number); number == SIGHUP; sigwait(&signals, &number)) {

@@ -41,8 +41,8 @@ outcome<socket_ptr> open_route_socket_of(pid_t leader) {
   unique_fd space{open(("/proc/" + std::to_string(leader) + "/ns/net").c_str(), O_RDONLY | O_CLOEXEC)};
   if (!space) return fail_errno(errno, "Cannot open the network namespace of process " + std::to_string(leader));
   outcome<socket_ptr> socket = fail(fault::internal, "No socket was made");
-  // A socket belongs for ever to the namespace it was made in, so only its making has to happen inside: in a thread that
-  // ends there. The way back, which could fail and leave a worker in an instance's namespace, is not needed.
+  // A socket belongs for ever to the namespace it was made in, so only its making has to happen inside: in a thread
+  // that ends there. The way back, which could fail and leave a worker in an instance's namespace, is not needed.
   try {
     std::thread{[&] {
       if (setns(space.get(), CLONE_NEWNET) != 0)

@@ -261,7 +261,9 @@ const std::string& route_link(const nic_link& nic) {
 outcome<void> plug_nic(const nic_link& nic, pid_t leader) {
   auto socket = netlink::open_route_socket();
   if (!socket) return tl::unexpected{socket.error()};
-  auto make = nic.what == nic_link::kind::macvlan ? add_macvlan : nic.what == nic_link::kind::physical ? move_in : add_veth;
+  auto make = nic.what == nic_link::kind::macvlan    ? add_macvlan
+              : nic.what == nic_link::kind::physical ? move_in
+                                                     : add_veth;
   if (auto made = make(socket->get(), nic, leader); !made) return made;
   outcome<void> up;
   if (nic.has_host_end()) up = raise(socket->get(), nic.host_name);

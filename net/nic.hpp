@@ -18,14 +18,14 @@ struct nic_link {
   std::string host_name; // the host's end of a veth pair
   std::string name;      // inside
   std::string hwaddr;
-  uint32_t mtu = 0;                                // 0: the parent's
-  std::vector<std::string> addresses, gateways;    // routed: inside; addresses with their prefix length
-  std::vector<std::string> host_addresses;         // routed: on the host's end
-  std::vector<std::string> routes;                 // subnets that the host sends there
-  std::vector<uint32_t> tables;                    // further routing tables that get those of a routed card
-  uint64_t ingress = 0;                            // bits a second towards the instance, 0: unlimited
-  uint32_t queue_length = 0;                       // of the host's end, 0: the kernel's
-  bool isolated = false;                           // from other isolated ports of the bridge
+  uint32_t mtu = 0;                             // 0: the parent's
+  std::vector<std::string> addresses, gateways; // routed: inside; addresses with their prefix length
+  std::vector<std::string> host_addresses;      // routed: on the host's end
+  std::vector<std::string> routes;              // subnets that the host sends there
+  std::vector<uint32_t> tables;                 // further routing tables that get those of a routed card
+  uint64_t ingress = 0;                         // bits a second towards the instance, 0: unlimited
+  uint32_t queue_length = 0;                    // of the host's end, 0: the kernel's
+  bool isolated = false;                        // from other isolated ports of the bridge
   bool has_host_end() const noexcept { return what != kind::macvlan && what != kind::physical; }
 };
 

@@ -14,9 +14,13 @@ namespace {
 constexpr uint64_t burst_min = 64 << 10; // bytes
 
 bool is_table_name(const std::string& name) {
-  return !name.empty() && name.size() < 120 && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-  }) && !(name[0] >= '0' && name[0] <= '9') && name[0] != '-';
+  return !name.empty() && name.size() < 120 &&
+         std::all_of(name.begin(), name.end(),
+                     [](char c) {
+                       return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                              c == '_';
+                     }) &&
+         !(name[0] >= '0' && name[0] <= '9') && name[0] != '-';
 }
 
 /// The link-local address that the kernel makes of a MAC.
@@ -26,8 +30,21 @@ cidr link_local(const std::string& hwaddr) {
   cidr out;
   out.family = AF_INET6;
   out.prefix = 128;
-  out.bytes = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<uint8_t>(m[0] ^ 2), static_cast<uint8_t>(m[1]),
-               static_cast<uint8_t>(m[2]), 0xff, 0xfe, static_cast<uint8_t>(m[3]), static_cast<uint8_t>(m[4]),
+  out.bytes = {0xfe,
+               0x80,
+               0,
+               0,
+               0,
+               0,
+               0,
+               0,
+               static_cast<uint8_t>(m[0] ^ 2),
+               static_cast<uint8_t>(m[1]),
+               static_cast<uint8_t>(m[2]),
+               0xff,
+               0xfe,
+               static_cast<uint8_t>(m[3]),
+               static_cast<uint8_t>(m[4]),
                static_cast<uint8_t>(m[5])};
   return out;
 }
@@ -68,8 +85,8 @@ outcome<void> add_ipv6(std::string& to, const std::string& in, const nic_rules& 
   auto local = link_local(nic.hwaddr);
   to += in + "ether type ip6 ip6 saddr != { " + ip_text(*address) + ", " + ip_text(local) + ", :: } drop\n";
   // What a neighbour advertisement is about stands behind eight bytes of its header.
-  to += in + "icmpv6 type nd-neighbor-advert @th,64,128 != " + raw(*address) + " @th,64,128 != " + raw(local) +
-        " drop\n";
+  to +=
+      in + "icmpv6 type nd-neighbor-advert @th,64,128 != " + raw(*address) + " @th,64,128 != " + raw(local) + " drop\n";
   return {};
 }
 
@@ -115,20 +132,24 @@ outcome<void> add_nat(texts& to, const nat_rule& nat) {
   for (size_t i = 0; i < nat.listen.ports.size(); ++i) {
     auto port = nat.connect.ports.size() == 1 ? nat.connect.ports[0] : nat.connect.ports.at(i);
     auto any = nat.listen.host == "0.0.0.0" || nat.listen.host == "::";
-    auto match = std::string{"    "} + (any ? "fib daddr type local meta nfproto " + std::string{v6 ? "ipv6" : "ipv4"}
-                                            : family + " daddr " + nat.listen.host) +
-                 " " + protocol + " dport " + std::to_string(nat.listen.ports[i]) + " dnat " + with_port(nat.connect, port);
+    auto match = std::string{"    "} +
+                 (any ? "fib daddr type local meta nfproto " + std::string{v6 ? "ipv6" : "ipv4"}
+                      : family + " daddr " + nat.listen.host) +
+                 " " + protocol + " dport " + std::to_string(nat.listen.ports[i]) + " dnat " +
+                 with_port(nat.connect, port);
     to.nat_in += match + "\n";
     to.nat_out += match + "\n";
   }
   // From the instance to itself, and from the host's loopback: the answer must come back the same way.
-  to.nat_after += "    " + family + " saddr " + nat.connect.host + " " + family + " daddr " + nat.connect.host +
-                  " masquerade\n";
+  to.nat_after +=
+      "    " + family + " saddr " + nat.connect.host + " " + family + " daddr " + nat.connect.host + " masquerade\n";
   return {};
 }
 
 std::string chain(const char* name, const char* hook, const std::string& rules) {
-  return rules.empty() ? "" : std::string{"  chain "} + name + " {\n    type " + hook + "; policy accept;\n" + rules + "  }\n";
+  return rules.empty()
+             ? ""
+             : std::string{"  chain "} + name + " {\n    type " + hook + "; policy accept;\n" + rules + "  }\n";
 }
 
 /// Adding first makes the deletion succeed whether or not the table is there.

@@ -14,9 +14,9 @@ struct nic_rules {
   std::string host_name, hwaddr;
   bool bridged = true;
   bool mac_filtering = false, ipv4_filtering = false, ipv6_filtering = false;
-  std::string ipv4, ipv6;   // the address that filtering allows; empty: none
-  uint64_t egress = 0;      // bits a second from the instance, 0: unlimited
-  uint32_t priority = 0;    // of its packets, 0: the kernel's
+  std::string ipv4, ipv6; // the address that filtering allows; empty: none
+  uint64_t egress = 0;    // bits a second from the instance, 0: unlimited
+  uint32_t priority = 0;  // of its packets, 0: the kernel's
   bool any() const noexcept { return mac_filtering || ipv4_filtering || ipv6_filtering || egress > 0 || priority > 0; }
 };
 /// Connections to one address of the host that are given to another; as many ports on both sides, or one.

@@ -188,8 +188,8 @@ public:
   virtual outcome<void> unplug(const live_instance& from, const node_plan& what) = 0;
   /// Files. `path` is absolute inside the instance.
   virtual outcome<file_info> read_file(const file_root& root, const std::string& path) = 0;
-  /// Creates or opens; for 'f' returns a descriptor to write the content to, else an empty one. It may be a socket; what
-  /// was written is there when `finish_write` says so.
+  /// Creates or opens; for 'f' returns a descriptor to write the content to, else an empty one. It may be a socket;
+  /// what was written is there when `finish_write` says so.
   virtual outcome<unique_fd> write_file(const file_root& root, const std::string& path, const file_write& how) = 0;
   virtual outcome<void> finish_write(const unique_fd& file) = 0;
   virtual outcome<void> remove_file(const file_root& root, const std::string& path) = 0;

@@ -22,7 +22,9 @@ namespace troupe {
 btrfs_driver::btrfs_driver(pool_place place, config_map config)
     : place_{std::move(place)}, config_{std::move(config)}, layout_{place_.name, place_.directory} {}
 
-storage_traits btrfs_driver::traits() const noexcept { return {.name = "btrfs", .snapshots = true, .clones = true, .quotas = true}; }
+storage_traits btrfs_driver::traits() const noexcept {
+  return {.name = "btrfs", .snapshots = true, .clones = true, .quotas = true};
+}
 
 std::string btrfs_driver::loop_file() const { return place_.disks + '/' + place_.name + ".img"; }
 

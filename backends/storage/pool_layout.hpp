@@ -16,8 +16,8 @@ struct staged_volume {
   std::string path; // nothing is there yet
 };
 
-/// The directories of one pool: POOL/{containers,snapshots,images,custom}/NAME and, 0700, .trash, .incomplete and .sealed.
-/// A volume becomes visible and disappears by one rename, so that what is visible is complete after any crash.
+/// The directories of one pool: POOL/{containers,snapshots,images,custom}/NAME and, 0700, .trash, .incomplete and
+/// .sealed. A volume becomes visible and disappears by one rename, so that what is visible is complete after any crash.
 /// Stateless but for its names; every call may come from any thread, and from a second object on the same pool.
 class pool_layout {
 public:

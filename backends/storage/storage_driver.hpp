@@ -22,7 +22,8 @@ struct storage_traits {
   bool quotas = false; // limit_volume works
 };
 
-/// `containers/c1`, `snapshots/UUID`, `images/FINGERPRINT`, `custom/default_v1`: the directory of a volume inside a pool.
+/// `containers/c1`, `snapshots/UUID`, `images/FINGERPRINT`, `custom/default_v1`: the directory of a volume inside a
+/// pool.
 struct volume_id {
   std::string kind; // containers, snapshots, images, custom
   std::string name;
@@ -52,7 +53,8 @@ public:
   virtual outcome<std::vector<volume_id>> list() = 0;
   /// Empty, with rootfs/ for kinds containers and images.
   virtual outcome<void> create_volume(const volume_id& id) = 0;
-  /// A copy-on-write clone (or overlay, or copy) of `source`, writable unless it is a snapshot. The source may be in use.
+  /// A copy-on-write clone (or overlay, or copy) of `source`, writable unless it is a snapshot. The source may be in
+  /// use.
   virtual outcome<void> clone_volume(const volume_id& source, const volume_id& target) = 0;
   /// Makes an image volume read-only and safe to clone from. Only a sealed image volume is complete.
   virtual outcome<void> seal_volume(const volume_id& id) = 0;

@@ -43,8 +43,8 @@ TEST_CASE("addresses of proxies") {
   CHECK(parse_endpoint("udp:[::1]:53")->host == "::1");
   CHECK(parse_endpoint("unix:@name")->what == proxy_address::kind::unix_abstract);
   for (auto bad : {"", "tcp:", "tcp:1.2.3.4", "tcp:1.2.3.4:", "tcp:1.2.3.4:0", "tcp:1.2.3.4:70000", "tcp:1.2.3.4:5-4",
-                   "tcp:host:80", "tcp:::1:80", "icmp:1.2.3.4:1", "unix:", "unix:relative", "unix:/a\nb", "tcp:1.2.3.4:1;id",
-                   "tcp:0.0.0.0:1-2000"})
+                   "tcp:host:80", "tcp:::1:80", "icmp:1.2.3.4:1", "unix:", "unix:relative", "unix:/a\nb",
+                   "tcp:1.2.3.4:1;id", "tcp:0.0.0.0:1-2000"})
     CHECK_FALSE(parse_endpoint(bad));
 }
 

@@ -119,9 +119,9 @@ outcome<void> write_limits(const cgroup_tree& groups, const std::string& key, co
   auto& failed = *left.front();
   for (int round = 0; round < 2; ++round)
     for (auto& file : before) put(file.path, file.value.empty() ? "\n" : file.value);
-  return fail(fault::backend_failed,
-              "The kernel does not take " + failed.file + " = " + wanted_of(failed, groups.path(key, failed.controller)) +
-                  (failed.file.starts_with("memory.") ? "; more may be in use" : ""));
+  return fail(fault::backend_failed, "The kernel does not take " + failed.file + " = " +
+                                         wanted_of(failed, groups.path(key, failed.controller)) +
+                                         (failed.file.starts_with("memory.") ? "; more may be in use" : ""));
 }
 
 outcome<std::vector<cgroup_value>> disk_limits_of(const std::vector<disk_limit>& disks, const host_facts& host) {
@@ -130,7 +130,8 @@ outcome<std::vector<cgroup_value>> disk_limits_of(const std::vector<disk_limit>&
     bool bounded = std::any_of(std::begin(throttles), std::end(throttles), [&](auto& t) { return disk.*t.amount > 0; });
     if (!bounded) continue;
     auto device = disk_below(disk.path);
-    if (device.empty()) return fail(fault::unsupported, "No disk lies below " + disk.path + " whose I/O could be bound");
+    if (device.empty())
+      return fail(fault::unsupported, "No disk lies below " + disk.path + " whose I/O could be bound");
     for (auto& t : throttles) {
       if (disk.*t.amount == 0) continue;
       auto amount = std::to_string(disk.*t.amount);

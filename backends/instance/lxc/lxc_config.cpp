@@ -22,7 +22,8 @@ struct item {
 constexpr item common[] = {
     {"lxc.log.level", "error"},
     {"lxc.init.cmd", "/sbin/init"},
-    {"lxc.console.buffer.size", "32KB"}, // what liblxc sends at once: it takes a longer answer in parts for a broken one
+    {"lxc.console.buffer.size",
+     "32KB"}, // what liblxc sends at once: it takes a longer answer in parts for a broken one
     {"lxc.console.path", ""},
     {"lxc.tty.max", "0"},
     {"lxc.pty.max", "1024"},
@@ -116,8 +117,10 @@ void add_nics(settings& out, const boot_plan& plan) {
     add("name", nic.name);
     add("hwaddr", nic.hwaddr);
     if (nic.mtu > 0) add("mtu", std::to_string(nic.mtu));
-    for (auto& address : nic.addresses) add(address.find(':') == address.npos ? "ipv4.address" : "ipv6.address", address);
-    for (auto& gateway : nic.gateways) add(gateway.find(':') == gateway.npos ? "ipv4.gateway" : "ipv6.gateway", gateway);
+    for (auto& address : nic.addresses)
+      add(address.find(':') == address.npos ? "ipv4.address" : "ipv6.address", address);
+    for (auto& gateway : nic.gateways)
+      add(gateway.find(':') == gateway.npos ? "ipv4.gateway" : "ipv6.gateway", gateway);
   }
 }
 
@@ -201,7 +204,8 @@ namespace {
 
 /// A kernel shows most files of a group only below its root.
 std::string find_disk_weight(bool unified) {
-  if (unified) return read_small("/sys/fs/cgroup/cgroup.controllers").find("io") != std::string::npos ? "io.weight" : "";
+  if (unified)
+    return read_small("/sys/fs/cgroup/cgroup.controllers").find("io") != std::string::npos ? "io.weight" : "";
   auto probe = "/sys/fs/cgroup/blkio/troupe-probe-" + std::to_string(::getpid());
   std::string found;
   if (::mkdir(probe.c_str(), 0755) < 0) return found;

@@ -12,16 +12,16 @@ namespace troupe::lxc {
 struct host_facts {
   bool unified_cgroups = false; // v2 only: limits are lxc.cgroup2.*
   bool apparmor = false;
-  bool fuse = false, tun = false;   // /dev/fuse, /dev/net/tun exist
-  std::vector<int> cpus;            // online, for limits.cpu as a count
-  std::vector<int> nodes;           // NUMA nodes
-  uint64_t memory = 0;              // bytes, for limits in percent
-  bool swap_accounting = false;     // v1: memory and swap can be limited together
-  std::string disk_weight;          // the file that weighs disk I/O; empty: the kernel cannot
+  bool fuse = false, tun = false;      // /dev/fuse, /dev/net/tun exist
+  std::vector<int> cpus;               // online, for limits.cpu as a count
+  std::vector<int> nodes;              // NUMA nodes
+  uint64_t memory = 0;                 // bytes, for limits in percent
+  bool swap_accounting = false;        // v1: memory and swap can be limited together
+  std::string disk_weight;             // the file that weighs disk I/O; empty: the kernel cannot
   std::vector<std::string> huge_pages; // sizes that can be limited: "2MB"
-  std::string cgroup_prefix;        // unique per daemon
-  std::string seccomp_deny;         // file of the default policy
-  std::string seccomp_deny_nesting; // the same for security.nesting
+  std::string cgroup_prefix;           // unique per daemon
+  std::string seccomp_deny;            // file of the default policy
+  std::string seccomp_deny_nesting;    // the same for security.nesting
 };
 host_facts read_host();
 

@@ -145,8 +145,7 @@ public:
     return read_log(*reply);
   }
 
-  outcome<void> limit(const std::string& key, const config_map& config,
-                      const std::vector<disk_limit>& disks) override {
+  outcome<void> limit(const std::string& key, const config_map& config, const std::vector<disk_limit>& disks) override {
     auto limits = limits_of(config, key, host_);
     if (!limits) return tl::unexpected{limits.error()};
     auto bounds = disk_limits_of(disks, host_);

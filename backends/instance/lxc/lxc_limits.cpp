@@ -172,7 +172,8 @@ outcome<void> add_disk_weight(collector& to) {
   if (to.host.disk_weight.empty())
     return fail(fault::unsupported, "limits.disk.priority: the kernel of this host cannot weigh disk I/O");
   auto rest = level;
-  auto weight = level.empty() ? std::string{} : std::to_string(std::max<uint64_t>(take_number(rest).value_or(5) * 100, 10));
+  auto weight =
+      level.empty() ? std::string{} : std::to_string(std::max<uint64_t>(take_number(rest).value_or(5) * 100, 10));
   auto file = to.host.disk_weight.c_str();
   to.add({"blkio", file, "500", file, "100"}, weight);
   return {};

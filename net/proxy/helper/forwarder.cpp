@@ -116,7 +116,8 @@ void forwarder::watch(int fd, uint32_t events, uint64_t tag, bool fresh) {
 void forwarder::pause_listeners(bool pause) {
   if (paused_ == pause) return;
   paused_ = pause;
-  for (size_t i = 0; i < listeners_.size(); ++i) watch(listeners_[i].socket.get(), pause ? 0u : uint32_t{EPOLLIN}, i, false);
+  for (size_t i = 0; i < listeners_.size(); ++i)
+    watch(listeners_[i].socket.get(), pause ? 0u : uint32_t{EPOLLIN}, i, false);
 }
 
 unique_fd forwarder::connect_to(size_t index, bool datagrams) {
@@ -178,9 +179,11 @@ void forwarder::accept_datagrams(listener& from) {
   std::array<char, datagram_bytes> part;
   socket_address client;
   client.size = sizeof client.storage;
-  auto n = ::recvfrom(from.socket.get(), part.data(), part.size(), 0, reinterpret_cast<sockaddr*>(&client.storage), &client.size);
+  auto n = ::recvfrom(from.socket.get(), part.data(), part.size(), 0, reinterpret_cast<sockaddr*>(&client.storage),
+                      &client.size);
   if (n < 0) return;
-  auto key = std::to_string(from.index) + "/" + std::string{reinterpret_cast<const char*>(&client.storage), client.size};
+  auto key =
+      std::to_string(from.index) + "/" + std::string{reinterpret_cast<const char*>(&client.storage), client.size};
   auto at = clients_.find(key);
   if (at == clients_.end()) {
     auto it = std::make_unique<session>();

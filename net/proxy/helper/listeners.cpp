@@ -45,8 +45,9 @@ outcome<listener> open_one(const proxy_address& where, size_t index, const owner
   if (!bound) return fail_errno(errno, "Cannot listen on " + name_of(where, index));
   if (!out.datagrams && ::listen(out.socket.get(), SOMAXCONN) < 0)
     return fail_errno(errno, "Cannot listen on " + name_of(where, index));
-  bool owned = !has_path || (::fchownat(out.folder.get(), out.file.c_str(), owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) == 0 &&
-                             ::fchmodat(out.folder.get(), out.file.c_str(), owner.mode & 0777, 0) == 0);
+  bool owned =
+      !has_path || (::fchownat(out.folder.get(), out.file.c_str(), owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) == 0 &&
+                    ::fchmodat(out.folder.get(), out.file.c_str(), owner.mode & 0777, 0) == 0);
   if (!owned) return fail_errno(errno, "Cannot set the owner of " + where.host);
   return out;
 }

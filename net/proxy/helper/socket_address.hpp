@@ -25,7 +25,8 @@ inline socket_address to_socket_address(const proxy_address& from, size_t index)
     auto* name = reinterpret_cast<sockaddr_un*>(&out.storage);
     name->sun_family = AF_UNIX;
     bool abstract = from.what == proxy_address::kind::unix_abstract;
-    std::memcpy(name->sun_path + (abstract ? 1 : 0), from.host.data(), std::min(from.host.size(), sizeof name->sun_path - 1));
+    std::memcpy(name->sun_path + (abstract ? 1 : 0), from.host.data(),
+                std::min(from.host.size(), sizeof name->sun_path - 1));
     out.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + from.host.size() + 1);
     return out;
   }

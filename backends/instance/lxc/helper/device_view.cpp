@@ -38,8 +38,8 @@ unique_fd open_source(const std::string& source, const std::string& beneath) {
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
-  return unique_fd{static_cast<int>(
-      ::syscall(SYS_openat2, folder.get(), rest.empty() ? "." : rest.c_str(), &how, sizeof how))};
+  return unique_fd{
+      static_cast<int>(::syscall(SYS_openat2, folder.get(), rest.empty() ? "." : rest.c_str(), &how, sizeof how))};
 }
 
 namespace {
@@ -175,7 +175,8 @@ outcome<device_tree> open_node(const std::string& stage, schema::NodeView::Reade
 }
 
 outcome<void> attach(const device_tree& tree, int target) {
-  if (::syscall(SYS_move_mount, tree.mount.get(), "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+  if (::syscall(SYS_move_mount, tree.mount.get(), "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
+      0)
     return fail_errno(errno, "Cannot attach a mount");
   return {};
 }
