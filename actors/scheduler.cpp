@@ -38,6 +38,7 @@ constexpr int64_t second_ns = 1'000'000'000;
 constexpr uint32_t credits = 256;
 constexpr auto retry_pause = std::chrono::seconds{1};
 constexpr int64_t sleep_most = 3600; // the clock may be set
+constexpr int64_t retry_seconds = 60;
 
 struct agenda {
   services& with;
@@ -84,6 +85,13 @@ void note(const agenda_ptr& me, const std::string& instance, std::optional<int64
   me->sorted.emplace(*when, instance);
 }
 
+void note_at_least(const agenda_ptr& me, const std::string& instance, int64_t when) {
+  auto at = me->moments.find(instance);
+  if (at != me->moments.end() && at->second <= when) return;
+  note(me, instance, when);
+  set_alarm(me);
+}
+
 void look_at(const agenda_ptr& me, const snapshot& records, const std::string& instance) {
   auto spec = load<schema::InstanceSpec>(records, table::instances, instance);
   note(me, instance, spec ? spec->read([&](auto s) { return next_moment(records, s); }) : std::nullopt);
@@ -113,8 +121,10 @@ void request(const agenda_ptr& me, const std::string& instance, Request what) {
   auto slash = instance.find('/');
   to_instance to{instance.substr(0, slash), instance.substr(slash + 1)};
   ask_untyped(me->self, me->with.find(role::instances), caf::make_message(std::move(to), std::move(what)),
-              into_outcome<operation_record>([instance](const outcome<operation_record>& begun) {
-                if (!begun) log().warn("Snapshots of {}: {}", instance, begun.error().message);
+              into_outcome<operation_record>([me, instance](const outcome<operation_record>& begun) {
+                if (begun) return;
+                log().warn("Snapshots of {}: {}", instance, begun.error().message);
+                note_at_least(me, instance, now_s() + retry_seconds); // what has expired is tried again
               }));
 }
 
@@ -211,6 +221,7 @@ void on_change(const agenda_ptr& me, const agenda_changed& what) {
   me->events->grant(1);
   if (what.concerns == agenda_changed::what::nothing) return;
   if (what.concerns == agenda_changed::what::started) return on_start(me, what.instance);
+  serve_due(me); // what is due this second must not be put off to the next time by looking anew
   if (what.concerns == agenda_changed::what::all)
     look_at_all(me);
   else
