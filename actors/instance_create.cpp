@@ -7,6 +7,7 @@
 #include "actors/instances.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
+#include "messages/rights.hpp"
 #include "runtime/uuid.hpp"
 
 #include <sys/utsname.h>
@@ -127,7 +128,7 @@ outcome<void> take_original(const snapshot& records, const header& head, schema:
   auto slash = whole.find('/');
   auto name = whole.substr(0, slash);
   auto spec = load<schema::InstanceSpec>(records, table::instances, in_project(project, name));
-  if (!spec || !head.who.may_see(project)) return fail(fault::not_found, "Instance \"" + name + "\" not found");
+  if (!spec || !head.who.may("can_view", {"instance", project, name})) return fail(fault::not_found, "Instance \"" + name + "\" not found");
   auto [pool, base] = spec->read([](schema::InstanceSpec::Reader s) {
     return std::pair{text(s.getPool()), std::string{get(to_map(s.getConfig()), "volatile.base_image")}};
   });
