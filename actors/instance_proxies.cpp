@@ -1,12 +1,12 @@
 #include "actors/instance_proxies.hpp"
 
 #include "actors/device_options.hpp"
+#include "runtime/process.hpp"
 
 #include <array>
 #include <csignal>
 #include <fcntl.h>
 #include <filesystem>
-#include <fstream>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -33,23 +33,6 @@ std::vector<std::string> command_of(services& with, const live_instance& it, con
           std::to_string(it.ids.size > 0 ? it.ids.host : 0)};
 }
 
-std::string whole_file(const std::string& path) {
-  std::ifstream in{path, std::ios::binary};
-  return {std::istreambuf_iterator<char>{in}, {}};
-}
-
-pid_t running_with(const std::vector<std::string>& command) {
-  std::string wanted;
-  for (auto& word : command) wanted += word + '\0';
-  std::error_code failed;
-  for (auto& entry : std::filesystem::directory_iterator{"/proc", failed}) {
-    auto name = entry.path().filename().string();
-    if (name.find_first_not_of("0123456789") == name.npos && whole_file(entry.path() / "cmdline") == wanted)
-      return static_cast<pid_t>(std::stol(name));
-  }
-  return 0;
-}
-
 // One line: empty when it listens, else why it cannot.
 outcome<void> await_ready(int pipe) {
   std::string line;
@@ -68,7 +51,7 @@ outcome<forwarder_ptr> start_forwarder(services& with, const live_instance& for_
                                        const config_map& device, std::function<void()> ended) {
   child_spec spec;
   spec.command = command_of(with, for_whom, name, device);
-  if (auto pid = running_with(spec.command))
+  if (auto pid = find_process(spec.command))
     if (auto found = adopt(with.io, pid, process_start_time(pid), ended)) return forwarder_ptr{std::move(*found)};
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) < 0) return fail_errno(errno, "Cannot make a pipe");

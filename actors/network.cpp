@@ -1,6 +1,7 @@
 #include "actors/networks.hpp"
 #include "actors/warnings.hpp"
 #include "runtime/child.hpp"
+#include "runtime/process.hpp"
 
 #include <algorithm>
 #include <caf/event_based_actor.hpp>
@@ -48,24 +49,6 @@ void write_down(const network_data& me, pid_t pid) {
   if (failed) log().error("Network {}: {}: {}", me.name, pid_file(me), failed.message());
 }
 
-std::string whole_file(const std::string& path) {
-  std::ifstream in{path, std::ios::binary};
-  return {std::istreambuf_iterator<char>{in}, {}};
-}
-
-// The command names the network's own folder, so nobody else's process has the same.
-pid_t running_with(const std::vector<std::string>& command) {
-  std::string wanted;
-  for (auto& word : command) wanted += word + '\0';
-  std::error_code failed;
-  for (auto& entry : std::filesystem::directory_iterator{"/proc", failed}) {
-    auto name = entry.path().filename().string();
-    if (name.find_first_not_of("0123456789") == name.npos && whole_file(entry.path() / "cmdline") == wanted)
-      return static_cast<pid_t>(std::stol(name));
-  }
-  return 0;
-}
-
 struct written_down {
   std::unique_ptr<child> process; // nullptr: it does not run
   std::vector<std::string> command;
@@ -81,7 +64,7 @@ written_down find_running(const network_data& me, std::function<void()> ended) {
   if (!(in >> pid >> started) || !std::getline(in, rest)) return found;
   for (std::string word; std::getline(in, word);) found.command.push_back(word);
   if (pid == 0) {
-    pid = running_with(found.command);
+    pid = find_process(found.command);
     started = process_start_time(pid);
   }
   if (auto adopted = adopt(me.with.io, pid, started, std::move(ended))) found.process = std::move(*adopted);
