@@ -1,6 +1,7 @@
 #include "gateway/guest_events.hpp"
 
 #include "actors/records.hpp"
+#include "gateway/event_follower.hpp"
 #include "messages/time.hpp"
 
 #include <list>
@@ -19,21 +20,19 @@ struct guest_events::data : std::enable_shared_from_this<guest_events::data> {
     expansion last;
   };
 
-  void subscribe();
-  void deliver(const delivery& what);
+  void take(const message<schema::Event>& event);
+  std::unique_ptr<event_follower> follow();
   std::optional<expansion> look_at(const listener& who);
   void compare(entry& one);
 
   services& with;
   std::mutex lock;
   std::list<entry> entries; // guarded by lock, as what follows
-  subscription_ptr events;
-  bool closed = false;
+  std::unique_ptr<event_follower> events;
 };
 
 namespace {
 
-constexpr uint32_t window = 64;
 using json = nlohmann::json;
 
 json event_of(const char* type, json metadata) {
@@ -95,61 +94,40 @@ void guest_events::data::compare(entry& one) {
     for (auto& change : device_changes(before.devices, now->devices)) one.who.tell(change.dump());
 }
 
-void guest_events::data::deliver(const delivery& what) {
+void guest_events::data::take(const message<schema::Event>& event) {
   std::lock_guard guard{lock};
-  if (what.what == delivery::kind::event) {
-    auto project = what.event.read([](schema::Event::Reader event) { return text(event.getProject()); });
-    // A profile may be borrowed from project default by any other.
-    for (auto& one : entries)
-      if (one.who.project == project || project == "default") compare(one);
-  }
-  if (events) events->grant(1);
+  auto project = event.read([](schema::Event::Reader e) { return text(e.getProject()); });
+  // A profile may be borrowed from project default by any other.
+  for (auto& one : entries)
+    if (one.who.project == project || project == "default") compare(one);
 }
 
-void guest_events::data::subscribe() {
-  open_subscription request;
-  request.filter.subjects = {"*.instance.*.updated", "*.profile.*.updated"};
-  request.filter.types = {"lifecycle"};
-  std::weak_ptr<data> weak = shared_from_this();
-  request.deliver = [weak](const delivery& what) {
-    if (auto self = weak.lock()) self->deliver(what);
-  };
-  request.ended = [weak](const error&) {
-    if (auto self = weak.lock()) self->subscribe();
-  };
-  ask_through<subscription_ptr>(
-      role::rest_door, with, role::events,
-      [weak](const outcome<subscription_ptr>& opened) {
-        auto self = weak.lock();
-        if (!self || !opened) return;
-        std::lock_guard guard{self->lock};
-        if (self->closed || self->entries.empty()) return;
-        self->events = *opened;
-        (*opened)->grant(window);
-      },
-      request);
+std::unique_ptr<event_follower> guest_events::data::follow() {
+  event_filter filter;
+  filter.subjects = {"*.instance.*.updated", "*.profile.*.updated"};
+  filter.types = {"lifecycle"};
+  return std::make_unique<event_follower>(with, std::move(filter),
+                                          [weak = weak_from_this()](const message<schema::Event>& event) {
+                                            if (auto self = weak.lock()) self->take(event);
+                                          });
 }
 
 guest_events::guest_events(services& with) : data_{std::make_shared<data>(with)} {}
 
 guest_events::~guest_events() {
   std::lock_guard guard{data_->lock};
-  data_->closed = true;
   data_->events.reset();
 }
 
 std::shared_ptr<void> guest_events::listen(listener who) {
   auto now = data_->look_at(who).value_or(expansion{});
-  std::unique_lock guard{data_->lock};
-  bool is_first = data_->entries.empty();
+  std::lock_guard guard{data_->lock};
   auto at = data_->entries.insert(data_->entries.end(), {std::move(who), std::move(now)});
-  guard.unlock();
-  if (is_first) data_->subscribe();
+  if (!data_->events) data_->events = data_->follow();
   return {nullptr, [d = data_, at](void*) {
-            subscription_ptr last; // let go of without the lock
             std::lock_guard gone{d->lock};
             d->entries.erase(at);
-            if (d->entries.empty()) last = std::move(d->events);
+            if (d->entries.empty()) d->events.reset();
           }};
 }
 

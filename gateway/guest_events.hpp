@@ -1,6 +1,5 @@
 #pragma once
 
-#include "actors/subscription.hpp"
 #include "gateway/door.hpp"
 
 #include <functional>

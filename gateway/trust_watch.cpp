@@ -2,6 +2,7 @@
 
 #include "actors/access_change.hpp"
 #include "actors/certificates.hpp"
+#include "gateway/event_follower.hpp"
 
 #include <algorithm>
 #include <condition_variable>
@@ -12,23 +13,18 @@ namespace troupe {
 struct trust_watch::data : std::enable_shared_from_this<trust_watch::data> {
   data(services& s, std::function<void(const std::string&)> l) : with{s}, lost{std::move(l)} {}
 
-  void subscribe();
-  void deliver(const delivery& what);
   void cut(message<schema::Event> event);
 
   services& with;
   std::function<void(const std::string&)> lost;
   std::mutex lock;
   std::condition_variable idle;
-  subscription_ptr events; // guarded by lock, as what follows
-  event_cursor last;
-  int cutting = 0;
+  int cutting = 0; // guarded by lock, as what follows
   bool closed = false;
+  std::optional<event_follower> events;
 };
 
 namespace {
-
-constexpr uint32_t window = 256;
 
 // A record that is still there unrestricted lost nothing: it was renamed.
 bool has_lost(const snapshot& records, const std::string& fingerprint) {
@@ -85,61 +81,22 @@ void trust_watch::data::cut(message<schema::Event> event) {
   if (!with.blocking.submit(work)) work(); // better late than never
 }
 
-void trust_watch::data::deliver(const delivery& what) {
-  subscription_ptr to;
-  {
-    std::lock_guard guard{lock};
-    last = what.at;
-    to = events;
-  }
-  if (what.what == delivery::kind::event) cut(what.event);
-  if (to) to->grant(1);
-}
-
-/// After the events actor was restarted: from where we were.
-void trust_watch::data::subscribe() {
-  open_subscription request;
-  request.filter.subjects = {"_.certificate.>", "_.identity.>", "_.auth-group.>", "_.identity-provider-group.>"};
-  request.filter.types = {"lifecycle"};
-  {
-    std::lock_guard guard{lock};
-    if (closed) return;
-    if (last.seq > 0) {
-      request.start = start_at::cursor;
-      request.from = last;
-    }
-  }
-  std::weak_ptr<data> weak = shared_from_this();
-  request.deliver = [weak](const delivery& what) {
-    if (auto self = weak.lock()) self->deliver(what);
-  };
-  request.ended = [weak](const error&) {
-    if (auto self = weak.lock()) self->subscribe();
-  };
-  ask_through<subscription_ptr>(
-      role::rest_door, with, role::events,
-      [weak](const outcome<subscription_ptr>& opened) {
-        auto self = weak.lock();
-        if (!self || !opened) return;
-        std::lock_guard guard{self->lock};
-        if (self->closed) return;
-        self->events = *opened;
-        (*opened)->grant(window);
-      },
-      request);
-}
-
 trust_watch::trust_watch(services& with, std::function<void(const std::string&)> lost)
     : data_{std::make_shared<data>(with, std::move(lost))} {
-  data_->subscribe();
+  event_filter filter;
+  filter.subjects = {"_.certificate.>", "_.identity.>", "_.auth-group.>", "_.identity-provider-group.>"};
+  filter.types = {"lifecycle"};
+  std::weak_ptr<data> weak = data_;
+  data_->events.emplace(with, std::move(filter), [weak](const message<schema::Event>& event) {
+    if (auto self = weak.lock()) self->cut(event);
+  });
 }
 
 trust_watch::~trust_watch() {
+  data_->events.reset();
   std::unique_lock guard{data_->lock};
   data_->closed = true;
-  auto last = std::move(data_->events);
   data_->idle.wait(guard, [this] { return data_->cutting == 0; });
-  guard.unlock();
 }
 
 } // namespace troupe
