@@ -1,6 +1,8 @@
+#include "actors/ask.hpp"
 #include "actors/pools.hpp"
 #include "actors/store_actor.hpp"
 #include "backends/storage/size.hpp"
+#include "backends/storage/volume_tree.hpp"
 
 #include <algorithm>
 #include <caf/event_based_actor.hpp>
@@ -254,8 +256,22 @@ void clone_image(const pool_ptr& me, const saga_step& step, const std::string& o
   });
 }
 
+// The other pool lends its driver: what is copied is only read.
+void copy_from_pool(const pool_ptr& me, const saga_step& step, const std::string& operation, sure_promise promise) {
+  auto lent = [me, step, operation, promise](const outcome<driver_ptr>& other) {
+    if (!other) return finish(me, promise, operation, tl::unexpected{other.error()});
+    run(me, promise, operation, [step, from = *other](storage_driver& driver) {
+      return made_and_limited(driver, step, copy_between(*from, volume_in(step, "from"), driver, volume_in(step)));
+    });
+  };
+  ask<driver_ptr>(me->self, me->with.find(role::pools), borrow_driver{std::string{get(step.args, "from_pool")}}, lent);
+}
+
 void perform(const pool_ptr& me, const saga_step& step, const std::string& operation, sure_promise promise) {
   if (step.kind == "volume.clone") return clone_image(me, step, operation, promise);
+  auto from = get(step.args, "from_pool");
+  if (step.kind == "volume.copy" && !from.empty() && from != me->name)
+    return copy_from_pool(me, step, operation, promise);
   if (step.kind == "image.unload") return unload_image(me, std::string{get(step.args, "image")}, promise);
   auto row = std::find_if(std::begin(volume_acts), std::end(volume_acts), [&](auto& r) { return r.kind == step.kind; });
   if (row == std::end(volume_acts))

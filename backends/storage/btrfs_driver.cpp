@@ -210,6 +210,28 @@ outcome<void> btrfs_driver::create_volume(const volume_id& id) {
   return layout_.publish(std::move(*staged), id);
 }
 
+outcome<void> btrfs_driver::fill_volume(const volume_id& id, const volume_filler& fill) {
+  auto there = layout_.exists(id);
+  if (!there) return tl::unexpected{there.error()};
+  if (*there) return {};
+  auto staged = layout_.stage();
+  if (!staged) return tl::unexpected{staged.error()};
+  if (auto made = make_subvolume(staged->path); !made) return made;
+  if (chmod(staged->path.c_str(), 0700) != 0) return fail_errno(errno, "Cannot set the mode of " + staged->path);
+  if (auto filled = fill(staged->path); !filled) return filled;
+  if (auto synced = sync_volume(staged->path); !synced) return synced;
+  return publish(std::move(*staged), id);
+}
+
+outcome<void> btrfs_driver::publish(staged_volume staged, const volume_id& id) const {
+  if (auto published = layout_.publish(std::move(staged), id); !published || id.kind != "snapshots") return published;
+  // Behind the publishing: a read-only subvolume cannot move.
+  auto made = open_directory(layout_.path(id));
+  if (!made) return tl::unexpected{made.error()};
+  if (!set_read_only(made->get(), true)) return fail_errno(errno, "Cannot seal the volume " + layout_.path(id));
+  return {};
+}
+
 outcome<void> btrfs_driver::clone_volume(const volume_id& source, const volume_id& target) {
   auto from = layout_.exists(source), to = layout_.exists(target);
   if (!from) return tl::unexpected{from.error()};
@@ -223,13 +245,7 @@ outcome<void> btrfs_driver::clone_volume(const volume_id& source, const volume_i
   auto staged = layout_.stage();
   if (!staged) return tl::unexpected{staged.error()};
   if (auto made = make_snapshot(volume->get(), staged->path); !made) return made;
-  if (auto published = layout_.publish(std::move(*staged), target); !published || target.kind != "snapshots")
-    return published;
-  // Behind the publishing: a read-only subvolume cannot move.
-  auto made = open_directory(layout_.path(target));
-  if (!made) return tl::unexpected{made.error()};
-  if (!set_read_only(made->get(), true)) return fail_errno(errno, "Cannot seal the volume " + layout_.path(target));
-  return {};
+  return publish(std::move(*staged), target);
 }
 
 outcome<void> btrfs_driver::seal_volume(const volume_id& id) {

@@ -21,6 +21,7 @@ public:
   outcome<void> close() override;
   outcome<std::vector<volume_id>> list() override;
   outcome<void> create_volume(const volume_id& id) override;
+  outcome<void> fill_volume(const volume_id& id, const volume_filler& fill) override;
   outcome<void> clone_volume(const volume_id& source, const volume_id& target) override;
   outcome<void> seal_volume(const volume_id& id) override;
   bool is_sealed(const volume_id& id) override;
@@ -49,6 +50,7 @@ private:
   outcome<void> make_loop_file() const;
   outcome<void> unmake_contents() const;
   outcome<void> unmake_file_system() const;
+  outcome<void> publish(staged_volume staged, const volume_id& id) const;
 
   const pool_place place_;
   config_map config_;

@@ -102,6 +102,18 @@ outcome<void> dir_driver::create_volume(const volume_id& id) {
   return layout_.publish(std::move(*staged), id);
 }
 
+outcome<void> dir_driver::fill_volume(const volume_id& id, const volume_filler& fill) {
+  auto there = layout_.exists(id);
+  if (!there) return tl::unexpected{there.error()};
+  if (*there) return {};
+  auto staged = layout_.stage();
+  if (!staged) return tl::unexpected{staged.error()};
+  if (mkdir(staged->path.c_str(), 0700) != 0) return fail_errno(errno, "Cannot make the volume " + layout_.path(id));
+  if (auto filled = fill(staged->path); !filled) return filled;
+  if (auto synced = sync_volume(staged->path); !synced) return synced;
+  return layout_.publish(std::move(*staged), id);
+}
+
 namespace {
 
 bool may_overlay(const volume_id& id) { return id.kind == "containers" || id.kind == "snapshots"; }

@@ -22,6 +22,7 @@ public:
   outcome<void> close() override;
   outcome<std::vector<volume_id>> list() override;
   outcome<void> create_volume(const volume_id& id) override;
+  outcome<void> fill_volume(const volume_id& id, const volume_filler& fill) override;
   outcome<void> clone_volume(const volume_id& source, const volume_id& target) override;
   outcome<void> seal_volume(const volume_id& id) override;
   bool is_sealed(const volume_id& id) override;

@@ -5,6 +5,7 @@
 #include "messages/error.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,6 +36,9 @@ struct pool_space {
   uint64_t inodes_used = 0, inodes_total = 0; // 0 where the file system has no such count
 };
 
+/// Puts what a volume holds into its directory, which is there and empty.
+using volume_filler = std::function<outcome<void>(const std::string& directory)>;
+
 /// One pool on one backend. Calls may block and come from several blocking threads; calls on one volume are
 /// serialised by its owner. Every call may be repeated: creating what exists and destroying what is gone succeed.
 class storage_driver {
@@ -53,6 +57,8 @@ public:
   virtual outcome<std::vector<volume_id>> list() = 0;
   /// Empty, with rootfs/ for kinds containers and images.
   virtual outcome<void> create_volume(const volume_id& id) = 0;
+  /// What `fill` makes; visible when it is complete and on the disk. One that exists stays, and `fill` is not asked.
+  virtual outcome<void> fill_volume(const volume_id& id, const volume_filler& fill) = 0;
   /// A copy-on-write clone (or overlay, or copy) of `source`, writable unless it is a snapshot. The source may be in
   /// use.
   virtual outcome<void> clone_volume(const volume_id& source, const volume_id& target) = 0;

@@ -142,7 +142,8 @@ private:
     unique_fd from{open_below(n.source, n.source_name, O_RDONLY)};
     if (!from && errno == EXDEV && n.depth > 0) return {}; // mounted on it: not of this volume
     if (!from) return stuck(n.source_name);
-    if (mkdirat(n.target, n.target_name, 0700) != 0) return stuck(n.source_name);
+    bool is_top = n.depth == 0; // may have been made for us
+    if (mkdirat(n.target, n.target_name, 0700) != 0 && !(is_top && errno == EEXIST)) return stuck(n.source_name);
     unique_fd to{open_below(n.target, n.target_name, O_RDONLY)};
     if (!to) return stuck(n.source_name);
     int here = from.get();

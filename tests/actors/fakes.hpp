@@ -210,6 +210,11 @@ struct fake_storage : storage_driver {
     volumes.insert(name_of(id));
     return {};
   }
+  outcome<void> fill_volume(const volume_id& id, const volume_filler& fill) override {
+    std::filesystem::create_directories(path(id));
+    if (auto filled = fill(path(id)); !filled) return filled;
+    return create_volume(id);
+  }
   outcome<void> clone_volume(const volume_id&, const volume_id& target) override {
     cloning.pass();
     return create_volume(target);

@@ -167,6 +167,29 @@ TEST_CASE("a container is cloned with what was written to it, and apart from the
   CHECK(read_text(driver.path(c2) + "/rootfs/file") == "second");
 }
 
+TEST_CASE("a filled volume is there when it is complete", "[storage]") {
+  pool_fixture pool{FOR_EACH_DRIVER()};
+  must(pool.driver->create());
+  auto& driver = *pool.driver;
+  volume_id kept{"snapshots", "5f0c"};
+  auto put = [](const std::string& directory) -> outcome<void> {
+    write_text(directory + "/file", "filled");
+    return {};
+  };
+  CHECK(fault_of(driver.fill_volume(c1, [&](const std::string& directory) -> outcome<void> {
+    must(put(directory));
+    return fail(fault::invalid, "half of it");
+  })) == fault::invalid);
+  CHECK_FALSE(is_there(pool.directory() + "/containers/c1"));
+  for (auto& id : {c1, kept}) {
+    must(driver.fill_volume(id, put));
+    CHECK(read_text(driver.path(id) + "/file") == "filled");
+    must(driver.fill_volume(id, [](const std::string&) -> outcome<void> { return fail(fault::internal, "asked again"); }));
+  }
+  must(driver.empty_trash());
+  CHECK(count_in(pool.directory() + "/.incomplete") == 0);
+}
+
 TEST_CASE("names that are no single path component are refused", "[storage]") {
   pool_fixture pool{FOR_EACH_DRIVER()};
   must(pool.driver->create());
