@@ -1,8 +1,9 @@
 #include "actors/instance.hpp"
 #include "actors/ask.hpp"
 #include "actors/guest.hpp"
+#include "actors/instance_copy.hpp"
 #include "actors/instance_guest.hpp"
-#include "actors/instance_snapshot.hpp"
+#include "actors/retention.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/pools.hpp"
 #include "actors/project_claims.hpp"
@@ -25,8 +26,8 @@ void serve_next(const instance_ptr& me) {
 }
 
 void give_back_claim(const instance_ptr& me) {
-  if (!std::exchange(me->claimed, false)) return;
-  me->self->send(me->with.find(role::instances), release_use{me->project, me->name});
+  if (auto whose = std::exchange(me->claimed, {}); !whose.empty())
+    me->self->send(me->with.find(role::instances), release_use{whose});
 }
 
 void refuse(const instance_ptr& me, const sure_promise& promise, const error& why, bool exclusive) {
@@ -54,12 +55,13 @@ void begin(const instance_ptr& me, const planner& plan, const sure_promise& prom
   }
   if (exclusive) me->busy = true;
   if (!(*work)->claim) return submit(me, *work, promise, exclusive);
-  auto granted = [me, work = *work, promise, exclusive](const outcome<void>& yes) {
+  auto whose = (*work)->claimant.empty() ? me->id() : (*work)->claimant;
+  auto granted = [me, work = *work, promise, exclusive, whose](const outcome<void>& yes) {
     if (!yes) return refuse(me, promise, yes.error(), exclusive);
-    me->claimed = true;
+    me->claimed = whose;
     submit(me, work, promise, exclusive);
   };
-  ask<void>(me->self, me->with.find(role::instances), claim_use{me->project, me->name, *(*work)->claim}, granted);
+  ask<void>(me->self, me->with.find(role::instances), claim_use{whose, me->id(), *(*work)->claim}, granted);
 }
 
 // One change after the other. A forced stop does not wait behind what it is there to end.
@@ -155,6 +157,12 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
       [me](const envelope<schema::RenameInstance>& request) {
         return change(me, [me, request] { return plan_rename(*me, request); });
       },
+      [me](const envelope<schema::RebuildInstance>& request) {
+        return change(me, [me, request] { return plan_rebuild(*me, request); });
+      },
+      [me](const envelope<schema::CreateInstance>& request) {
+        return change(me, [me, request] { return plan_refresh(*me, request); });
+      },
       [me](const envelope<schema::ChangeInstanceState>& request) {
         return change(
             me, [me, request] { return plan_state_change(*me, request); }, is_forced_stop(request));
@@ -165,6 +173,7 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
       [me](const change_snapshot& request) {
         return change(me, [me, request] { return plan_snapshot_change(*me, request); });
       },
+      [me](const prune_snapshots& request) { return change(me, [me, request] { return plan_prune(*me, request); }); },
       [me](const delete_instance& request) { return change(me, [me, request] { return plan_delete(*me, request); }); },
       [me](const run_exec& request) { return exec(me, request); },
       [me](const locate_root&) { return locate(me); },

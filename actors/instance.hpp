@@ -60,7 +60,7 @@ struct instance_data {
 
   std::string busy_with; // id of the running operation
   bool busy = false;     // from a request's acceptance to its operation's end
-  bool claimed = false;  // of the project's limits, for that operation
+  std::string claimed;   // for which instance (PROJECT/NAME) the operation took of a project's limits; empty: none
   std::deque<std::function<void()>> queue;
 
   expansion live;    // the devices and limits that the running one has
@@ -100,12 +100,19 @@ write put_record(const instance_data& me, const spec_record& spec);
 outcome<std::shared_ptr<saga>> plan_change(const instance_data& me, const envelope<schema::UpdateInstance>& request,
                                            bool down);
 bool is_down(const instance_data& me);
+/// A saga about this instance, still without steps and commit.
+std::shared_ptr<saga> instance_saga(const instance_data& me, std::shared_ptr<const header> head, std::string kind,
+                                    std::string description);
 saga_step step_of(const instance_data& me, std::string kind, config_map args = {});
 outcome<std::shared_ptr<saga>> plan_update(const instance_data& me, const envelope<schema::UpdateInstance>& request);
-outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelope<schema::RenameInstance>& request);
 outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete_instance& request);
 outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me,
                                                  const envelope<schema::ChangeInstanceState>& request);
+
+/// instance_move.cpp: another name, pool or project.
+outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelope<schema::RenameInstance>& request);
+/// instance_rebuild.cpp: the volume anew from an image, or empty.
+outcome<std::shared_ptr<saga>> plan_rebuild(const instance_data& me, const envelope<schema::RebuildInstance>& request);
 
 /// instance_boot.cpp: what a boot needs, from the records, and the expansion it comes from; blocking (reads templates).
 struct planned_boot {

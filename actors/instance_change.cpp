@@ -14,19 +14,6 @@
 namespace troupe {
 namespace {
 
-std::shared_ptr<saga> new_saga(const instance_data& me, std::shared_ptr<const header> head, std::string kind,
-                               std::string description) {
-  auto plan = std::make_shared<saga>();
-  plan->kind = std::move(kind);
-  plan->description = std::move(description);
-  plan->head = std::move(head);
-  plan->entity = "instance/" + me.id();
-  plan->resources = {{"instances", {url_of_in("instances", me.project, me.name)}},
-                     {"containers", {url_of_in("containers", me.project, me.name)}}};
-  plan->owner = me.self;
-  return plan;
-}
-
 // What the client sent over what there is: a PUT replaces, a PATCH merges what was given.
 struct wanted {
   std::string architecture, description;
@@ -80,7 +67,7 @@ outcome<void> check_wanted(const instance_data& me, const snapshot& records, sch
   auto after = expand(records, me.project, to.profiles, to.config, to.devices);
   if (auto good = check_expanded(records, after); !good) return good;
   if (get(*root_disk(after.devices), "pool") != view(is.getPool()))
-    return fail(fault::unsupported, "The root disk cannot move to another pool yet");
+    return fail(fault::unsupported, "The root disk moves to another pool with the instance only (lxc move -s)");
   if (down) return {};
   return check_running_change(expand(records, is), after);
 }
@@ -110,6 +97,19 @@ uint32_t number_of(const config_map& args, std::string_view key, uint32_t fallba
 }
 
 } // namespace
+
+std::shared_ptr<saga> instance_saga(const instance_data& me, std::shared_ptr<const header> head, std::string kind,
+                               std::string description) {
+  auto plan = std::make_shared<saga>();
+  plan->kind = std::move(kind);
+  plan->description = std::move(description);
+  plan->head = std::move(head);
+  plan->entity = "instance/" + me.id();
+  plan->resources = {{"instances", {url_of_in("instances", me.project, me.name)}},
+                     {"containers", {url_of_in("containers", me.project, me.name)}}};
+  plan->owner = me.self;
+  return plan;
+}
 
 bool is_down(const instance_data& me) { return me.now == instance_state::STOPPED || me.now == instance_state::ERROR; }
 
@@ -174,7 +174,7 @@ outcome<std::shared_ptr<saga>> plan_change(const instance_data& me, const envelo
         ids = choose_ids(me.with, records, after.config, me.id());
       if (ids.size == 0) return fail(fault::too_large, "No range of host ids is free");
 
-      auto plan = new_saga(me, request.head, "instance.update", "Updating instance");
+      auto plan = instance_saga(me, request.head, "instance.update", "Updating instance");
       auto effective = expand(records, is);
       auto had = get(*root_disk(effective.devices), "size"), size = get(*root_disk(after.devices), "size");
       if (had != size) plan->before.push_back({"volume.limit", limit_arguments(me, is, size, had)});
@@ -211,43 +211,6 @@ outcome<std::shared_ptr<saga>> plan_change(const instance_data& me, const envelo
 
 write put_record(const instance_data& me, const spec_record& spec) { return put(table::instances, me.id(), spec); }
 
-outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelope<schema::RenameInstance>& request) {
-  auto records = me.with.db.read();
-  auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
-  if (!spec) return fail(fault::not_found, "Instance not found");
-  return request.body.read([&](schema::RenameInstance::Reader post) -> outcome<std::shared_ptr<saga>> {
-    if (post.getMigration() || post.hasTarget() || post.getPool().size() || post.getProject().size())
-      return fail(fault::unsupported, "Moving and migrating instances is not supported yet");
-    auto to = text(post.getName());
-    if (auto good = check_instance_name(to); !good) return tl::unexpected{good.error()};
-    if (!is_down(me)) return fail(fault::wrong_state, "Renaming of running instance not allowed");
-    if (records.get(table::instances, in_project(me.project, to)))
-      return fail(fault::already_exists, "Name \"" + to + "\" already in use");
-    auto plan = new_saga(me, request.head, "instance.rename", "Renaming instance");
-    auto pool = spec->read([](auto s) { return text(s.getPool()); });
-    plan->before.push_back(
-        {"volume.rename", {{"pool", pool}, {"from", me.key()}, {"to", instance_key(me.project, to)}}});
-    plan->commit.conditions = {unchanged(records, table::instances, me.id()),
-                               absent(table::instances, in_project(me.project, to))};
-    plan->commit.writes = {erase(table::instances, me.id()), erase(table::statuses, me.id()),
-                           put(table::instances, in_project(me.project, to),
-                               changed(*spec,
-                                       [&](schema::InstanceSpec::Builder b) {
-                                         b.setName(to);
-                                         auto config = to_map(b.asReader().getConfig());
-                                         if (get(config, "volatile.apply_template").empty())
-                                           config["volatile.apply_template"] = "rename";
-                                         fill(b.initConfig(static_cast<unsigned>(config.size())), config);
-                                       })),
-                           put(table::statuses, in_project(me.project, to), me.status)};
-    plan->commit.events.push_back(lifecycle_event(*request.head, "instance", to, "instance-renamed",
-                                                  "/1.0/instances/" + to, {{"old_name", me.name}}));
-    rename_snapshots(*plan, records, me, to);
-    plan->after.push_back(step_of(me, "instance.forget"));
-    return plan;
-  });
-}
-
 outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete_instance& request) {
   auto records = me.with.db.read();
   auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
@@ -256,7 +219,7 @@ outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete
   auto effective = spec->read([&](auto s) { return expand(records, s); });
   if (is_true(get(effective.config, "security.protection.delete")))
     return fail(fault::forbidden, "Instance is protected from being deleted (security.protection.delete)");
-  auto plan = new_saga(me, request.head, "instance.delete", "Deleting instance");
+  auto plan = instance_saga(me, request.head, "instance.delete", "Deleting instance");
   plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
   plan->commit.writes = {erase(table::instances, me.id()), erase(table::statuses, me.id())};
   plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-deleted", me.url()));
@@ -296,7 +259,7 @@ outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me,
     if (action == "start" && !resume && spec &&
         is_true(get(spec->read([&](auto s) { return expand(records, s); }).config, "security.protection.start")))
       return fail(fault::forbidden, "Instance is protected from being started (security.protection.start)");
-    auto plan = new_saga(me, request.head, "instance." + std::string{action}, std::string{at->description});
+    auto plan = instance_saga(me, request.head, "instance." + std::string{action}, std::string{at->description});
     config_map halt{{"force", put.getForce() ? "true" : "false"},
                     {"timeout", std::to_string(put.getTimeout())},
                     {"action", std::string{action}}};

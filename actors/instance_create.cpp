@@ -1,55 +1,29 @@
 #include "actors/config_keys.hpp"
-#include "actors/images.hpp"
 #include "actors/instance_admission.hpp"
+#include "actors/instance_copy.hpp"
+#include "actors/instance_image.hpp"
 #include "actors/instance_nics.hpp"
-#include "actors/instance_snapshot.hpp"
 #include "actors/instance_types.hpp"
 #include "actors/instances.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
-#include "messages/rights.hpp"
 #include "runtime/uuid.hpp"
-
-#include <sys/utsname.h>
 
 namespace troupe {
 namespace {
 
 struct draft {
   std::string name, pool, fingerprint, size;
-  std::string from;                       // the volume that is copied
-  std::vector<snapshot_record> snapshots; // that come along
+  std::optional<original> from; // what it is a copy of
   std::vector<std::string> profiles;
   config_map config;
   device_map devices;
   id_range ids;
 };
 
-std::string host_architecture() {
-  utsname host{};
-  uname(&host);
-  return host.machine;
-}
-
-// The fingerprint that an alias, a fingerprint or the unique beginning of one stands for.
-outcome<std::string> resolve_image(const snapshot& records, const std::string& home,
-                                   schema::InstanceSource::Reader source) {
-  if (source.getServer().size() || (source.getProtocol().size() && view(source.getProtocol()) != "lxd"))
-    return fail(fault::unsupported, "Images of remote servers are not supported yet: import the image first");
-  if (source.getAlias().size()) {
-    auto key = in_project(home, view(source.getAlias()));
-    if (auto alias = load<schema::ImageAliasEntry>(records, table::aliases, key))
-      return alias->read([](auto a) { return text(a.getTarget()); });
-  }
-  auto wanted = view(source.getFingerprint().size() ? source.getFingerprint() : source.getAlias());
-  if (wanted.empty()) return fail(fault::invalid, "The image must be given by alias or fingerprint");
-  return full_fingerprint(records, home, wanted);
-}
-
 // `live` is set by the stock client whenever the source runs; a copy on one server never takes processes along.
 outcome<void> check_copy(schema::InstanceSource::Reader source) {
   if (source.getSource().size() == 0) return fail(fault::invalid, "The instance to copy must be named");
-  if (source.getRefresh()) return fail(fault::unsupported, "Refreshing a copy is not supported yet");
   return {};
 }
 
@@ -100,48 +74,21 @@ outcome<void> take_type(std::string_view type, draft& d) {
 outcome<void> take_image(const snapshot& records, const std::string& project, schema::CreateInstance::Reader post,
                          draft& d) {
   if (view(post.getSource().getType()) != "image") return {};
-  auto home = home_of(records, project, feature::images);
-  auto fingerprint = resolve_image(records, home, post.getSource());
-  if (!fingerprint) return tl::unexpected{fingerprint.error()};
-  auto image = load<schema::ImageSpec>(records, table::images, in_project(home, *fingerprint));
-  if (!image) return fail(fault::not_found, "Image not found");
-  d.fingerprint = *fingerprint;
-  return image->read([&](schema::ImageSpec::Reader i) -> outcome<void> {
-    if (i.getType() != schema::InstanceType::CONTAINER)
-      return fail(fault::invalid, "The image is for virtual machines");
-    if (view(i.getArchitecture()) != host_architecture())
-      return fail(fault::invalid, "The image is for another architecture (" + text(i.getArchitecture()) + ")");
-    for (auto& [key, value] : to_map(i.getProperties()))
-      if (auto name = "image." + key; find_instance_key(name)) d.config.emplace(name, value);
-    d.config.insert_or_assign("volatile.base_image", d.fingerprint);
-    return {};
-  });
+  auto image = choose_image(records, project, post.getSource());
+  if (!image) return tl::unexpected{image.error()};
+  d.fingerprint = image->fingerprint;
+  d.config.merge(std::move(image->properties));
+  d.config.insert_or_assign("volatile.base_image", d.fingerprint);
+  return {};
 }
 
-// "c1" or "c1/snap0". What the caller may not see is not there.
 outcome<void> take_original(const snapshot& records, const header& head, schema::CreateInstance::Reader post,
                             draft& d) {
   if (view(post.getSource().getType()) != "copy") return {};
-  auto source = post.getSource();
-  auto project = source.getProject().size() ? text(source.getProject()) : head.project;
-  auto whole = text(source.getSource());
-  auto slash = whole.find('/');
-  auto name = whole.substr(0, slash);
-  auto spec = load<schema::InstanceSpec>(records, table::instances, in_project(project, name));
-  if (!spec || !head.who.may("can_view", {"instance", project, name})) return fail(fault::not_found, "Instance \"" + name + "\" not found");
-  auto [pool, base] = spec->read([](schema::InstanceSpec::Reader s) {
-    return std::pair{text(s.getPool()), std::string{get(to_map(s.getConfig()), "volatile.base_image")}};
-  });
-  if (!base.empty()) d.config.insert_or_assign("volatile.base_image", base);
-  d.pool = pool;
-  d.from = instance_key(project, name);
-  if (slash == whole.npos) {
-    if (!source.getInstanceOnly() && !source.getContainerOnly()) d.snapshots = snapshots_of(records, project, name);
-    return {};
-  }
-  auto taken = load<schema::SnapshotSpec>(records, table::snapshots, in_project(project, whole));
-  if (!taken) return fail(fault::not_found, "Snapshot \"" + whole + "\" not found");
-  d.from = volume_of(*taken);
+  auto from = find_original(records, head, post.getSource());
+  if (!from) return tl::unexpected{from.error()};
+  if (!from->base_image.empty()) d.config.insert_or_assign("volatile.base_image", from->base_image);
+  d.from = std::move(*from);
   return {};
 }
 
@@ -165,13 +112,19 @@ spec_record make_spec(schema::CreateInstance::Reader post, const header& head, c
   });
 }
 
-void copy_snapshots(saga& plan, const std::string& project, const draft& d) {
-  for (auto& each : d.snapshots) {
-    auto copy = changed(each, [](schema::SnapshotSpec::Builder s) { s.setVolume(make_uuid_v4()); });
-    auto name = copy.read([](auto s) { return text(s.getName()); });
-    plan.before.push_back({"volume.copy", {{"pool", d.pool}, {"from", volume_of(each)}, {"volume", volume_of(copy)}}});
-    plan.commit.writes.push_back(put(table::snapshots, snapshot_key(project, d.name, name), copy));
+void copy_snapshots(saga& plan, const snapshot& records, const std::string& project, const draft& d) {
+  for (auto& each : d.from->snapshots) {
+    auto copy = copy_snapshot(records, project, d.pool, each);
+    auto name = each.read([](auto s) { return text(s.getName()); });
+    plan.before.push_back(copy.step);
+    plan.commit.writes.push_back(put(table::snapshots, snapshot_key(project, d.name, name), copy.record));
   }
+}
+
+saga_step volume_step(const draft& d, const std::string& key) {
+  if (d.from) return copy_step(d.pool, key, d.from->pool, d.from->volume, d.size);
+  if (d.fingerprint.empty()) return {"volume.create", {{"pool", d.pool}, {"volume", key}, {"size", d.size}}};
+  return {"volume.clone", {{"pool", d.pool}, {"image", d.fingerprint}, {"volume", key}, {"size", d.size}}};
 }
 
 std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request, const draft& d,
@@ -187,20 +140,13 @@ std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request,
   plan->resources = {{"instances", {url_of_in("instances", head.project, d.name)}},
                      {"containers", {url_of_in("containers", head.project, d.name)}}};
   plan->may_cancel = !d.fingerprint.empty();
-  if (!d.from.empty())
-    plan->before.push_back({"volume.copy", {{"pool", d.pool}, {"from", d.from}, {"volume", key}, {"size", d.size}}});
-  else if (d.fingerprint.empty())
-    plan->before.push_back({"volume.create", {{"pool", d.pool}, {"volume", key}, {"size", d.size}}});
-  else
-    plan->before.push_back(
-        {"volume.clone", {{"pool", d.pool}, {"image", d.fingerprint}, {"volume", key}, {"size", d.size}}});
+  plan->before.push_back(volume_step(d, key));
   plan->commit.conditions.push_back(absent(table::instances, record));
   plan->commit.writes = {put(table::instances, record, spec),
                          put(table::statuses, record, status_record{}),
                          {table::counters, "instance", std::to_string(id)}};
   plan->commit.events.push_back(lifecycle_event(head, "instance", d.name, "instance-created", url,
                                                 {{"type", "container"}, {"storage-pool", d.pool}}));
-  copy_snapshots(*plan, head.project, d);
   return plan;
 }
 
@@ -229,17 +175,16 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     if (!use) return tl::unexpected{use.error()};
     auto effective = expand(records, head.project, d.profiles, d.config, d.devices);
     auto pool = get(*root_disk(effective.devices), "pool");
-    if (!d.from.empty() && pool != d.pool)
-      return fail(fault::unsupported, "Copying an instance to another storage pool is not supported yet");
     d.pool = pool;
     d.size = get(*root_disk(effective.devices), "size");
     d.config["volatile.uuid"] = make_uuid_v4();
     if (!d.fingerprint.empty()) d.config["volatile.apply_template"] = "create";
-    if (!d.from.empty()) d.config["volatile.apply_template"] = "copy";
+    if (d.from) d.config["volatile.apply_template"] = "copy";
     settle_volatile(d.config, effective);
     d.ids = choose_ids(with, records, effective.config, "");
     if (d.ids.size == 0) return fail(fault::too_large, "No range of host ids is free");
     auto plan = make_saga(request, d, make_spec(post, head, d, id), id);
+    if (d.from) copy_snapshots(*plan, records, head.project, d);
     if (is_limited(project_config(records, head.project))) plan->claim = *use;
     plan->admit = [wanted, granted = plan->claim](const snapshot& now) { return admit_draft(now, wanted, granted); };
     return plan;

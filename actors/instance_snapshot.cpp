@@ -19,14 +19,9 @@ std::string url_of(const instance_data& me, const std::string& name) { return me
 
 std::shared_ptr<saga> new_saga(const instance_data& me, const std::shared_ptr<const header>& head, std::string kind,
                                std::string description, const std::string& name) {
-  auto plan = std::make_shared<saga>();
-  plan->kind = std::move(kind);
-  plan->description = std::move(description);
-  plan->head = head;
-  plan->entity = "instance/" + me.id();
+  auto plan = instance_saga(me, head, std::move(kind), std::move(description));
   plan->resources = {{"instances", {url_of_in("instances", me.project, me.name)}},
-                     {"instances_snapshots", {"/1.0/instances/" + me.name + "/snapshots/" + name}}};
-  plan->owner = me.self;
+                     {"instances_snapshots", {url_of(me, name)}}};
   return plan;
 }
 
@@ -80,13 +75,6 @@ outcome<std::string> name_of(schema::SnapshotsPost::Reader post, const snapshot&
   return name;
 }
 
-outcome<void> check_allowed(const snapshot& records, const instance_data& me) {
-  auto rules = project_config(records, me.project);
-  if (is_true(get(rules, "restricted")) && get(rules, "restricted.snapshots", "block") != "allow")
-    return fail(fault::forbidden, "Project \"" + me.project + "\" does not allow snapshots");
-  return {};
-}
-
 message<schema::UpdateInstance> as_it_was(const snapshot_record& taken, const std::string& etag) {
   return taken.read([&](schema::SnapshotSpec::Reader was) {
     return message<schema::UpdateInstance>::make([&](schema::UpdateInstance::Builder put) {
@@ -101,14 +89,10 @@ message<schema::UpdateInstance> as_it_was(const snapshot_record& taken, const st
   });
 }
 
-outcome<std::shared_ptr<saga>> plan_removal(const instance_data& me, const change_snapshot& request,
-                                            const snapshot_record& taken) {
+outcome<std::shared_ptr<saga>> plan_removal(const instance_data& me, const snapshot& records,
+                                            const change_snapshot& request, const snapshot_record& taken) {
   auto plan = new_saga(me, request.head, "snapshot.delete", "Deleting snapshot", request.name);
-  plan->commit.writes.push_back(erase(table::snapshots, snapshot_key(me.project, me.name, request.name)));
-  plan->commit.events.push_back(
-      lifecycle_event(*request.head, "instance", me.name, "instance-snapshot-deleted", url_of(me, request.name)));
-  auto pool = taken.read([](auto s) { return text(s.getPool()); });
-  plan->after.push_back({"volume.destroy", {{"pool", pool}, {"volume", volume_of(taken)}}});
+  remove_snapshot(*plan, records, me, *request.head, taken);
   return plan;
 }
 
@@ -141,6 +125,13 @@ outcome<std::shared_ptr<saga>> plan_edit(const instance_data& me, const change_s
 }
 
 } // namespace
+
+outcome<void> check_snapshots_allowed(const snapshot& records, const std::string& project) {
+  auto rules = project_config(records, project);
+  if (is_true(get(rules, "restricted")) && get(rules, "restricted.snapshots", "block") != "allow")
+    return fail(fault::forbidden, "Project \"" + project + "\" does not allow snapshots");
+  return {};
+}
 
 std::string snapshot_key(std::string_view project, std::string_view instance, std::string_view name) {
   return in_project(in_project(project, instance), name);
@@ -184,7 +175,7 @@ outcome<std::shared_ptr<saga>> plan_snapshot(const instance_data& me, const enve
   auto records = me.with.db.read();
   auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
   if (!spec) return fail(fault::not_found, "Instance not found");
-  if (auto good = check_allowed(records, me); !good) return tl::unexpected{good.error()};
+  if (auto good = check_snapshots_allowed(records, me.project); !good) return tl::unexpected{good.error()};
   return request.body.read([&](schema::SnapshotsPost::Reader post) -> outcome<std::shared_ptr<saga>> {
     if (post.getStateful()) return fail(fault::unsupported, "Stateful snapshots are not supported yet");
     return spec->read([&](schema::InstanceSpec::Reader is) -> outcome<std::shared_ptr<saga>> {
@@ -197,7 +188,8 @@ outcome<std::shared_ptr<saga>> plan_snapshot(const instance_data& me, const enve
       auto expires_at = expiry_of(post, effective);
       if (!expires_at) return tl::unexpected{expires_at.error()};
       auto used_at = me.status.read([](auto status) { return status.getLastUsedAt(); });
-      auto taken = make_snapshot(is, *name, *expires_at, used_at);
+      auto taken = changed(make_snapshot(is, *name, *expires_at, used_at),
+                           [&](schema::SnapshotSpec::Builder s) { s.setScheduled(post.getScheduled()); });
       auto plan = new_saga(me, request.head, "snapshot.create", "Snapshotting instance", *name);
       plan->before.push_back(
           {"volume.copy", {{"pool", text(is.getPool())}, {"from", me.key()}, {"volume", volume_of(taken)}}});
@@ -215,7 +207,7 @@ outcome<std::shared_ptr<saga>> plan_snapshot_change(const instance_data& me, con
   auto key = snapshot_key(me.project, me.name, request.name);
   auto taken = load<schema::SnapshotSpec>(records, table::snapshots, key);
   if (!taken) return fail(fault::not_found, "Snapshot not found");
-  auto plan = request.what == change_snapshot::verb::remove   ? plan_removal(me, request, *taken)
+  auto plan = request.what == change_snapshot::verb::remove   ? plan_removal(me, records, request, *taken)
               : request.what == change_snapshot::verb::rename ? plan_renaming(me, records, request, *taken)
                                                               : plan_edit(me, request, *taken);
   if (plan) (*plan)->commit.conditions.push_back(unchanged(records, table::snapshots, key));
@@ -253,19 +245,22 @@ outcome<std::shared_ptr<saga>> plan_restore(const instance_data& me, const envel
   return plan;
 }
 
+void remove_snapshot(saga& plan, const snapshot& records, const instance_data& me, const header& head,
+                     const snapshot_record& taken) {
+  auto [name, pool] = taken.read([](auto s) { return std::pair{text(s.getName()), text(s.getPool())}; });
+  auto key = snapshot_key(me.project, me.name, name);
+  plan.commit.conditions.push_back(unchanged(records, table::snapshots, key));
+  plan.commit.writes.push_back(erase(table::snapshots, key));
+  plan.commit.events.push_back(
+      lifecycle_event(head, "instance", me.name, "instance-snapshot-deleted", url_of(me, name)));
+  plan.after.push_back({"volume.destroy", {{"pool", pool}, {"volume", volume_of(taken)}}});
+}
+
 void forget_snapshots(saga& plan, const snapshot& records, const instance_data& me) {
   for (auto& taken : snapshots_of(records, me.project, me.name)) {
     auto [name, pool] = taken.read([](auto s) { return std::pair{text(s.getName()), text(s.getPool())}; });
     plan.commit.writes.push_back(erase(table::snapshots, snapshot_key(me.project, me.name, name)));
     plan.after.push_back({"volume.destroy", {{"pool", pool}, {"volume", volume_of(taken)}}});
-  }
-}
-
-void rename_snapshots(saga& plan, const snapshot& records, const instance_data& me, const std::string& to) {
-  for (auto& taken : snapshots_of(records, me.project, me.name)) {
-    auto name = taken.read([](auto s) { return text(s.getName()); });
-    plan.commit.writes.push_back(erase(table::snapshots, snapshot_key(me.project, me.name, name)));
-    plan.commit.writes.push_back(put(table::snapshots, snapshot_key(me.project, to, name), taken));
   }
 }
 

@@ -8,6 +8,9 @@ using snapshot_record = message<schema::SnapshotSpec>;
 
 std::string snapshot_key(std::string_view project, std::string_view instance, std::string_view name);
 
+/// fault::forbidden where the project's rules allow none.
+outcome<void> check_snapshots_allowed(const snapshot& records, const std::string& project);
+
 /// The snapshots of an instance, oldest first.
 std::vector<snapshot_record> snapshots_of(const snapshot& records, std::string_view project, std::string_view instance);
 
@@ -33,9 +36,11 @@ outcome<std::shared_ptr<saga>> plan_snapshot_change(const instance_data& me, con
 /// The instance as it was: its volume, config, devices and profiles. What runs is stopped and started again.
 outcome<std::shared_ptr<saga>> plan_restore(const instance_data& me, const envelope<schema::UpdateInstance>& request);
 
-/// What becomes of the snapshots when their instance goes, or gets another name.
+/// That snapshot, its volume and the word of it.
+void remove_snapshot(saga& plan, const snapshot& records, const instance_data& me, const header& head,
+                     const snapshot_record& taken);
+/// What becomes of the snapshots when their instance goes.
 void forget_snapshots(saga& plan, const snapshot& records, const instance_data& me);
-void rename_snapshots(saga& plan, const snapshot& records, const instance_data& me, const std::string& to);
 
 } // namespace troupe
 

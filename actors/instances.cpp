@@ -4,6 +4,7 @@
 #include "actors/children.hpp"
 #include "actors/guest.hpp"
 #include "actors/instance_snapshot.hpp"
+#include "actors/retention.hpp"
 #include "actors/instance_waves.hpp"
 #include "actors/names.hpp"
 #include "actors/networks.hpp"
@@ -26,6 +27,7 @@ struct instances_data {
   caf::event_based_actor* self;
   std::map<std::string, caf::actor> active;
   std::map<std::string, std::string> creating; // operation -> instance (PROJECT/NAME)
+  std::map<std::string, std::string> arriving; // instance -> what it moves to
   std::set<std::string> reserved;              // the same instances: a name is taken from the first request on
   std::set<std::string> unaccounted;           // those of before a failure: nobody knows what they take
   project_claims claims;
@@ -107,7 +109,40 @@ outcome<void> grant(const data_ptr& all, const std::string& project, const std::
   return all->claims.grant(all->with.db.read(), project, name, most);
 }
 
+// Of an instance that changes, or that moves and becomes another.
+outcome<void> grant(const data_ptr& all, const claim_use& wanted) {
+  bool moves = wanted.instance != wanted.by;
+  if (moves && all->reserved.count(wanted.instance))
+    return fail(fault::already_exists, "This instance is being created already");
+  auto [project, name] = split_key(wanted.instance);
+  auto granted = grant(all, project, name, wanted.most);
+  if (!granted || !moves) return granted;
+  all->reserved.insert(wanted.instance);
+  all->arriving.emplace(wanted.by, wanted.instance);
+  return {};
+}
+
+void release_claims_of(const data_ptr& all, const std::string& key) {
+  auto [project, name] = split_key(key);
+  all->claims.release(project, name);
+  if (auto at = all->arriving.find(key); at != all->arriving.end()) {
+    release(all, at->second);
+    all->arriving.erase(at);
+  }
+}
+
+// A refreshed copy that is not there yet is a copy.
+std::optional<to_instance> refreshed_by(const data_ptr& all, const envelope<schema::CreateInstance>& request) {
+  auto name = request.body.read([](schema::CreateInstance::Reader post) {
+    return post.getSource().getRefresh() ? text(post.getName()) : std::string{};
+  });
+  auto& project = request.head->project;
+  if (name.empty() || !all->with.db.read().get(table::instances, in_project(project, name))) return std::nullopt;
+  return to_instance{project, name};
+}
+
 caf::result<operation_record> create(const data_ptr& all, const envelope<schema::CreateInstance>& request) {
+  if (auto there = refreshed_by(all, request)) return pass_on<operation_record>(all, *there, request);
   auto plan = plan_create(all->with, request, all->next_id);
   if (!plan) return to_caf(plan.error());
   auto key = (*plan)->entity.substr((*plan)->entity.find('/') + 1);
@@ -262,8 +297,7 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
     if (at == all->active.end()) return;
     auto key = at->first;
     all->active.erase(at);
-    auto [project, name] = split_key(key);
-    all->claims.release(project, name);
+    release_claims_of(all, key);
     if (!has_failed(down)) return;
     tell_of_restart(self, all->with, "instance", key, down);
     adopt_running(all);
@@ -276,6 +310,9 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
       [all](const to_instance& to, const envelope<schema::RenameInstance>& request) {
         return pass_on<operation_record>(all, to, request);
       },
+      [all](const to_instance& to, const envelope<schema::RebuildInstance>& request) {
+        return pass_on<operation_record>(all, to, request);
+      },
       [all](const to_instance& to, const envelope<schema::ChangeInstanceState>& request) {
         return pass_on<operation_record>(all, to, request);
       },
@@ -286,6 +323,9 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
         return pass_on<operation_record>(all, to, request);
       },
       [all](const to_instance& to, const change_snapshot& request) {
+        return pass_on<operation_record>(all, to, request);
+      },
+      [all](const to_instance& to, const prune_snapshots& request) {
         return pass_on<operation_record>(all, to, request);
       },
       [all](const to_instance& to, const run_exec& request) { return pass_on<exec_session_ptr>(all, to, request); },
@@ -316,11 +356,15 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
         return promise;
       },
       [all](const claim_use& wanted) -> caf::result<caf::unit_t> {
-        auto granted = grant(all, wanted.project, wanted.name, wanted.most);
+        auto granted = grant(all, wanted);
         if (!granted) return to_caf(granted.error());
         return caf::unit;
       },
-      [all](const release_use& over) { all->claims.release(over.project, over.name); },
+      [all](const release_use& over) {
+        auto is_it = [&](auto& entry) { return entry.second == over.instance; };
+        auto at = std::find_if(all->arriving.begin(), all->arriving.end(), is_it);
+        release_claims_of(all, at == all->arriving.end() ? over.instance : at->first);
+      },
       [](resume& back) { back.run(); },
   };
 }

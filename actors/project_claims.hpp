@@ -23,12 +23,13 @@ private:
 
 /// From an instance's actor, before a change that takes more: answered with unit, or the refusal.
 struct claim_use {
-  std::string project, name;
+  std::string instance; // "PROJECT/NAME" that it counts for: what a move arrives at is reserved as well
+  std::string by;       // who asks; if that one fails, the claim goes
   project_use most;
 };
 /// And when that change has ended, one way or the other.
 struct release_use {
-  std::string project, name;
+  std::string instance;
 };
 
 } // namespace troupe

@@ -38,6 +38,7 @@ struct saga {
   /// them.
   std::function<outcome<batch>(const snapshot& now)> admit;
   std::optional<project_use> claim;    // what the change takes of its project's limits
+  std::string claimant;                // "PROJECT/NAME" of the instance it counts for; empty: the entity itself
   std::vector<std::string> at_restart; // config keys that take effect at the next start only; for plans
 };
 

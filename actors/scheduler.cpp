@@ -1,8 +1,8 @@
 #include "actors/scheduler.hpp"
 
 #include "actors/ask.hpp"
-#include "actors/instance_snapshot.hpp"
 #include "actors/operation_record.hpp"
+#include "actors/retention.hpp"
 #include "actors/schedule.hpp"
 #include "actors/subscription.hpp"
 
@@ -16,7 +16,7 @@ struct agenda_due { // INTERNAL: the first entry may be due; an older alarm is o
   uint64_t alarm = 0;
 };
 struct agenda_changed { // INTERNAL: what a delivery is about
-  enum class what : uint8_t { nothing, instance, started, all };
+  enum class what : uint8_t { nothing, instance, started, taken, all };
   uint64_t reader = 0;
   what concerns = what::nothing;
   std::string instance = {}; // "PROJECT/NAME"
@@ -129,7 +129,7 @@ void request(const agenda_ptr& me, const std::string& instance, Request what) {
 }
 
 void take_one(const agenda_ptr& me, schema::InstanceSpec::Reader spec) {
-  envelope<schema::SnapshotsPost> post{message<schema::SnapshotsPost>::make([](auto) {}),
+  envelope<schema::SnapshotsPost> post{message<schema::SnapshotsPost>::make([](auto p) { p.setScheduled(true); }),
                                        head_in(view(spec.getProject()))};
   request(me, in_project(view(spec.getProject()), view(spec.getName())), std::move(post));
 }
@@ -141,6 +141,16 @@ void remove_expired(const agenda_ptr& me, const snapshot& records, schema::Insta
     change_snapshot gone{change_snapshot::verb::remove, head_in(view(spec.getProject())), name};
     request(me, in_project(view(spec.getProject()), view(spec.getName())), std::move(gone));
   }
+}
+
+// What the tiers keep changes with each snapshot that is taken.
+void prune(const agenda_ptr& me, const snapshot& records, schema::InstanceSpec::Reader spec) {
+  auto tiers = retention_of(expand(records, spec).config);
+  if (!tiers.any()) return;
+  auto all = retain(snapshots_of(records, view(spec.getProject()), view(spec.getName())), tiers);
+  if (std::any_of(all.begin(), all.end(), [](auto& each) { return each.kept_by.empty(); }))
+    request(me, in_project(view(spec.getProject()), view(spec.getName())),
+            prune_snapshots{head_in(view(spec.getProject()))});
 }
 
 bool is_wanted(const snapshot& records, schema::InstanceSpec::Reader spec) {
@@ -192,7 +202,9 @@ void subscribe(const agenda_ptr& me) {
       auto instance = in_project(view(event.getProject()), view(event.getEntity()));
       auto action = view(event.getAction());
       bool started = action == "instance-started" || action == "instance-restarted";
-      tell(agenda_changed{reader, started ? concerns::started : concerns::instance, std::move(instance)});
+      bool taken = action == "instance-snapshot-created";
+      tell(agenda_changed{reader, started ? concerns::started : taken ? concerns::taken : concerns::instance,
+                          std::move(instance)});
     });
   };
   wanted.ended = [tell, reader = me->reader](const error&) { tell(agenda_lost{reader}); };
@@ -207,12 +219,16 @@ void subscribe(const agenda_ptr& me) {
   ask<subscription_ptr>(me->self, events, std::move(wanted), opened);
 }
 
-void on_start(const agenda_ptr& me, const std::string& instance) {
+template <class Act>
+void with_spec(const agenda_ptr& me, const std::string& instance, Act act) {
   auto records = me->with.db.read();
   auto spec = load<schema::InstanceSpec>(records, table::instances, instance);
-  if (!spec) return;
-  spec->read([&](schema::InstanceSpec::Reader s) {
-    if (schedule_of(records, s).at_startup()) take_one(me, s);
+  if (spec) spec->read([&](schema::InstanceSpec::Reader s) { act(records, s); });
+}
+
+void on_start(const agenda_ptr& me, const std::string& instance) {
+  with_spec(me, instance, [&](auto& records, auto spec) {
+    if (schedule_of(records, spec).at_startup()) take_one(me, spec);
   });
 }
 
@@ -222,6 +238,8 @@ void on_change(const agenda_ptr& me, const agenda_changed& what) {
   if (what.concerns == agenda_changed::what::nothing) return;
   if (what.concerns == agenda_changed::what::started) return on_start(me, what.instance);
   serve_due(me); // what is due this second must not be put off to the next time by looking anew
+  if (what.concerns == agenda_changed::what::taken)
+    with_spec(me, what.instance, [&](auto& records, auto spec) { prune(me, records, spec); });
   if (what.concerns == agenda_changed::what::all)
     look_at_all(me);
   else

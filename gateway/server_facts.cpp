@@ -63,6 +63,7 @@ constexpr std::string_view extensions[] = {
     "container_full",
     "projects",
     "container_protection_shift",
+    "container_incremental_copy",
     "network_leases_location",
     "resources_cpu_socket",
     "snapshot_scheduling",
@@ -108,6 +109,7 @@ constexpr std::string_view extensions[] = {
     "instance_bulk_state_change",
     "instance_snapshot_never",
     "storage_volume_state",
+    "instance_pool_move",
     "certificate_project",
     "project_usage",
     "warnings",
@@ -128,9 +130,12 @@ constexpr std::string_view extensions[] = {
     "projects_networks_restricted_access",
     "instance_ready_state",
     "metrics_memory_oom_total",
+    "instance_project_move",
+    "instance_allow_inconsistent_copy",
     "metrics_instances_count",
     "resources_disk_mounted",
     "explicit_trust_token",
+    "instances_rebuild",
     "troupe_event_cursor",      // ours: see docs/events.md
     "troupe_operation_history", // ours: see docs/operations.md
     "troupe_sinks",             // ours: see docs/sinks.md

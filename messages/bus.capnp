@@ -220,6 +220,9 @@ interface Instance extends(Handle(Instance)) {
   renameSnapshot @20 (snapshot :Text, name :Text) -> (operation :Operation);
   updateSnapshot @21 (snapshot :Text, expiresAt :Int64, etag :Text) -> (operation :Operation);   # 0: never
   deleteSnapshot @22 (snapshot :Text) -> (operation :Operation);
+  rebuild        @23 Inst.RebuildInstance -> InstanceChange;
+  retention      @24 Inst.RetentionTiers -> (snapshots :List(Inst.RetainedSnapshot)) $reads;   # scheduled ones, newest first
+  prune          @25 () -> (operation :Operation);
 }
 struct SnapshotView { spec @0 :Inst.SnapshotSpec; etag @1 :Text; }
 interface Process {

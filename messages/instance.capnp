@@ -65,6 +65,7 @@ struct SnapshotSpec {
   size        @11 :Int64 = -1;              # unknown
   pool        @12 :Text $Json.hidden;
   volume      @13 :Text $Json.hidden;       # a name of its own, so that renaming moves nothing on the disk
+  scheduled   @14 :Bool $Json.hidden;       # taken by snapshots.schedule: the tiers of snapshots.keep.* decide how long it stays
 }
 
 # ---- requests as REST clients send them (rest-api: InstancesPost, InstancePut, InstanceStatePut, ...)
@@ -124,6 +125,7 @@ struct SnapshotsPost {
   name      @0 :Text;                       # empty: by the instance's snapshots.pattern
   stateful  @1 :Bool;
   expiresAt @2 :Int64 = -1 $Json.time;      # 0: never; -1 (not given): by its snapshots.expiry
+  scheduled @3 :Bool $Json.hidden;
 }
 struct SnapshotPut { expiresAt @0 :Int64 $Json.time; }
 struct SnapshotPost {
@@ -131,6 +133,23 @@ struct SnapshotPost {
   migration @1 :Bool;
   live      @2 :Bool;
   target    @3 :InstancePostTarget $Json.nullable;
+}
+
+struct RetentionTiers {
+  # How many of the newest hours, days, weeks and months keep a scheduled snapshot; -1: what the instance's config says.
+  hourly  @0 :Int32 = -1;
+  daily   @1 :Int32 = -1;
+  weekly  @2 :Int32 = -1;
+  monthly @3 :Int32 = -1;
+}
+struct RetainedSnapshot {
+  name      @0 :Text;
+  createdAt @1 :Int64 $Json.time;
+  keptBy    @2 :List(Text);    # tiers; empty: it goes
+}
+
+struct RebuildInstance {
+  source @0 :InstanceSource;   # of type image or none
 }
 
 struct ChangeInstanceState {

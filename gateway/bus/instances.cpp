@@ -109,7 +109,14 @@ kj::Promise<void> update_instance(const call_ptr& c) {
 
 kj::Promise<void> rename_instance(const call_ptr& c) {
   auto params = c->params<schema::RenameInstance>();
-  return change(c, c->at.beside(text(params.getName())), copy_of<schema::RenameInstance>(params));
+  if (auto project = view(params.getProject()); !project.empty() && project != c->at.head->project)
+    refuse(fault::invalid, "The project is the handle's own");
+  auto where = params.getName().size() ? c->at.beside(text(params.getName())) : c->at;
+  return change(c, where, copy_of<schema::RenameInstance>(params));
+}
+
+kj::Promise<void> rebuild_instance(const call_ptr& c) {
+  return change(c, c->at, copy_of<schema::RebuildInstance>(c->params<schema::RebuildInstance>()));
 }
 
 kj::Promise<void> delete_instance(const call_ptr& c) {

@@ -65,6 +65,7 @@ kj::Promise<void> view_instance(const call_ptr& c);
 kj::Promise<void> measure_instance(const call_ptr& c);
 kj::Promise<void> update_instance(const call_ptr& c);
 kj::Promise<void> rename_instance(const call_ptr& c);
+kj::Promise<void> rebuild_instance(const call_ptr& c);
 kj::Promise<void> delete_instance(const call_ptr& c);
 kj::Promise<void> change_instance_state(const call_ptr& c);
 kj::Promise<void> power_instance(const call_ptr& c);
@@ -73,6 +74,8 @@ kj::Promise<void> list_snapshots(const call_ptr& c);
 kj::Promise<void> take_snapshot(const call_ptr& c);
 kj::Promise<void> restore_snapshot(const call_ptr& c);
 kj::Promise<void> rename_snapshot(const call_ptr& c);
+kj::Promise<void> retention_of_snapshots(const call_ptr& c);
+kj::Promise<void> prune_snapshots_(const call_ptr& c);
 kj::Promise<void> update_snapshot(const call_ptr& c);
 kj::Promise<void> delete_snapshot(const call_ptr& c);
 // exec.cpp

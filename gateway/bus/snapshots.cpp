@@ -1,4 +1,4 @@
-#include "actors/instance_snapshot.hpp"
+#include "actors/retention.hpp"
 
 #include "gateway/bus/check.hpp"
 #include "gateway/bus/methods.hpp"
@@ -61,6 +61,23 @@ kj::Promise<void> update_snapshot(const call_ptr& c) {
 kj::Promise<void> delete_snapshot(const call_ptr& c) {
   return begin(c, std::nullopt, role::instances, target(c),
                changing<bus::Instance::DeleteSnapshotParams>(c, verb::remove));
+}
+
+kj::Promise<void> retention_of_snapshots(const call_ptr& c) {
+  auto records = c->with().db.read();
+  auto spec = load<schema::InstanceSpec>(records, table::instances, c->at.key());
+  if (!spec) refuse(fault::not_found, "Instance not found");
+  auto params = c->params<schema::RetentionTiers>();
+  retention instead{{params.getHourly(), params.getDaily(), params.getWeekly(), params.getMonthly()}};
+  auto tiers = retention_of(spec->read([&](auto s) { return expand(records, s); }).config, instead);
+  auto all = retain(snapshots_of(records, c->at.head->project, c->at.name()), tiers);
+  auto out = c->results<bus::Instance::RetentionResults>().initSnapshots(static_cast<unsigned>(all.size()));
+  for (unsigned i = 0; i < out.size(); ++i) view_of(all[i]).read([&](auto one) { out.setWithCaveats(i, one); });
+  return kj::READY_NOW;
+}
+
+kj::Promise<void> prune_snapshots_(const call_ptr& c) {
+  return begin(c, std::nullopt, role::instances, target(c), prune_snapshots{c->at.head});
 }
 
 } // namespace troupe::on_bus

@@ -146,6 +146,12 @@ void post_instance(const rest_request& from) {
   ask_async(from, role::instances, target(from), envelope<schema::RenameInstance>{*body, from.head});
 }
 
+void post_rebuild(const rest_request& from) {
+  auto body = body_of<schema::RebuildInstance>(from);
+  if (!body) return reply_error(from, body.error());
+  ask_async(from, role::instances, target(from), envelope<schema::RebuildInstance>{*body, from.head});
+}
+
 void delete_instance_(const rest_request& from) {
   ask_async(from, role::instances, target(from), delete_instance{from.head});
 }

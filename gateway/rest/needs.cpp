@@ -44,6 +44,7 @@ constexpr need rows[] = {
     {"/1.0/instances/{name}/console", "instance", "can_access_console", "can_access_console", "", "can_access_console"},
     {"/1.0/instances/{name}/snapshots", "instance", "can_view", "can_manage_snapshots", "can_manage_snapshots",
      "can_manage_snapshots"},
+    {"/1.0/instances/{name}/retention", "instance", "can_view", "can_manage_snapshots", "", ""},
     {"/1.0/instances/{name}/backups", "instance", "can_manage_backups", "can_manage_backups", "can_manage_backups",
      "can_manage_backups"},
     {"/1.0/instances/{name}/logs", "instance", "can_view", "", "", "can_edit"},

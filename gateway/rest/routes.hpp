@@ -58,6 +58,8 @@ void get_snapshot(const rest_request&);
 void put_snapshot(const rest_request&);
 void post_snapshot(const rest_request&);
 void delete_snapshot(const rest_request&);
+void get_retention(const rest_request&);
+void post_retention(const rest_request&);
 // projects.cpp
 void get_projects(const rest_request&);
 void post_projects(const rest_request&);
@@ -119,6 +121,7 @@ void get_instance(const rest_request&);
 void put_instance(const rest_request&);
 void patch_instance(const rest_request&);
 void post_instance(const rest_request&);
+void post_rebuild(const rest_request&);
 void delete_instance_(const rest_request&);
 void get_instance_state(const rest_request&);
 void put_instance_state(const rest_request&);

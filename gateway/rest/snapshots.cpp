@@ -1,7 +1,9 @@
-#include "actors/instance_snapshot.hpp"
+#include "actors/retention.hpp"
 #include "gateway/rest/instance_view.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
+
+#include <charconv>
 
 namespace troupe {
 namespace {
@@ -73,6 +75,31 @@ void post_snapshot(const rest_request& from) {
   change_snapshot what{verb::rename};
   what.new_name = body->read([](auto post) { return text(post.getName()); });
   change(from, std::move(what));
+}
+
+// What the tiers keep and what goes, also of tiers that are not set yet: ?keep-daily=7.
+void get_retention(const rest_request& from) {
+  auto records = from.with().db.read();
+  auto spec = load<schema::InstanceSpec>(records, table::instances, in_project(from.head->project, from.parameter(0)));
+  if (!spec) return reply_error(from, {fault::not_found, "Instance not found"});
+  retention instead;
+  for (size_t i = 0; i < instead.keep.size(); ++i) {
+    auto name = "keep-" + std::string{retention::names[i]};
+    auto value = from.http->parameter(name);
+    if (value.empty()) continue;
+    auto [end, bad] = std::from_chars(value.data(), value.data() + value.size(), instead.keep[i]);
+    if (bad != std::errc{} || end != value.data() + value.size() || instead.keep[i] < 0)
+      return reply_error(from, {fault::invalid, "The parameter " + name + " must be a whole number"});
+  }
+  auto tiers = retention_of(spec->read([&](auto s) { return expand(records, s); }).config, instead);
+  json_list list;
+  for (auto& each : retain(snapshots_of(records, from.head->project, from.parameter(0)), tiers))
+    list.next() += to_json(view_of(each));
+  reply_sync(from, std::move(list).take());
+}
+
+void post_retention(const rest_request& from) {
+  ask_async(from, role::instances, target(from), prune_snapshots{from.head});
 }
 
 void delete_snapshot(const rest_request& from) { change(from, change_snapshot{verb::remove}); }

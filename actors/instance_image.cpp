@@ -1,0 +1,52 @@
+#include "actors/instance_image.hpp"
+
+#include "actors/config_keys.hpp"
+#include "actors/images.hpp"
+#include "actors/project_keys.hpp"
+
+#include <sys/utsname.h>
+
+namespace troupe {
+namespace {
+
+outcome<std::string> resolve(const snapshot& records, const std::string& home, schema::InstanceSource::Reader source) {
+  if (source.getServer().size() || (source.getProtocol().size() && view(source.getProtocol()) != "lxd"))
+    return fail(fault::unsupported, "Images of remote servers are not supported yet: import the image first");
+  if (source.getAlias().size()) {
+    auto key = in_project(home, view(source.getAlias()));
+    if (auto alias = load<schema::ImageAliasEntry>(records, table::aliases, key))
+      return alias->read([](auto a) { return text(a.getTarget()); });
+  }
+  auto wanted = view(source.getFingerprint().size() ? source.getFingerprint() : source.getAlias());
+  if (wanted.empty()) return fail(fault::invalid, "The image must be given by alias or fingerprint");
+  return full_fingerprint(records, home, wanted);
+}
+
+} // namespace
+
+std::string host_architecture() {
+  utsname host{};
+  uname(&host);
+  return host.machine;
+}
+
+outcome<chosen_image> choose_image(const snapshot& records, const std::string& project,
+                                   schema::InstanceSource::Reader source) {
+  auto home = home_of(records, project, feature::images);
+  auto fingerprint = resolve(records, home, source);
+  if (!fingerprint) return tl::unexpected{fingerprint.error()};
+  auto image = load<schema::ImageSpec>(records, table::images, in_project(home, *fingerprint));
+  if (!image) return fail(fault::not_found, "Image not found");
+  return image->read([&](schema::ImageSpec::Reader i) -> outcome<chosen_image> {
+    if (i.getType() != schema::InstanceType::CONTAINER)
+      return fail(fault::invalid, "The image is for virtual machines");
+    if (view(i.getArchitecture()) != host_architecture())
+      return fail(fault::invalid, "The image is for another architecture (" + text(i.getArchitecture()) + ")");
+    chosen_image chosen{*fingerprint, {}};
+    for (auto& [key, value] : to_map(i.getProperties()))
+      if (auto name = "image." + key; find_instance_key(name)) chosen.properties.emplace(name, value);
+    return chosen;
+  });
+}
+
+} // namespace troupe
