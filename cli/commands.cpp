@@ -61,6 +61,18 @@ constexpr argument history_arguments[] = {
 
 constexpr argument subscription_arguments[] = {{"NAME", required_positional, "the subscription's name"}};
 
+constexpr argument retained_instance{"INSTANCE", required_positional, "the instance's name"};
+constexpr argument retained_project{"--project", text, "its project", "default"};
+constexpr argument retention_show_arguments[] = {
+    retained_instance,
+    retained_project,
+    {"--keep-hourly", text, "as if snapshots.keep.hourly were this"},
+    {"--keep-daily", text, "as if snapshots.keep.daily were this"},
+    {"--keep-weekly", text, "as if snapshots.keep.weekly were this"},
+    {"--keep-monthly", text, "as if snapshots.keep.monthly were this"},
+};
+constexpr argument retention_apply_arguments[] = {retained_instance, retained_project};
+
 // Of commands on the bus: a daemon elsewhere.
 constexpr argument bus_server{"--server", text, "HOST:PORT of a daemon's core.bus_address (default: the one here)"};
 constexpr argument bus_server_cert{"--server-cert", text, "with --server: the certificate (PEM file) it must have"};
@@ -165,6 +177,9 @@ constexpr command table[] = {
     {"operation wait", "Wait for the end of an operation", operation_arguments, run_operation_wait},
     {"monitor", "Print events as they happen", monitor_arguments, run_monitor},
     {"history", "Show what happened to one thing", history_arguments, run_history},
+    {"retention show", "Which scheduled snapshots the tiers keep, and which go", retention_show_arguments,
+     run_retention_show},
+    {"retention apply", "Delete the scheduled snapshots that no tier keeps", retention_apply_arguments, run_retention_apply},
     {"subscription list", "List the durable subscriptions of the event log", {}, run_subscription_list},
     {"subscription show", "Show a durable subscription", subscription_arguments, run_subscription_show},
     {"subscription delete", "Delete a durable subscription; its reader is ended", subscription_arguments,

@@ -18,6 +18,8 @@ outcome<void> run_operation_cancel(const invocation& call);
 outcome<void> run_operation_follow(const invocation& call);
 outcome<void> run_monitor(const invocation& call);
 outcome<void> run_history(const invocation& call);
+outcome<void> run_retention_show(const invocation& call);
+outcome<void> run_retention_apply(const invocation& call);
 outcome<void> run_subscription_list(const invocation& call);
 outcome<void> run_subscription_show(const invocation& call);
 outcome<void> run_subscription_delete(const invocation& call);

@@ -10,8 +10,9 @@ import unittest
 from troupe_e2e import DaemonTest, eventually
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs/container-keys.md"
-# Shown by snapshots_test.py and by the tests of the guest API.
-PROVED = {"snapshots.expiry", "snapshots.pattern", "snapshots.schedule", "snapshots.schedule.stopped", "security.devlxd", "security.devlxd.images"}
+# Shown by snapshots_test.py, copies_test.py (and the tiers by retention_test.cpp) and by the tests of the guest API.
+PROVED = {"snapshots.expiry", "snapshots.pattern", "snapshots.schedule", "snapshots.schedule.stopped", "snapshots.keep.hourly", "snapshots.keep.daily",
+          "snapshots.keep.weekly", "snapshots.keep.monthly", "security.devlxd", "security.devlxd.images"}
 
 RLIMITS = {  # key: (value, /proc/PID/limits row, soft and hard as it shows them)
     "as": ("4294967296:8589934592", "Max address space", "4294967296 8589934592"),

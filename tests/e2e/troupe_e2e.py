@@ -233,11 +233,14 @@ profiles:
         if not self.process or code is not None:
             self.process = None
             self.start()
-        instances = self.get("/1.0/instances")
-        for url in instances:
-            self.request("PUT", f"{url}/state", {"action": "stop", "force": True, "timeout": -1})
-        for url in instances:
-            eventually(lambda url=url: self.outcome("DELETE", url)[0] in (200, 404), f"the end of {url}", 20)
+        instances = [(f"/1.0/instances/{each['name']}", f"?project={each['project']}")
+                     for each in self.get("/1.0/instances?recursion=1&all-projects=true")]
+        for url, project in instances:
+            self.request("PUT", f"{url}/state{project}", {"action": "stop", "force": True, "timeout": -1})
+        for url, project in instances:
+            eventually(lambda: self.outcome("DELETE", url + project)[0] in (200, 404), f"the end of {url}{project}", 20)
+        for project in {project for _, project in instances} - {"?project=default"}:
+            self.request("DELETE", "/1.0/projects/" + project.split("=")[1])
         self.request("PUT", "/1.0/profiles/default", {"config": {}, "devices": {}, "description": ""})
         for kind in ("images", "profiles", "networks", "storage-pools"):
             for thing in self.get(f"/1.0/{kind}?recursion=1"):

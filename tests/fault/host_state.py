@@ -89,17 +89,10 @@ class Host:
 
     def strangers(self, records):
         """What is there of instances that are not, and the other way round."""
-        names = set(records)
+        names = set(records) | {self.key_of(each) for each in self.everywhere()}
         running = {n for n, r in records.items() if r["status"] in UP}
-        pool = "storage-pools/default"
-        volumes = self.daemon.get("/1.0/storage-pools/default/volumes?recursion=1")
         found = {
-            "volume without a record": self.names_in(f"{pool}/containers") - names,
-            "record without a volume": names - self.names_in(f"{pool}/containers"),
-            "difference of listed volumes": {v["name"] for v in volumes if v["type"] == "container"} ^ names,
-            "more or fewer snapshot volumes than snapshots": self.of_snapshots(),
-            "trash": self.names_in(f"{pool}/.trash"),
-            "incomplete volume": self.names_in(f"{pool}/.incomplete"),
+            "volume against the records": self.of_volumes(),
             "monitor of no running instance": self.monitors() - running,
             "orphan on the bridge": self.bridge_ports() - {records[n]["config"].get("volatile.eth0.host_name") for n in running},
             "card of a gone instance": {c for c in self.cards if c and os.path.exists(f"/sys/class/net/{c}")}
@@ -134,11 +127,28 @@ class Host:
         folder = next(word for word in words if f"{self.daemon.dir}/networks/" in word)
         return folder.split(f"{self.daemon.dir}/networks/")[1].split("/")[0]
 
-    def of_snapshots(self):
-        """A snapshot's volume has a name that nobody is told, so they are counted."""
-        taken = sum(len(i["snapshots"] or []) for i in self.daemon.get("/1.0/instances?recursion=2"))
-        there = len(self.names_in("storage-pools/default/snapshots"))
-        return set() if taken == there else {f"{there} for {taken}"}
+    def everywhere(self):
+        """The instances of all projects, with their snapshots."""
+        return self.daemon.get("/1.0/instances?recursion=2&all-projects=true")
+
+    @staticmethod
+    def key_of(instance):
+        return instance["name"] if instance["project"] == "default" else f"{instance['project']}_{instance['name']}"
+
+    def of_volumes(self):
+        """What lies in the pools against the instances in them. A snapshot's volume has a name that nobody is told, so they are counted."""
+        found = set()
+        for pool in self.names_in("storage-pools"):
+            folder = f"storage-pools/{pool}"
+            inside = [each for each in self.everywhere() if each["expanded_devices"]["root"]["pool"] == pool]
+            listed = {v["name"] for v in self.daemon.get(f"/1.0/storage-pools/{pool}/volumes?recursion=1") if v["type"] == "container"}
+            found |= {f"{pool}: volume or record alone: {name}" for name in self.names_in(f"{folder}/containers") ^ set(map(self.key_of, inside))}
+            found |= {f"{pool}: listed or record alone: {name}" for name in listed ^ {i["name"] for i in inside if i["project"] == "default"}}
+            found |= {f"{pool}: {place}/{name}" for place in (".trash", ".incomplete") for name in self.names_in(f"{folder}/{place}")}
+            taken, there = sum(len(i["snapshots"] or []) for i in inside), len(self.names_in(f"{folder}/snapshots"))
+            if taken != there:
+                found.add(f"{pool}: {there} snapshot volumes for {taken} snapshots")
+        return found
 
     def of_pools(self):
         records = {p["name"] for p in self.daemon.get("/1.0/storage-pools?recursion=1")}

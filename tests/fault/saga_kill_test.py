@@ -86,12 +86,13 @@ class SagaKillTest(DaemonTest):
     # --- the cases, by the kind of their saga; each makes what its request needs
 
     CASES = {
-        "instance.create": ["create_from_image", "create_empty", "copy_instance"],
+        "instance.create": ["create_from_image", "create_empty", "copy_instance", "copy_to_pool"],
+        "instance.move": ["move_to_pool", "move_to_project"], "instance.refresh": ["refresh_copy"], "instance.rebuild": ["rebuild"],
         "instance.start": ["start"], "instance.stop": ["stop_forced", "stop_gracefully"], "instance.restart": ["restart"],
         "instance.freeze": ["freeze"], "instance.unfreeze": ["unfreeze"], "instance.rename": ["rename_instance"],
         "instance.restore": ["restore_stopped", "restore_running"],
         "snapshot.create": ["create_snapshot"], "snapshot.update": ["update_snapshot"], "snapshot.rename": ["rename_snapshot"],
-        "snapshot.delete": ["delete_snapshot"],
+        "snapshot.delete": ["delete_snapshot"], "snapshot.prune": ["prune_snapshots"],
         "instance.update": ["update_instance", "update_running"], "instance.delete": ["delete_instance"],
         "image.import": ["import_unified", "import_split"], "image.delete": ["delete_image", "delete_unpacked_image"],
         "image.update": ["update_image"], "image.alias": ["create_alias"],
@@ -193,6 +194,56 @@ class SagaKillTest(DaemonTest):
         self.snapshot(source)
         return Case("POST", "/1.0/instances", {"name": name, "source": {"type": "copy", "source": source}},
                     lambda: self.status(name) == "Stopped" and self.found(f"/1.0/instances/{name}/snapshots/one") is not None)
+
+    def other_pool(self):
+        if self.found("/1.0/storage-pools/other") is None:
+            self.must("POST", "/1.0/storage-pools", {"name": "other", "driver": "dir"})
+        return "other"
+
+    def copy_to_pool(self):
+        source, name, pool = self.instance(), self.name(), self.other_pool()
+        self.snapshot(source)
+        root = {"root": {"type": "disk", "path": "/", "pool": pool}}
+        return Case("POST", "/1.0/instances", {"name": name, "devices": root, "source": {"type": "copy", "source": source}},
+                    lambda: self.status(name) == "Stopped" and self.found(f"/1.0/instances/{name}/snapshots/one") is not None)
+
+    def move_to_pool(self):
+        name, pool = self.instance(), self.other_pool()
+        self.snapshot(name)
+        return Case("POST", f"/1.0/instances/{name}", {"name": name, "migration": True, "pool": pool},
+                    lambda: self.found(f"/1.0/instances/{name}")["expanded_devices"]["root"]["pool"] == pool)
+
+    def move_to_project(self):
+        name, project = self.instance(), self.name("p")
+        self.must("POST", "/1.0/projects", {"name": project, "config": {"features.images": "false", "features.profiles": "false"}})
+        self.snapshot(name)
+        found = lambda path: self.found(path) is not None
+        return Case("POST", f"/1.0/instances/{name}", {"name": name, "migration": True, "project": project},
+                    lambda: self.one_of(f"/1.0/instances/{name}/snapshots/one?project={project}", f"/1.0/instances/{name}/snapshots/one", found))
+
+    def refresh_copy(self):
+        source, name = self.instance(), self.name()
+        copy = {"name": name, "source": {"type": "copy", "source": source}}
+        self.must("POST", "/1.0/instances", copy)
+        self.snapshot(name, "old")
+        self.snapshot(source, "new")
+        copy["source"]["refresh"] = True
+        return Case("POST", "/1.0/instances", copy, lambda: self.one_of(f"/1.0/instances/{name}/snapshots/new", f"/1.0/instances/{name}/snapshots/old",
+                                                                        lambda path: self.found(path) is not None))
+
+    def rebuild(self):
+        name = self.instance()
+        return Case("POST", f"/1.0/instances/{name}/rebuild", {"source": {"type": "none"}},
+                    lambda: "volatile.base_image" not in self.found(f"/1.0/instances/{name}")["config"])
+
+    def prune_snapshots(self):
+        name = self.instance()
+        path = f"/1.0/instances/{name}"
+        self.must("PATCH", path, {"config": {"snapshots.schedule": "@startup"}})
+        self.must("PUT", f"{path}/state", {"action": "start"})
+        eventually(lambda: self.found(f"{path}/snapshots"), "the snapshot of the start")
+        self.must("PATCH", path, {"config": {"snapshots.schedule": "", "snapshots.keep.hourly": "0"}})
+        return Case("POST", f"{path}/retention", None, lambda: not self.found(f"{path}/snapshots"))
 
     def restore(self, status, half_way=False):
         name = self.instance(status)
