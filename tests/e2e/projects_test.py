@@ -269,14 +269,15 @@ class Walk:
             "user.x": ["1", ""], "limits.memory": ["64MiB", ""], "environment.A": ["b"]}
     RULES = {"restricted.containers.nesting": ["allow", "block", ""], "restricted.containers.lowlevel": ["allow", "block", ""],
              "restricted.containers.privilege": ["allow", "isolated", "unprivileged", ""],
-             "restricted.devices.nic": ["allow", "managed", "block", ""], "restricted": ["true", "true", ""]}
+             "restricted.devices.nic": ["allow", "managed", "block", ""], "restricted.snapshots": ["allow", "allow", "block", ""],
+             "restricted": ["true", "true", ""]}
 
     def __init__(self, daemon, project, dice):
         self.daemon, self.project, self.dice = daemon, project, dice
         self.accepted = self.refused = 0
 
     def call(self, method, path, body=None):
-        status, _ = self.daemon.outcome(method, f"{path}?project={self.project}", body)
+        status, _ = self.daemon.outcome(method, path if "?" in path else f"{path}?project={self.project}", body)
         assert status < 500, (method, path, body, status)
         self.accepted += status < 300
         self.refused += status == 403
@@ -307,9 +308,18 @@ class Walk:
         some = dict(self.dice.sample(sorted(wish.items()), self.dice.randrange(1, 3)))
         part = {"config": self.config(), "devices": self.dice.choice([{}, self.devices()])}
         rules = {key: self.dice.choice(values) for key, values in self.RULES.items() if self.dice.random() < 0.3}
+        copy = {"type": "copy", "source": self.name(), "refresh": self.dice.random() < 0.3}
         return self.call(*self.dice.choice([
             ("POST", "/1.0/instances", {"name": self.name(), "source": {"type": "none"}, **wish}),
             ("POST", "/1.0/instances", {"name": self.name(), "source": {"type": "none"}, **wish}),
+            ("POST", "/1.0/instances", {"name": self.name(), "source": copy, **wish}),
+            ("POST", "/1.0/instances?project=default", {"name": "outside", "source": {"type": "none"}, **wish, "profiles": []}),
+            ("POST", "/1.0/instances", {"name": self.name(), "source": {**copy, "source": "outside", "project": "default"}, **wish}),
+            ("POST", "/1.0/instances/outside?project=default", {"name": self.name(), "migration": True, "project": self.project}),
+            ("POST", f"{instance}/snapshots", {"name": "s"}),
+            ("DELETE", f"{instance}/snapshots/s"),
+            ("PUT", instance, {"restore": "s"}),
+            ("POST", f"{instance}/rebuild", {"source": {"type": "none"}}),
             ("PUT", instance, {"architecture": "x86_64", **wish}),
             ("PATCH", instance, some),
             ("PATCH", instance, some),
