@@ -2,6 +2,7 @@
 
 #include "actors/device_options.hpp"
 #include "actors/names.hpp"
+#include "actors/project_keys.hpp"
 #include "actors/schedule.hpp"
 #include "actors/server_keys.hpp"
 #include "actors/snapshot_pattern.hpp"
@@ -219,7 +220,21 @@ outcome<void> check_instance_config(const config_map& config) {
   return {};
 }
 
-outcome<void> check_expanded(const snapshot& from, const expansion& effective) {
+namespace {
+
+outcome<void> check_volume_of(const snapshot& from, std::string_view project, const std::string& name,
+                              const config_map& device) {
+  auto pool = get(device, "pool"), source = get(device, "source");
+  if (get(device, "type") != "disk" || get(device, "path") == "/" || pool.empty()) return {};
+  auto key = home_of(from, project, feature::volumes) + '/' + std::string{pool} + '/' + std::string{source};
+  if (from.get(table::custom_volumes, key)) return {};
+  return fail(fault::invalid, "Device \"" + name + "\": the pool \"" + std::string{pool} + "\" has no volume \"" +
+                                  std::string{source} + '"');
+}
+
+} // namespace
+
+outcome<void> check_expanded(const snapshot& from, std::string_view project, const expansion& effective) {
   auto root = root_disk(effective.devices);
   if (!root) return fail(fault::invalid, "No root device could be found");
   auto on = get(*root, "pool");
@@ -229,6 +244,7 @@ outcome<void> check_expanded(const snapshot& from, const expansion& effective) {
     return fail(fault::unsupported,
                 "The storage pool \"" + std::string{on} + "\" cannot limit the size of a root disk (only btrfs can)");
   for (auto& [name, device] : effective.devices) {
+    if (auto good = check_volume_of(from, project, name, device); !good) return good;
     auto network = get(device, "network");
     if (get(device, "type") == "nic" && !network.empty() && !from.get(table::networks, in_project("default", network)))
       return fail(fault::invalid, "Device \"" + name + "\": network \"" + std::string{network} + "\" does not exist");

@@ -30,10 +30,17 @@ outcome<void> check_root_disk(const judged& it) {
   return {};
 }
 
+outcome<void> check_volume_disk(const judged& it) {
+  if (auto good = check_plain_name("Storage volume", it.get("source")); !good) return it.bad(good.error().message);
+  for (auto option : {"size", "shift", "recursive"})
+    if (it.has(option)) return it.bad("a volume of a pool has no option \"" + std::string{option} + '"');
+  return {};
+}
+
 outcome<void> check_disk(const judged& it) {
   if (it.get("path") == "/") return check_root_disk(it);
   auto source = it.get("source");
-  if (it.has("pool")) return it.later("custom volumes are not supported yet; \"source\" can be a path of the host");
+  if (it.has("pool")) return check_volume_disk(it);
   if (source.empty()) return it.bad("a disk needs a \"source\"");
   for (auto remote : {"ceph:", "cephfs:", "cloud-init:"})
     if (source.starts_with(remote)) return it.later("source \"" + std::string{remote} + "\" is not supported");

@@ -9,7 +9,6 @@ using enum applies;
 constexpr std::string_view for_vms = "it is for virtual machines, which are not there yet",
                            no_vlan = "VLANs are not built; make a bridge for each",
                            no_maas = "MAAS is not supported, nor by newer LXD", no_bgp = "routes are not announced",
-                           no_volumes = "custom volumes are not there yet",
                            no_uevents = "hot-plugged devices of the host are not watched",
                            of_incus = "it is an option of Incus";
 
@@ -62,7 +61,7 @@ constexpr device_option options[] = {
     {"disk", "limits.read", disk_io, "", optional, at_once, "Most it reads a second, from the disk below"},
     {"disk", "limits.write", disk_io, "", optional, at_once, "Most it writes a second, to the disk below"},
     {"disk", "path", path, "", needed, replug, "Where it is inside; / is the root disk"},
-    {"disk", "pool", text, "", optional, replug, "Pool of the root disk"},
+    {"disk", "pool", text, "", optional, replug, "Pool of the root disk, or of the custom volume"},
     {"disk", "propagation", text, "private", optional, replug, "What later mounts do",
      "private shared slave unbindable rprivate rshared rslave runbindable"},
     {"disk",
@@ -80,9 +79,9 @@ constexpr device_option options[] = {
     {"disk", "shift", boolean, "false", optional, replug, "Whether ids on disk are the instance's own"},
     {"disk", "size", size, "", optional, replug, "Size of the root disk, which changes at once, or of a tmpfs"},
     {"disk", "size.state", size, "", optional, replug, "Quota of the state volume", {}, for_vms},
-    {"disk", "source", text, "", optional, replug, "Absolute path on the host, or tmpfs:"},
+    {"disk", "source", text, "", optional, replug, "Absolute path on the host, tmpfs:, or with a pool the name of a custom volume"},
     {"disk", "source.snapshot", text, "", optional, replug, "Snapshot to attach", {}, for_vms},
-    {"disk", "source.type", text, "", optional, replug, "Kind of volume", {}, no_volumes},
+    {"disk", "source.type", text, "", optional, replug, "Kind of volume", {}, "custom volumes are the only kind"},
 
     {nics, "boot.priority", integer, "", optional, replug, "Network boot", {}, for_vms},
     {"nic-macvlan nic-physical nic-routed", "gvrp", boolean, "", optional, replug, "Register VLANs", {}, no_vlan},

@@ -34,7 +34,7 @@ struct changer {
   }
 
   outcome<mount_plan> mount(const expansion& in, const std::string& name) const {
-    for (auto& plan : mounts_of(in, it.rules))
+    for (auto& plan : mounts_of(in, it.places))
       if (plan.device == name) return plan;
     return fail(fault::internal, "No disk " + name);
   }
@@ -111,7 +111,7 @@ struct changer {
   }
 
   outcome<void> run() {
-    auto limits = with.containers.limit(it.who.key, it.to.config, disk_limits_of(it.to, it.root_path));
+    auto limits = with.containers.limit(it.who.key, it.to.config, disk_limits_of(it.to, it.root_path, it.places));
     if (!limits) return limits;
     std::vector<std::string> replugged, settled;
     for (auto& name : names()) {

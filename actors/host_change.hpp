@@ -13,7 +13,7 @@ struct host_change {
   std::vector<expansion> from; // each may be (partly) there
   expansion to;
   bool repair = false; // `to` may be partly there as well: after a crash, or half a change
-  config_map rules;    // the project's
+  disk_places places;
   std::string root_path, table;
   forwarders running;
   std::function<void(const std::string& device)> forwarder_ended;

@@ -32,7 +32,7 @@ host_change change_of(const instance_ptr& me, expansion to) {
   host_change what;
   what.who = live_instance_of(*me);
   what.to = std::move(to);
-  what.rules = project_config(me->with.db.read(), me->project);
+  what.places = disk_places_of(me->with, me->with.db.read(), me->project);
   what.table = table_of(*me);
   what.running = me->forwarding;
   what.forwarder_ended = restarts_forwarders(me, me->life);

@@ -71,9 +71,10 @@ outcome<planned_boot> make_boot_plan(services& with, const spec_record& spec, ro
     auto nodes = nodes_of(effective);
     if (!nodes) return tl::unexpected{nodes.error()};
     boot_plan plan;
-    plan.mounts = mounts_of(effective, project_config(records, view(s.getProject())));
+    auto places = disk_places_of(with, records, view(s.getProject()));
+    plan.mounts = mounts_of(effective, places);
     plan.nodes = std::move(*nodes);
-    plan.disk_limits = disk_limits_of(effective, root.lower.empty() ? root.path : root.upper);
+    plan.disk_limits = disk_limits_of(effective, root.lower.empty() ? root.path : root.upper, places);
     plan.key = instance_key(view(s.getProject()), view(s.getName()));
     plan.name = text(s.getName());
     plan.architecture = text(s.getArchitecture());

@@ -65,7 +65,7 @@ outcome<void> check_wanted(const instance_data& me, const snapshot& records, sch
     if (!records.get(table::profiles, in_project(home, profile)))
       return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");
   auto after = expand(records, me.project, to.profiles, to.config, to.devices);
-  if (auto good = check_expanded(records, after); !good) return good;
+  if (auto good = check_expanded(records, me.project, after); !good) return good;
   if (get(*root_disk(after.devices), "pool") != view(is.getPool()))
     return fail(fault::unsupported, "The root disk moves to another pool with the instance only (lxc move -s)");
   if (down) return {};

@@ -27,18 +27,24 @@ std::string folder_of(std::string_view source, const config_map& rules) {
   return best;
 }
 
-mount_plan mount_of(const std::string& name, const config_map& device, const config_map& rules) {
+std::string source_of(const config_map& device, const disk_places& places) {
+  std::string source{get(device, "source")}, pool{get(device, "pool")};
+  if (pool.empty()) return source == "tmpfs:" ? "" : source;
+  return places.pools + '/' + pool + "/custom/" + places.volumes + '_' + source;
+}
+
+mount_plan mount_of(const std::string& name, const config_map& device, const disk_places& places) {
   mount_plan plan;
   plan.device = name;
-  bool tmpfs = get(device, "source") == "tmpfs:";
-  if (!tmpfs) plan.source = get(device, "source");
-  plan.beneath = folder_of(plan.source, rules);
+  bool tmpfs = get(device, "source") == "tmpfs:", volume = !get(device, "pool").empty();
+  plan.source = source_of(device, places);
+  if (!volume) plan.beneath = folder_of(plan.source, places.rules);
   plan.path = get(device, "path");
   if (auto size = parse_size(get(device, "size")); tmpfs && size) plan.options = std::to_string(*size);
   plan.propagation = option_of(device, "propagation");
   plan.readonly = is_true(get(device, "readonly"));
   plan.recursive = is_true(get(device, "recursive"));
-  plan.shift = is_true(get(device, "shift"));
+  plan.shift = volume || is_true(get(device, "shift"));
   plan.required = is_true(option_of(device, "required"));
   return plan;
 }
@@ -57,10 +63,14 @@ void add_rate(const config_map& device, std::string_view option, uint64_t& bytes
 
 } // namespace
 
-std::vector<mount_plan> mounts_of(const expansion& effective, const config_map& project_rules) {
+disk_places disk_places_of(const services& with, const snapshot& records, std::string_view project) {
+  return {project_config(records, project), with.dir.storage_pools, home_of(records, project, feature::volumes)};
+}
+
+std::vector<mount_plan> mounts_of(const expansion& effective, const disk_places& places) {
   std::vector<mount_plan> out;
   for (auto& [name, device] : effective.devices)
-    if (get(device, "type") == "disk" && !is_root(device)) out.push_back(mount_of(name, device, project_rules));
+    if (get(device, "type") == "disk" && !is_root(device)) out.push_back(mount_of(name, device, places));
   // What lies in another comes behind it.
   std::sort(out.begin(), out.end(), [](auto& a, auto& b) { return a.path < b.path; });
   return out;
@@ -103,12 +113,13 @@ outcome<std::vector<node_plan>> nodes_of(const expansion& effective) {
   return out;
 }
 
-std::vector<disk_limit> disk_limits_of(const expansion& effective, const std::string& root_path) {
+std::vector<disk_limit> disk_limits_of(const expansion& effective, const std::string& root_path,
+                                       const disk_places& places) {
   std::vector<disk_limit> out;
   for (auto& [name, device] : effective.devices) {
     if (get(device, "type") != "disk" || get(device, "source") == "tmpfs:") continue;
     disk_limit limit;
-    limit.path = is_root(device) ? root_path : std::string{get(device, "source")};
+    limit.path = is_root(device) ? root_path : source_of(device, places);
     add_rate(device, "limits.read", limit.read_bytes, limit.read_ops);
     add_rate(device, "limits.write", limit.write_bytes, limit.write_ops);
     out.push_back(std::move(limit));

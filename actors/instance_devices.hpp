@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/instance_nics.hpp"
+#include "actors/services.hpp"
 
 #include <optional>
 
@@ -8,12 +9,21 @@ namespace troupe {
 
 // What the devices of an expansion amount to on this host. Those that read the host's nodes block.
 
-std::vector<mount_plan> mounts_of(const expansion& effective, const config_map& project_rules);
+/// Where the disks of a project's instances come from.
+struct disk_places {
+  config_map rules;    // the project's
+  std::string pools;   // DIR/storage-pools
+  std::string volumes; // the project whose custom volumes they use
+};
+disk_places disk_places_of(const services& with, const snapshot& records, std::string_view project);
+
+std::vector<mount_plan> mounts_of(const expansion& effective, const disk_places& places);
 /// A node that is not required, and not there, is nothing. invalid: it is required.
 outcome<std::optional<node_plan>> node_of(const std::string& name, const config_map& device);
 outcome<std::vector<node_plan>> nodes_of(const expansion& effective);
 /// Bounds of the disks, the root disk's on the volume that is there.
-std::vector<disk_limit> disk_limits_of(const expansion& effective, const std::string& root_path);
+std::vector<disk_limit> disk_limits_of(const expansion& effective, const std::string& root_path,
+                                       const disk_places& places);
 /// Proxies that the firewall does.
 std::vector<nat_rule> nats_of(const expansion& effective);
 /// Whether the firewall has anything to do for it.

@@ -68,7 +68,10 @@ bool is_below(std::string_view path, std::string_view folder) {
 outcome<void> judge_disk(const judged& what, const std::string& name, const config_map& device) {
   constexpr std::string_view rule = "restricted.devices.disk", paths = "restricted.devices.disk.paths";
   if (get(device, "path") == "/" && !get(device, "pool").empty()) return {};
-  if (what.rule(rule) != "allow") return refuse(what, "Device \"" + name + '"', rule);
+  auto may = what.rule(rule);
+  bool is_volume = !get(device, "pool").empty();
+  if (is_volume && may == "managed") return {};
+  if (may != "allow") return refuse(what, "Device \"" + name + '"', rule);
   auto list = what.rule(paths);
   if (list.empty() || !get(device, "source").starts_with('/')) return {};
   for (auto& folder : words_of(list))

@@ -2,9 +2,13 @@
 
 #include "actors/ask.hpp"
 #include "actors/children.hpp"
+#include "actors/operation_record.hpp"
+#include "actors/project_claims.hpp"
+#include "actors/volumes.hpp"
 #include "actors/names.hpp"
 
 #include <caf/event_based_actor.hpp>
+#include <deque>
 
 namespace troupe {
 namespace {
@@ -14,6 +18,8 @@ struct pools_data {
   caf::event_based_actor* self;
   std::map<std::string, caf::actor> all;
   std::map<std::string, driver_ptr> drivers;
+  std::map<std::string, std::deque<std::function<void()>>> changing; // custom volume -> what waits for its change's end
+  std::map<std::string, std::pair<std::string, std::string>> ends;   // operation -> the volume, and what it claimed
 };
 using data_ptr = std::shared_ptr<pools_data>;
 
@@ -152,6 +158,82 @@ caf::result<operation_record> begin(const data_ptr& me, outcome<std::shared_ptr<
   return hand_over<operation_record>(me->self, me->with.find(role::operations), begin_saga{*plan});
 }
 
+// ---- custom volumes: one change of each after the other
+
+void serve_next(const data_ptr& me, const std::string& volume) {
+  auto at = me->changing.find(volume);
+  if (at == me->changing.end()) return;
+  if (at->second.empty()) {
+    me->changing.erase(at);
+    return;
+  }
+  auto next = std::move(at->second.front());
+  at->second.pop_front();
+  next();
+}
+
+void change_ended(const data_ptr& me, const std::string& volume, const std::string& claimant) {
+  if (!claimant.empty()) me->self->send(me->with.find(role::instances), release_use{claimant});
+  serve_next(me, volume);
+}
+
+void submit(const data_ptr& me, const std::shared_ptr<saga>& plan, const std::string& volume,
+            const sure_promise& promise) {
+  auto claimant = plan->claim ? plan->claimant : std::string{};
+  auto begun = [me, volume, claimant, promise](const outcome<operation_record>& record) {
+    if (record)
+      me->ends.emplace(id_of(*record), std::pair{volume, claimant});
+    else
+      change_ended(me, volume, claimant);
+    answer(promise, record);
+  };
+  ask<operation_record>(me->self, me->with.find(role::operations), begin_saga{plan}, begun);
+}
+
+template <class Request>
+void begin_change(const data_ptr& me, const Request& request, const std::string& volume, const sure_promise& promise) {
+  auto made = plan_of(me->with.db.read(), request);
+  if (!made) {
+    promise.deliver(to_caf(made.error()));
+    return serve_next(me, volume);
+  }
+  auto plan = *made;
+  plan->owner = me->self;
+  if (!plan->claim) return submit(me, plan, volume, promise);
+  auto granted = [me, plan, volume, promise](const outcome<void>& yes) {
+    if (yes) return submit(me, plan, volume, promise);
+    promise.deliver(to_caf(yes.error()));
+    serve_next(me, volume);
+  };
+  ask<void>(me->self, me->with.find(role::instances), claim_use{plan->claimant, plan->claimant, *plan->claim}, granted);
+}
+
+template <class Request>
+caf::result<operation_record> change_volume(const data_ptr& me, const std::string& name, const Request& request) {
+  constexpr size_t waiting_most = 64;
+  auto promise = promise_of(me->self);
+  auto volume = request.pool + '/' + name; // of whatever project: they hardly ever meet
+  auto work = [me, request, volume, promise] { begin_change(me, request, volume, promise); };
+  auto [at, idle] = me->changing.try_emplace(volume);
+  if (idle)
+    work();
+  else if (at->second.size() >= waiting_most)
+    promise.deliver(to_caf({fault::busy, "Too many changes of this volume are waiting; try again"}));
+  else
+    at->second.push_back(work);
+  return promise;
+}
+
+void on_end(const data_ptr& me, const operation_ended& over) {
+  auto at = me->ends.find(over.id);
+  if (at == me->ends.end()) return;
+  auto [volume, claimant] = std::move(at->second);
+  me->ends.erase(at);
+  change_ended(me, volume, claimant);
+}
+
+// ---- steps
+
 config_map config_of(const saga_step& step) {
   auto config = step.args;
   std::erase_if(config, [](auto& entry) { return entry.first.starts_with('@'); });
@@ -226,6 +308,14 @@ caf::behavior pools(caf::event_based_actor* self, services& with) {
       [me](const envelope<schema::PoolsPost>& request) { return begin(me, plan_create(me, request)); },
       [me](const delete_pool& request) { return begin(me, plan_delete(me, request)); },
       [me](const update_pool& request) { return begin(me, plan_update(me, request)); },
+      [me](const create_volume& request) {
+        auto name = request.request.body.read([](auto post) { return text(post.getName()); });
+        return change_volume(me, name, request);
+      },
+      [me](const update_volume& request) { return change_volume(me, request.name, request); },
+      [me](const move_volume& request) { return change_volume(me, request.name, request); },
+      [me](const delete_volume& request) { return change_volume(me, request.name, request); },
+      [me](const operation_ended& over) { on_end(me, over); },
       [me](const locate_volume& request) { return to_pool<root_mount_ptr>(me, request.pool, request); },
       [me](const borrow_driver& request) { return to_pool<driver_ptr>(me, request.pool, request); },
       [me](const step_act& act) -> caf::result<step_result_ptr> {

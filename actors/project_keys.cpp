@@ -59,7 +59,8 @@ outcome<void> check_project_value(const project_key& row, const std::string& key
   return {};
 }
 
-constexpr std::array<std::string_view, 3> feature_keys = {"features.images", "features.profiles", "features.networks"};
+constexpr std::array<std::string_view, 4> feature_keys = {"features.images", "features.profiles", "features.networks",
+                                                          "features.storage.volumes"};
 
 } // namespace
 

@@ -30,9 +30,9 @@ std::string_view project_value_of(const config_map& config, std::string_view key
 config_map project_config(const snapshot& from, std::string_view project);
 
 /// What a project can have for itself. `networks`: bridges are the server's, so only the default project has them.
-enum class feature : uint8_t { images, profiles, networks };
+enum class feature : uint8_t { images, profiles, networks, volumes };
 
-/// The project whose images, profiles or networks `project` uses: its own, or default's.
+/// The project whose images, profiles, networks or custom volumes `project` uses: its own, or default's.
 std::string home_of(const snapshot& from, std::string_view project, feature what);
 
 } // namespace troupe

@@ -5,6 +5,7 @@
 #include "actors/policy.hpp"
 #include "actors/project_keys.hpp"
 #include "actors/project_use.hpp"
+#include "actors/volumes.hpp"
 
 #include <caf/event_based_actor.hpp>
 
@@ -124,6 +125,13 @@ outcome<void> check_contents(const snapshot& records, const std::string& project
     });
     return good.has_value();
   });
+  records.scan(table::custom_volumes, project + "/", [&](std::string_view, std::string_view bytes) {
+    auto volume = volume_record::from_bytes(bytes);
+    auto use = use_of_volume(project, rules, volume.read([](auto v) { return to_map(v.getConfig()); }));
+    if (good && !use) good = tl::unexpected{use.error()};
+    if (use) sum += *use;
+    return good.has_value();
+  });
   return good ? check_limits(project, rules, sum) : good;
 }
 
@@ -225,6 +233,10 @@ std::vector<std::string> users_of_project(const snapshot& from, std::string_view
       out.push_back(url_of_in(of, project, key.substr(prefix.size())));
       return true;
     });
+  from.scan(table::custom_volumes, prefix, [&](std::string_view, std::string_view bytes) {
+    out.push_back(place_of(volume_record::from_bytes(bytes)).url());
+    return true;
+  });
   return out;
 }
 

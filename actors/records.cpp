@@ -125,6 +125,15 @@ std::vector<std::string> users_of_pool(const snapshot& from, std::string_view na
       out.push_back(url_of_in("images", project, fingerprint));
     return true;
   });
+  from.scan(table::custom_volumes, "", [&](std::string_view, std::string_view bytes) {
+    message<schema::VolumeSpec>::from_bytes(bytes).read([&](schema::VolumeSpec::Reader v) {
+      if (view(v.getPool()) != name) return;
+      auto project = view(v.getProject());
+      out.push_back("/1.0/storage-pools/" + std::string{name} + "/volumes/custom/" + text(v.getName()) +
+                    (project == "default" ? "" : "?project=" + std::string{project}));
+    });
+    return true;
+  });
   return out;
 }
 

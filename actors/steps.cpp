@@ -38,16 +38,15 @@ constexpr step_kind rows[] = {
 
 // Every kind of saga there is.
 constexpr std::string_view sagas[] = {
-    "auth.group",         "auth.identity",   "auth.mapping",    "certificate.create", "certificate.delete",
-    "certificate.update", "image.alias",     "image.delete",    "image.import",       "image.update",
-    "instance.create",    "instance.delete", "instance.freeze", "instance.move",      "instance.rebuild",
-    "instance.refresh",   "instance.rename", "instance.restart",
-    "instance.restore",   "instance.start",  "instance.stop",   "instance.unfreeze",  "instance.update",
-    "network.create",     "network.delete",  "network.rename",  "network.update",     "pool.create",
-    "pool.delete",        "pool.update",     "profile.create",  "profile.delete",     "profile.rename",
-    "profile.update",     "project.create",  "project.delete",  "project.rename",     "project.update",
-    "server.update",      "sink.create",     "sink.delete",     "sink.update",        "snapshot.create",
-    "snapshot.delete",    "snapshot.prune",  "snapshot.rename", "snapshot.update",
+    "auth.group", "auth.identity", "auth.mapping", "certificate.create", "certificate.delete", "certificate.update",
+    "image.alias", "image.delete", "image.import", "image.update", "instance.create", "instance.delete",
+    "instance.freeze", "instance.move", "instance.rebuild", "instance.refresh", "instance.rename", "instance.restart",
+    "instance.restore", "instance.start", "instance.stop", "instance.unfreeze", "instance.update", "network.create",
+    "network.delete", "network.rename", "network.update", "pool.create", "pool.delete", "pool.update",
+    "profile.create", "profile.delete", "profile.rename", "profile.update", "project.create", "project.delete",
+    "project.rename", "project.update", "server.update", "sink.create", "sink.delete", "sink.update",
+    "snapshot.create", "snapshot.delete", "snapshot.prune", "snapshot.rename", "snapshot.update", "volume.create",
+    "volume.delete", "volume.move", "volume.update",
 };
 
 constexpr moment_row moment_rows[] = {

@@ -17,6 +17,17 @@ message<schema::VolumeSpec> root_volume(schema::InstanceSpec::Reader instance) {
   });
 }
 
+void each_custom_volume(const snapshot& records, const std::string& pool, const std::string& project,
+                        const volume_visitor& visit) {
+  std::optional<std::map<std::string, std::vector<std::string>>> users;
+  auto prefix = home_of(records, project, feature::volumes) + '/' + pool + '/';
+  records.scan(table::custom_volumes, prefix, [&](std::string_view key, std::string_view bytes) {
+    if (!users) users = users_of_volumes(records, pool);
+    visit(volume_record::from_bytes(bytes), (*users)[std::string{key}]);
+    return true;
+  });
+}
+
 } // namespace
 
 void each_volume(const snapshot& records, const std::string& pool, const std::string& project, std::string_view type,
@@ -26,7 +37,7 @@ void each_volume(const snapshot& records, const std::string& pool, const std::st
     records.scan(table::instances, project + "/", [&](std::string_view, std::string_view bytes) {
       message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader instance) {
         if (view(instance.getPool()) == pool)
-          visit(root_volume(instance), url_of_in("instances", project, view(instance.getName())));
+          visit(root_volume(instance), {url_of_in("instances", project, view(instance.getName()))});
       });
       return true;
     });
@@ -35,12 +46,15 @@ void each_volume(const snapshot& records, const std::string& pool, const std::st
       auto volume = message<schema::VolumeSpec>::from_bytes(bytes);
       auto fingerprint = volume.read([](auto v) { return text(v.getName()); });
       if (records.get(table::images, in_project(home, fingerprint)))
-        visit(volume, url_of_in("images", home, fingerprint));
+        visit(volume, {url_of_in("images", home, fingerprint)});
       return true;
     });
+  if (type.empty() || type == "custom") each_custom_volume(records, pool, project, visit);
 }
 
-volume_id volume_of(const std::string& project, const std::string& type, const std::string& name) {
+volume_id volume_of(const snapshot& records, const std::string& project, const std::string& type,
+                    const std::string& name) {
+  if (type == "custom") return {"custom", home_of(records, project, feature::volumes) + '_' + name};
   bool image = type == "image";
   return {image ? "images" : "containers", image ? name : instance_key(project, name)};
 }

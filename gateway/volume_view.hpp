@@ -1,6 +1,6 @@
 #pragma once
 
-#include "actors/pools.hpp"
+#include "actors/volumes.hpp"
 
 #include <functional>
 #include <string>
@@ -8,13 +8,14 @@
 namespace troupe {
 
 /// Calls `visit` for every volume of a pool that this project sees; `type` empty: of all types. The root volumes are
-/// the instances' own records; the images' are the pool's. `user`: the URL of what uses it.
-using volume_visitor = std::function<void(const message<schema::VolumeSpec>&, const std::string& user)>;
+/// the instances' own records; the images' are the pool's. `users`: the URLs of what uses it.
+using volume_visitor = std::function<void(const volume_record&, const std::vector<std::string>& users)>;
 void each_volume(const snapshot& records, const std::string& pool, const std::string& project, std::string_view type,
                  const volume_visitor& visit);
 
 /// The driver's name of a volume.
-volume_id volume_of(const std::string& project, const std::string& type, const std::string& name);
+volume_id volume_of(const snapshot& records, const std::string& project, const std::string& type,
+                    const std::string& name);
 
 // These read the host: they block.
 outcome<message<schema::PoolResources>> measure_pool(storage_driver& driver);

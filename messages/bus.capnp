@@ -335,8 +335,12 @@ interface Pool extends(Handle(Pool)) {
   resources @3 () -> Stor.PoolResources $reads;
   volumes   @4 (type :Text) -> (items :List(VolumeView)) $reads;   # empty: of all types
   volume    @5 (type :Text, name :Text) -> (volume :Volume) $reads;
+  createVolume @6 Stor.VolumesPost -> (volume :Volume, operation :Operation);   # a custom one
 }
 interface Volume extends(Handle(Volume)) {
   view  @0 () -> VolumeView $reads;
   state @1 () -> Stor.VolumeState $reads;
+  update @2 (body :Stor.VolumePut, guard :Guard) -> (operation :Operation);
+  move   @3 Stor.VolumePost -> (volume :Volume, operation :Operation);   # another name or pool
+  delete @4 () -> (operation :Operation);
 }

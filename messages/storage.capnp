@@ -27,6 +27,42 @@ struct VolumeSpec {
   pool        @8 :Text $Json.hidden;
 }
 
+struct VolumesPost {
+  name        @0 :Text;
+  description @1 :Text;
+  type        @2 :Text;
+  contentType @3 :Text;
+  config      @4 :List(Json.KeyValue) $Json.map;
+  source      @5 :VolumeSource;
+}
+struct VolumeSource {
+  name        @0 :Text;
+  type        @1 :Text;          # copy
+  pool        @2 :Text;
+  project     @3 :Text;
+  volumeOnly  @4 :Bool;
+  refresh     @5 :Bool;
+  certificate @6 :Text;
+  mode        @7 :Text;
+  operation   @8 :Text;
+  secrets     @9 :List(Json.KeyValue) $Json.map;
+  location   @10 :Text;
+}
+struct VolumePut {
+  config      @0 :List(Json.KeyValue) $Json.map;
+  description @1 :Text;
+  restore     @2 :Text;
+}
+struct VolumePost {
+  name       @0 :Text;
+  pool       @1 :Text;
+  project    @2 :Text;
+  migration  @3 :Bool;
+  volumeOnly @4 :Bool;
+  target     @5 :VolumePostTarget $Json.nullable;
+}
+struct VolumePostTarget { certificate @0 :Text; operation @1 :Text; secrets @2 :List(Json.KeyValue) $Json.map; }
+
 struct PoolResources {
   space  @0 :Space;
   inodes @1 :Space;

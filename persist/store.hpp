@@ -25,7 +25,8 @@ enum class table : uint8_t {
   images,
   aliases,
   pools,
-  volumes,
+  volumes,        // what pools keep of images
+  custom_volumes, // PROJECT/POOL/NAME
   networks,
   projects,
   config,

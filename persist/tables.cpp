@@ -13,6 +13,7 @@ constexpr table_row rows[] = {
     {table::aliases, "aliases", scope::cluster, true},
     {table::pools, "pools", scope::cluster, true},
     {table::volumes, "volumes", scope::cluster, true},
+    {table::custom_volumes, "custom_volumes", scope::cluster, true},
     {table::networks, "networks", scope::cluster, true},
     {table::projects, "projects", scope::cluster, true},
     {table::config, "config", scope::cluster, true},

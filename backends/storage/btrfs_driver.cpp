@@ -219,7 +219,7 @@ outcome<void> btrfs_driver::fill_volume(const volume_id& id, const volume_filler
   if (auto made = make_subvolume(staged->path); !made) return made;
   if (chmod(staged->path.c_str(), 0700) != 0) return fail_errno(errno, "Cannot set the mode of " + staged->path);
   if (auto filled = fill(staged->path); !filled) return filled;
-  if (auto synced = sync_volume(staged->path); !synced) return synced;
+  if (auto synced = sync_volume(staged->path, id); !synced) return synced;
   return publish(std::move(*staged), id);
 }
 
@@ -251,7 +251,7 @@ outcome<void> btrfs_driver::clone_volume(const volume_id& source, const volume_i
 outcome<void> btrfs_driver::seal_volume(const volume_id& id) {
   if (auto sealable = check_sealable(layout_, id); !sealable) return sealable;
   if (is_sealed(id)) return {};
-  if (auto synced = sync_volume(layout_.path(id)); !synced) return synced;
+  if (auto synced = sync_volume(layout_.path(id), id); !synced) return synced;
   auto volume = open_directory(layout_.path(id));
   if (!volume) return tl::unexpected{volume.error()};
   if (!set_read_only(volume->get(), true)) return fail_errno(errno, "Cannot seal the volume " + layout_.path(id));

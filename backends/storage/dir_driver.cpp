@@ -110,7 +110,7 @@ outcome<void> dir_driver::fill_volume(const volume_id& id, const volume_filler& 
   if (!staged) return tl::unexpected{staged.error()};
   if (mkdir(staged->path.c_str(), 0700) != 0) return fail_errno(errno, "Cannot make the volume " + layout_.path(id));
   if (auto filled = fill(staged->path); !filled) return filled;
-  if (auto synced = sync_volume(staged->path); !synced) return synced;
+  if (auto synced = sync_volume(staged->path, id); !synced) return synced;
   return layout_.publish(std::move(*staged), id);
 }
 
@@ -156,7 +156,7 @@ outcome<void> dir_driver::copy_volume(const volume_id& source, const volume_id& 
     if (done) done = copy_tree(from + "/upper", staged->path + "/upper");
   }
   if (!done) return done;
-  if (auto synced = sync_volume(staged->path); !synced) return synced;
+  if (auto synced = sync_volume(staged->path, target); !synced) return synced;
   return layout_.publish(std::move(*staged), target);
 }
 
@@ -184,7 +184,7 @@ outcome<void> dir_driver::clone_volume(const volume_id& source, const volume_id&
 outcome<void> dir_driver::seal_volume(const volume_id& id) {
   if (auto sealable = check_sealable(layout_, id); !sealable) return sealable;
   if (is_sealed(id)) return {};
-  if (auto synced = sync_volume(layout_.path(id)); !synced) return synced;
+  if (auto synced = sync_volume(layout_.path(id), id); !synced) return synced;
   unique_fd mark{::open(layout_.seal_mark(id).c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600)};
   if (!mark || fsync(mark.get()) != 0) return fail_errno(errno, "Cannot seal the volume " + layout_.path(id));
   return {};

@@ -25,7 +25,7 @@ struct fixed_directory {
 
 // .trash is made last and removed first: it is the sign of a complete pool.
 constexpr fixed_directory directories[] = {
-    {"containers", 0711, true},   {"snapshots", 0700, true}, {"images", 0711, true},  {"custom", 0711, true},
+    {"containers", 0711, true},   {"snapshots", 0700, true}, {"images", 0711, true},  {"custom", 0700, true},
     {".incomplete", 0700, false}, {".sealed", 0700, false},  {".trash", 0700, false},
 };
 

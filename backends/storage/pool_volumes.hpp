@@ -14,13 +14,14 @@ outcome<void> make_pool_directory(const std::string& directory);
 /// Removes the empty directory; gone is fine.
 outcome<void> remove_pool_directory(const std::string& directory);
 
-/// rootfs/ in a new volume of a kind that has one; the volume itself is 0700, since what is below it may hold
+/// rootfs/ in a new volume of a kind that has one; such a volume is 0700, since what is below it may hold
 /// set-uid programs of a guest that the host's users must not reach.
 outcome<void> make_rootfs(const std::string& volume, const volume_id& id);
 /// Only an image volume that exists can be sealed.
 outcome<void> check_sealable(const pool_layout& layout, const volume_id& id);
-/// Everything of the volume is on the disk afterwards, and nobody but root enters it.
-outcome<void> sync_volume(const std::string& volume);
+/// Everything of the volume is on the disk afterwards, and nobody but root enters it; a custom volume's own directory is
+/// its users' matter.
+outcome<void> sync_volume(const std::string& volume, const volume_id& id);
 outcome<uint64_t> volume_usage(const pool_layout& layout, const volume_id& id);
 /// Removes all it can, then reports the first thing that it could not. No trash is an empty trash.
 outcome<void> empty_pool_trash(const pool_layout& layout);

@@ -137,6 +137,10 @@ constexpr row rows[] = {
     {"Pool.resources", "GET /1.0/storage-pools/{name}/resources", pool_resources},
     {"Pool.volumes", "GET /1.0/storage-pools/{name}/volumes", list_volumes},
     {"Pool.volume", "GET /1.0/storage-pools/{name}/volumes/{type}/{volume}", navigate},
+    {"Pool.createVolume", "POST /1.0/storage-pools/{name}/volumes", create_volume_},
+    {"Volume.update", "PUT /1.0/storage-pools/{name}/volumes/{type}/{volume}", update_volume_},
+    {"Volume.move", "POST /1.0/storage-pools/{name}/volumes/{type}/{volume}", move_volume_},
+    {"Volume.delete", "DELETE /1.0/storage-pools/{name}/volumes/{type}/{volume}", delete_volume_},
     {"Volume.view", "GET /1.0/storage-pools/{name}/volumes/{type}/{volume}", view_volume},
     {"Volume.state", "GET /1.0/storage-pools/{name}/volumes/{type}/{volume}/state", volume_state},
 };

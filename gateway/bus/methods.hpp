@@ -131,5 +131,10 @@ kj::Promise<void> pool_resources(const call_ptr& c);
 kj::Promise<void> list_volumes(const call_ptr& c);
 kj::Promise<void> view_volume(const call_ptr& c);
 kj::Promise<void> volume_state(const call_ptr& c);
+// volumes.cpp
+kj::Promise<void> create_volume_(const call_ptr& c);
+kj::Promise<void> update_volume_(const call_ptr& c);
+kj::Promise<void> move_volume_(const call_ptr& c);
+kj::Promise<void> delete_volume_(const call_ptr& c);
 
 } // namespace troupe::on_bus

@@ -19,22 +19,22 @@ void fill_view(bus::PoolView::Builder out, const principal& who, const snapshot&
   fill_used_by(out, who, users_of_pool(records, view(pool.getName())));
 }
 
-using found_volume = std::pair<message<schema::VolumeSpec>, std::string>; // and its user
+using found_volume = std::pair<volume_record, std::vector<std::string>>; // and its users
 
 std::vector<found_volume> volumes_of(const call_ptr& c, const snapshot& records, const std::string& type) {
   std::vector<found_volume> out;
   each_volume(records, c->at.name(), c->at.head->project, type,
-              [&](const message<schema::VolumeSpec>& volume, const std::string& user) {
+              [&](const volume_record& volume, const std::vector<std::string>& users) {
                 auto name = volume.read(
                     [](schema::VolumeSpec::Reader v) { return text(v.getType()) + '/' + text(v.getName()); });
-                if (visible_as(c, "storage_volume")(c->at.name() + '/' + name)) out.emplace_back(volume, user);
+                if (visible_as(c, "storage_volume")(c->at.name() + '/' + name)) out.emplace_back(volume, users);
               });
   return out;
 }
 
-void fill_view(bus::VolumeView::Builder out, const found_volume& volume) {
+void fill_view(bus::VolumeView::Builder out, const principal& who, const found_volume& volume) {
   volume.first.read([&](auto v) { copy_shown(v, out.initSpec()); });
-  out.initUsedBy(1).set(0, volume.second);
+  fill_used_by(out, who, volume.second);
 }
 
 // A volume's names: pool, type, name.
@@ -97,21 +97,22 @@ kj::Promise<void> list_volumes(const call_ptr& c) {
   pool_of(c, records);
   auto found = volumes_of(c, records, text(c->params<bus::Pool::VolumesParams>().getType()));
   auto items = c->results<bus::Pool::VolumesResults>().initItems(static_cast<unsigned>(found.size()));
-  for (unsigned i = 0; i < found.size(); ++i) fill_view(items[i], found[i]);
+  for (unsigned i = 0; i < found.size(); ++i) fill_view(items[i], c->at.head->who, found[i]);
   return kj::READY_NOW;
 }
 
 kj::Promise<void> view_volume(const call_ptr& c) {
   auto volume = volume_at(c, c->with().db.read());
   auto results = c->results<bus::VolumeView>();
-  fill_view(results, volume);
+  fill_view(results, c->at.head->who, volume);
   results.setEtag(etag_of(volume.first.bytes()));
   return kj::READY_NOW;
 }
 
 kj::Promise<void> volume_state(const call_ptr& c) {
-  volume_at(c, c->with().db.read());
-  auto id = volume_of(c->at.head->project, c->at.name(1), c->at.name(2));
+  auto records = c->with().db.read();
+  volume_at(c, records);
+  auto id = volume_of(records, c->at.head->project, c->at.name(1), c->at.name(2));
   return measure_with_driver(c, [id](storage_driver& driver) { return measure_volume(driver, id); });
 }
 

@@ -191,9 +191,16 @@ void put_pool(const rest_request&);
 void patch_pool(const rest_request&);
 void delete_pool_(const rest_request&);
 void get_pool_resources(const rest_request&);
+// volumes.cpp
 void get_volumes(const rest_request&);
+void post_volumes(const rest_request&);
 void get_volumes_of_type(const rest_request&);
+void post_volumes_of_type(const rest_request&);
 void get_volume(const rest_request&);
+void put_volume(const rest_request&);
+void patch_volume(const rest_request&);
+void post_volume(const rest_request&);
+void delete_volume_(const rest_request&);
 void get_volume_state(const rest_request&);
 // sinks.cpp
 void get_sinks(const rest_request&);

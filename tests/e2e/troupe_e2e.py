@@ -242,6 +242,9 @@ profiles:
         for project in {project for _, project in instances} - {"?project=default"}:
             self.request("DELETE", "/1.0/projects/" + project.split("=")[1])
         self.request("PUT", "/1.0/profiles/default", {"config": {}, "devices": {}, "description": ""})
+        for pool in self.get("/1.0/storage-pools?recursion=1"):
+            for volume in self.get(f"/1.0/storage-pools/{pool['name']}/volumes/custom?recursion=1"):
+                self.outcome("DELETE", f"/1.0/storage-pools/{pool['name']}/volumes/custom/{volume['name']}")
         for kind in ("images", "profiles", "networks", "storage-pools"):
             for thing in self.get(f"/1.0/{kind}?recursion=1"):
                 name = thing.get("name", thing.get("fingerprint"))

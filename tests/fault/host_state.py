@@ -145,6 +145,8 @@ class Host:
             found |= {f"{pool}: volume or record alone: {name}" for name in self.names_in(f"{folder}/containers") ^ set(map(self.key_of, inside))}
             found |= {f"{pool}: listed or record alone: {name}" for name in listed ^ {i["name"] for i in inside if i["project"] == "default"}}
             found |= {f"{pool}: {place}/{name}" for place in (".trash", ".incomplete") for name in self.names_in(f"{folder}/{place}")}
+            custom = {f"{v['project']}_{v['name']}" for v in self.daemon.get(f"/1.0/storage-pools/{pool}/volumes/custom?recursion=1")}
+            found |= {f"{pool}: custom volume or record alone: {name}" for name in self.names_in(f"{folder}/custom") ^ custom}
             taken, there = sum(len(i["snapshots"] or []) for i in inside), len(self.names_in(f"{folder}/snapshots"))
             if taken != there:
                 found.add(f"{pool}: {there} snapshot volumes for {taken} snapshots")

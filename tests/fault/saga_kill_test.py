@@ -99,6 +99,8 @@ class SagaKillTest(DaemonTest):
         "network.create": ["create_network"], "network.update": ["update_network"], "network.rename": ["rename_network"],
         "network.delete": ["delete_network"],
         "pool.create": ["create_pool"], "pool.update": ["update_pool"], "pool.delete": ["delete_pool"],
+        "volume.create": ["create_volume", "copy_volume"], "volume.update": ["update_volume"],
+        "volume.move": ["rename_volume", "move_volume"], "volume.delete": ["delete_volume"],
         "profile.create": ["create_profile"], "profile.update": ["update_profile", "update_profile_in_use"], "profile.rename": ["rename_profile"],
         "profile.delete": ["delete_profile"],
         "certificate.create": ["create_certificate"], "certificate.update": ["update_certificate"],
@@ -244,6 +246,45 @@ class SagaKillTest(DaemonTest):
         eventually(lambda: self.found(f"{path}/snapshots"), "the snapshot of the start")
         self.must("PATCH", path, {"config": {"snapshots.schedule": "", "snapshots.keep.hourly": "0"}})
         return Case("POST", f"{path}/retention", None, lambda: not self.found(f"{path}/snapshots"))
+
+    def volumes(self, pool):
+        return f"/1.0/storage-pools/{pool}/volumes/custom"
+
+    def volume(self):
+        name = self.name()
+        self.must("POST", self.volumes("default"), {"name": name})
+        return name
+
+    def there_is(self, path):
+        return lambda: self.found(path) is not None
+
+    def create_volume(self):
+        name = self.name()
+        return Case("POST", self.volumes("default"), {"name": name}, self.there_is(f"{self.volumes('default')}/{name}"))
+
+    def copy_volume(self):
+        source, name, pool = self.volume(), self.name(), self.other_pool()
+        return Case("POST", self.volumes(pool), {"name": name, "source": {"type": "copy", "name": source, "pool": "default"}},
+                    self.there_is(f"{self.volumes(pool)}/{name}"))
+
+    def update_volume(self):
+        path = f"{self.volumes('default')}/{self.volume()}"
+        return Case("PATCH", path, {"description": "changed"}, lambda: self.found(path)["description"] == "changed")
+
+    def moved_volume(self, body):
+        old = f"{self.volumes('default')}/{self.volume()}"
+        new = f"{self.volumes(body.get('pool', 'default'))}/{body['name']}"
+        return Case("POST", old, body, lambda: self.one_of(new, old, lambda path: self.found(path) is not None))
+
+    def rename_volume(self):
+        return self.moved_volume({"name": self.name()})
+
+    def move_volume(self):
+        return self.moved_volume({"name": self.name(), "pool": self.other_pool()})
+
+    def delete_volume(self):
+        path = f"{self.volumes('default')}/{self.volume()}"
+        return Case("DELETE", path, None, lambda: self.found(path) is None)
 
     def restore(self, status, half_way=False):
         name = self.instance(status)
