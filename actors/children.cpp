@@ -27,6 +27,7 @@ void tell_of_restart(caf::event_based_actor* parent, const services& with, std::
                      const std::string& name, const caf::down_msg& down) {
   auto who = std::string{kind} + "/" + name;
   auto why = to_string(down.reason);
+  with.counted->actor_restarted(std::string{kind});
   log().error("The actor {} failed and is started anew: {}", who, why);
   batch told;
   told.events.push_back(restart_event(who, why));

@@ -103,7 +103,15 @@ condition journal_says(const data_ptr& op, std::string_view phase) {
   return {table::journal, id_of(op->record), std::string{phase}};
 }
 
+void count(const data_ptr& op, bool succeeded) {
+  op->record.read([&](schema::Operation::Reader record) {
+    auto seconds = static_cast<double>(now_ns() - record.getCreatedAt()) / 1e9;
+    op->with.counted->operation_ended(text(record.getKind()), succeeded, seconds);
+  });
+}
+
 void leave(data_ptr op, bool succeeded, error why) {
+  count(op, succeeded);
   op->self->send(op->with.find(role::operations), operation_over{op->record});
   if (op->owner) op->self->send(op->owner, operation_ended{id_of(op->record), succeeded, std::move(why)});
   op->self->quit();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/figures.hpp"
 #include "actors/glue.hpp"
 #include "actors/step_turns.hpp"
 #include "backends/image/image_store.hpp"
@@ -55,6 +56,7 @@ struct services {
   std::string server_name;
   id_range ids; // what unprivileged instances may use on this host (root's line of /etc/subuid, or LXD's default)
   std::shared_ptr<step_turns> turns = std::make_shared<step_turns>();
+  std::shared_ptr<figures> counted = std::make_shared<figures>();
   fault_points* faults = nullptr; // only for fault tests
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 

@@ -18,6 +18,7 @@
 #include "gateway/guest_door.hpp"
 #include "gateway/rest_door.hpp"
 #include "gateway/tls_listeners.hpp"
+#include "runtime/measured_actor.hpp"
 #include "runtime/config.hpp"
 #include "runtime/fault_points.hpp"
 #include "runtime/limits.hpp"
@@ -68,7 +69,8 @@ id_range subordinate_ids() {
 template <caf::spawn_options Options = caf::no_spawn_options, class Behavior>
 actor_spec part(std::string id, role who, services& with, Behavior behavior) {
   return {id, [id, who, &with, behavior](caf::event_based_actor* parent) {
-            auto started = parent->spawn<Options>(
+            auto started = parent->spawn<measured_actor, Options>(
+                with.counted->begin_mailbox(id),
                 [&with, behavior](caf::event_based_actor* self) { return behavior(self, with); });
             with.enter(who, started);
             if (with.faults) with.faults->enter(id, "", started);
@@ -78,6 +80,7 @@ actor_spec part(std::string id, role who, services& with, Behavior behavior) {
 
 std::function<void(const std::string&, const std::string&)> tell_of_restart(services& with) {
   return [&with](const std::string& child, const std::string& why) {
+    with.counted->actor_restarted(child);
     auto told = std::make_shared<batch>();
     told->events.push_back(restart_event(child, why));
     caf::anon_send(with.find(role::store), propose{told});

@@ -58,12 +58,19 @@ constexpr family families[] = {
     {metric::daemon_resident_bytes, "troupe_resident_bytes", gauge, "Resident memory of the daemon"},
     {metric::daemon_open_files, "troupe_open_files", gauge, "Open file descriptors of the daemon"},
     {metric::daemon_events, "troupe_events_total", counter, "Events written to the event log since it began"},
+    {metric::mailbox_waiting, "troupe_mailbox_waiting_messages", gauge, "Messages that a part has not handled yet"},
+    {metric::mailbox_handled, "troupe_mailbox_handled_messages_total", counter, "Messages that a part has handled"},
+    {metric::mailbox_busy_seconds, "troupe_mailbox_busy_seconds_total", counter, "Time a part has spent handling them"},
+    {metric::operations_ended, "troupe_operations_ended_total", counter, "Operations that have ended"},
+    {metric::operation_seconds, "troupe_operations_seconds_total", counter, "Time from their acceptance to their end"},
+    {metric::actor_restarts, "troupe_actor_restarts_total", counter, "Actors that failed and were started anew"},
+    {metric::subscription_lag, "troupe_subscription_lag_events", gauge, "Events behind a durable subscription's cursor"},
 };
 
 constexpr bool in_enum_order() {
   for (size_t i = 0; i < std::size(families); ++i)
     if (static_cast<size_t>(families[i].id) != i) return false;
-  return std::size(families) == static_cast<size_t>(metric::daemon_events) + 1;
+  return std::size(families) == static_cast<size_t>(metric::subscription_lag) + 1;
 }
 static_assert(in_enum_order());
 

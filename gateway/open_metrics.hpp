@@ -53,6 +53,13 @@ enum class metric : uint8_t {
   daemon_resident_bytes,
   daemon_open_files,
   daemon_events,
+  mailbox_waiting,
+  mailbox_handled,
+  mailbox_busy_seconds,
+  operations_ended,
+  operation_seconds,
+  actor_restarts,
+  subscription_lag,
 };
 
 using metric_labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
@@ -68,7 +75,7 @@ public:
 
 private:
   std::string common_;
-  std::array<std::string, static_cast<size_t>(metric::daemon_events) + 1> samples_;
+  std::array<std::string, static_cast<size_t>(metric::subscription_lag) + 1> samples_;
 };
 
 } // namespace troupe

@@ -3,6 +3,7 @@
 #include "gateway/open_metrics.hpp"
 #include "gateway/rest/routes.hpp"
 #include "gateway/trust.hpp"
+#include "messages/subscription.capnp.h"
 #include "net/links.hpp"
 
 #include <algorithm>
@@ -91,6 +92,11 @@ private:
     // An operation has a record of its own in the journal until it ends.
     records.scan(table::journal, "", [&](std::string_view id, std::string_view) {
       if (records.get(table::operations, id)) ++operations_;
+      return true;
+    });
+    records.scan(table::subscriptions, "", [&](std::string_view name, std::string_view bytes) {
+      auto seen = message<schema::DurableSubscription>::from_bytes(bytes).read([](auto s) { return s.getSeq(); });
+      lags_.emplace_back(name, events_ - std::min(events_, seen));
       return true;
     });
   }
@@ -191,6 +197,25 @@ private:
     std::error_code none;
     std::filesystem::directory_iterator files{"/proc/self/fd", none};
     out_.add(metric::daemon_open_files, static_cast<double>(std::distance(begin(files), end(files))));
+    measure_actors();
+    for (auto& [name, lag] : lags_)
+      out_.add(metric::subscription_lag, static_cast<double>(lag), {{"subscription", name}});
+  }
+
+  void measure_actors() {
+    auto& counted = *with_.counted;
+    for (auto& [part, box] : counted.mailboxes()) {
+      out_.add(metric::mailbox_waiting, static_cast<double>(std::max<int64_t>(box->waiting, 0)), {{"actor", part}});
+      out_.add(metric::mailbox_handled, static_cast<double>(box->handled), {{"actor", part}});
+      out_.add(metric::mailbox_busy_seconds, static_cast<double>(box->busy_ns) / 1e9, {{"actor", part}});
+    }
+    for (auto& [what, sum] : counted.operations()) {
+      auto result = what.second ? "success" : "failure";
+      out_.add(metric::operations_ended, static_cast<double>(sum.count), {{"kind", what.first}, {"result", result}});
+      out_.add(metric::operation_seconds, sum.seconds, {{"kind", what.first}, {"result", result}});
+    }
+    for (auto& [kind, count] : counted.restarts())
+      out_.add(metric::actor_restarts, static_cast<double>(count), {{"actor", kind}});
   }
 
   static int64_t host_memory() {
@@ -204,6 +229,7 @@ private:
   std::map<std::string, mounted> mounts_; // by pool
   uint64_t events_ = 0;
   size_t operations_ = 0;
+  std::vector<std::pair<std::string, uint64_t>> lags_; // of durable subscriptions
 };
 
 } // namespace

@@ -62,7 +62,9 @@ TEST_CASE("Disks: the root disk, folders of the host, a tmpfs") {
   CHECK(device(disk({{"path", "/"}})) == fault::invalid);
   CHECK(device(disk({{"path", "/"}, {"pool", "p"}, {"source", "/etc"}})) == fault::unsupported);
   CHECK(device(disk({{"path", "/"}, {"pool", "p"}, {"size", "1GiB"}})) == fine);
-  CHECK(device(disk({{"path", "/mnt"}, {"pool", "p"}, {"source", "v"}})) == fault::unsupported);
+  CHECK(device(disk({{"path", "/mnt"}, {"pool", "p"}, {"source", "v"}})) == fine);
+  CHECK(device(disk({{"path", "/mnt"}, {"pool", "p"}, {"source", "/etc"}})) == fault::invalid);
+  CHECK(device(disk({{"path", "/mnt"}, {"pool", "p"}, {"source", "v"}, {"size", "1GiB"}})) == fault::invalid);
   CHECK(device(disk({{"path", "/mnt"}})) == fault::invalid);
   CHECK(device(disk({{"path", "mnt"}, {"source", "/srv"}})) == fault::invalid);
   CHECK(device(disk({{"path", "/a/../b"}, {"source", "/srv"}})) == fault::invalid);

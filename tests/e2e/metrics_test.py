@@ -1,6 +1,7 @@
 """/1.0/metrics as a scraper sees it: the kernel's figures of running instances, whatever these do. See docs/metrics.md."""
 
 import http.client
+import json
 import pathlib
 import re
 import shutil
@@ -34,6 +35,7 @@ def parse(text):
 
 class MetricsTest(DaemonTest):
     driver = "dir"
+    process_env = {"TROUPE_FAULTS": ""}  # actors can be killed
 
     def scrape(self, query=""):
         status, text = self.daemon.request("GET", f"/1.0/metrics{query}")
@@ -95,6 +97,31 @@ class MetricsTest(DaemonTest):
         self.assertEqual(self.value(self.scrape(), "lxd_memory_MemTotal_bytes", name=name, project="measured"),
                          self.value(alone, "lxd_memory_MemTotal_bytes", name=name))
         self.assertEqual(self.daemon.request("GET", "/1.0/metrics?project=nosuch")[0], 404)
+
+    def test_the_daemon_tells_of_its_parts_and_operations(self):
+        self.daemon.launch("counted")
+        self.assertNotEqual(self.daemon.outcome("PUT", f"/1.0/instances/{self.daemon.name('counted')}/state", {"action": "start"})[0], 200)
+        before = self.scrape()
+        for metric in ("waiting_messages", "handled_messages_total", "busy_seconds_total"):
+            self.assertGreaterEqual(self.value(before, f"troupe_mailbox_{metric}", actor="instances"), 0)
+        self.assertGreater(self.value(before, "troupe_mailbox_handled_messages_total", actor="operations"), 0)
+        ended = self.value(before, "troupe_operations_ended_total", kind="instance.create", result="success")
+        self.assertGreater(self.value(before, "troupe_operations_seconds_total", kind="instance.create", result="success"), 0)
+        self.daemon.lxc("init", "busybox", self.daemon.name("another"))
+        self.assertEqual(self.value(self.scrape(), "troupe_operations_ended_total", kind="instance.create", result="success"), ended + 1)
+        self.assertEqual(self.daemon.request("POST", "/internal/faults", {"kill": {"kind": "scheduler", "name": ""}})[0], 200)
+        eventually(lambda: any(name == "troupe_actor_restarts_total" and labels == {"actor": "scheduler"} and value == 1
+                               for name, labels, value in self.scrape()), "the restart")
+
+    def test_the_dashboard_asks_for_what_there_is(self):
+        self.daemon.launch("shown")
+        told = {line.split()[2] for line in self.daemon.request("GET", "/1.0/metrics")[1].decode().splitlines() if line.startswith("# TYPE")}
+        late = {"troupe_subscription_lag_events", "troupe_actor_restarts_total", "lxd_memory_OOM_kills_total",
+                "lxd_disk_read_bytes_total", "lxd_disk_written_bytes_total"}  # told when there is one
+        board = json.loads((pathlib.Path(__file__).parents[2] / "examples" / "grafana-dashboard.json").read_text())
+        asked = {word for panel in board["panels"] for target in panel.get("targets", ()) for word in re.findall(r"(?:lxd|troupe)_\w+", target["expr"])}
+        self.assertGreater(len(asked), 15)
+        self.assertLessEqual(asked, told | late)
 
     # --- over the network
 
