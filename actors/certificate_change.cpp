@@ -1,5 +1,6 @@
 #include "actors/certificate_change.hpp"
 
+#include "actors/access_change.hpp"
 #include "actors/names.hpp"
 
 #include <algorithm>
@@ -32,8 +33,29 @@ std::shared_ptr<saga> new_saga(const change_certificate& request, std::string ki
   return plan;
 }
 
-message<schema::Event> event_of(const saga& plan, const std::string& fingerprint, std::string_view action) {
-  return lifecycle_event(*plan.head, "certificate", fingerprint, action, url_of(fingerprint));
+message<schema::Event> event_of(const saga& plan, const std::string& fingerprint, std::string_view action,
+                                bool narrowed = false) {
+  config_map context;
+  if (narrowed) context.emplace(narrowed_mark, "true");
+  return lifecycle_event(*plan.head, "certificate", fingerprint, action, url_of(fingerprint), context);
+}
+
+/// Their projects are still there when it is committed.
+void expect_projects(const snapshot& records, saga& plan, put_reader put) {
+  for (auto& project : to_vector(put.getProjects()))
+    plan.commit.conditions.push_back(unchanged(records, table::projects, project));
+}
+
+/// Whether its owner may do less than before.
+bool narrows(const certificate_record& before, put_reader after) {
+  return before.read([&](schema::Certificate::Reader was) {
+    if (view(was.getType()) != view(after.getType())) return true;
+    if (!after.getRestricted()) return false;
+    auto had = to_vector(was.getProjects()), has = to_vector(after.getProjects());
+    std::sort(had.begin(), had.end());
+    std::sort(has.begin(), has.end());
+    return !was.getRestricted() || !std::includes(has.begin(), has.end(), had.begin(), had.end());
+  });
 }
 
 certificate_record make_record(put_reader put, const certificate& parsed) {
@@ -123,7 +145,8 @@ outcome<std::shared_ptr<saga>> plan_update(const snapshot& records, const change
       plan->commit.writes.push_back(erase(table::certificates, request.fingerprint));
     }
     plan->commit.writes.push_back(troupe::put(table::certificates, name, make_record(put, *parsed)));
-    plan->commit.events.push_back(event_of(*plan, request.fingerprint, "certificate-updated"));
+    bool narrowed = name != request.fingerprint || narrows(before, put);
+    plan->commit.events.push_back(event_of(*plan, request.fingerprint, "certificate-updated", narrowed));
     return plan;
   });
 }
