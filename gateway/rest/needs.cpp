@@ -47,6 +47,8 @@ constexpr need rows[] = {
     {"/1.0/instances/{name}/retention", "instance", "can_view", "can_manage_snapshots", "", ""},
     {"/1.0/instances/{name}/backups", "instance", "can_manage_backups", "can_manage_backups", "can_manage_backups",
      "can_manage_backups"},
+    {"/1.0/instances/{name}/metadata", "instance", "can_view", "can_edit", "can_edit", "can_edit"},
+    {"/1.0/instances/{name}/logs/exec-output", "instance", "can_exec", "", "", "can_exec"},
     {"/1.0/instances/{name}/logs", "instance", "can_view", "", "", "can_edit"},
     {"/1.0/instances/{name}", "instance", "can_view", "can_edit", "can_edit", "can_delete"},
     {"/1.0/instances", "project", "*", "can_create_instances", "can_operate_instances", ""},
