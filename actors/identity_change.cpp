@@ -139,14 +139,11 @@ identity_record record_of(const note_login& request, const std::vector<std::stri
 }
 
 std::optional<identity_record> pending_with(const snapshot& records, const std::string& secret) {
-  auto hash = etag_of(secret);
-  std::optional<identity_record> found;
-  records.scan(records_of, "tls/", [&](std::string_view, std::string_view bytes) {
-    auto record = identity_record::from_bytes(bytes);
-    if (record.read([&](auto i) { return is_pending(i) && view(i.getTokenHash()) == hash; })) found = record;
-    return !found;
+  auto record = load<schema::Identity>(records, records_of, identity_key("tls", pending_id(secret)));
+  bool fits = record && record->read([&](schema::Identity::Reader i) {
+    return is_pending(i) && view(i.getTokenHash()) == etag_of(secret);
   });
-  return found;
+  return fits ? record : std::nullopt;
 }
 
 size_t count_of(const snapshot& records) {
@@ -165,6 +162,14 @@ outcome<plan_ptr> plan_identity(const snapshot& records, const change_identity& 
     return fail(fault::precondition, "The identity was changed in the meantime (ETag does not match)");
   if (request.what == verb::remove) return remove(records, request);
   return update(records, request, *record);
+}
+
+std::string pending_id(const std::string& secret) {
+  auto id = etag_of(secret).substr(0, 36); // as a UUID of version 8: one's own
+  for (auto at : {8, 13, 18, 23}) id[at] = '-';
+  id[14] = '8';
+  id[19] = 'a';
+  return id;
 }
 
 bool is_token_of_identity(const snapshot& records, const std::string& secret) {
