@@ -44,6 +44,18 @@ outcome<void> check_groups(const snapshot& records, const std::vector<std::strin
   return {};
 }
 
+void expect_groups(const snapshot& records, saga& plan, const std::vector<std::string>& groups) {
+  for (auto& group : groups) plan.commit.conditions.push_back(unchanged(records, table::auth_groups, group));
+}
+
+outcome<certificate> usable_certificate(std::string_view given) {
+  auto parsed = decode_certificate(given);
+  if (!parsed) return parsed;
+  if (auto good = judge_client_certificate(*parsed, now_ns() / 1'000'000'000); !good)
+    return fail(fault::invalid, good.error().message);
+  return parsed;
+}
+
 outcome<void> check_access_name(std::string_view noun, std::string_view name) {
   constexpr size_t bytes_max = 200;
   if (name.empty() || name.size() > bytes_max)

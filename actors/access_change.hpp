@@ -2,6 +2,9 @@
 
 #include "actors/identities.hpp"
 #include "actors/saga.hpp"
+#include "runtime/certificate.hpp"
+
+#include <algorithm>
 
 namespace troupe {
 
@@ -25,6 +28,16 @@ message<schema::Event> access_event(const saga& plan, std::string_view type, con
 outcome<void> check_gift(const principal& who, const rights& given);
 /// They exist, none twice.
 outcome<void> check_groups(const snapshot& records, const std::vector<std::string>& groups);
+/// They are still what was judged when it is committed: a right must not be given by a group that is another by then.
+void expect_groups(const snapshot& records, saga& plan, const std::vector<std::string>& groups);
+/// Of somebody who can prove by it who he is; fault::invalid.
+outcome<certificate> usable_certificate(std::string_view given);
+/// Whether the request says something of the field: a PATCH need not.
+template <class Request>
+bool is_given(const Request& request, std::string_view field) {
+  return request.what != decltype(request.what)::patch ||
+         std::find(request.given.begin(), request.given.end(), field) != request.given.end();
+}
 /// Identities' names and the like.
 outcome<void> check_access_name(std::string_view noun, std::string_view name);
 

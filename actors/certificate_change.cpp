@@ -1,5 +1,6 @@
 #include "actors/certificate_change.hpp"
 
+#include "actors/access_change.hpp"
 #include "actors/names.hpp"
 
 #include <algorithm>
@@ -32,8 +33,29 @@ std::shared_ptr<saga> new_saga(const change_certificate& request, std::string ki
   return plan;
 }
 
-message<schema::Event> event_of(const saga& plan, const std::string& fingerprint, std::string_view action) {
-  return lifecycle_event(*plan.head, "certificate", fingerprint, action, url_of(fingerprint));
+message<schema::Event> event_of(const saga& plan, const std::string& fingerprint, std::string_view action,
+                                bool narrowed = false) {
+  config_map context;
+  if (narrowed) context.emplace(narrowed_mark, "true");
+  return lifecycle_event(*plan.head, "certificate", fingerprint, action, url_of(fingerprint), context);
+}
+
+/// Their projects are still there when it is committed.
+void expect_projects(const snapshot& records, saga& plan, put_reader put) {
+  for (auto& project : to_vector(put.getProjects()))
+    plan.commit.conditions.push_back(unchanged(records, table::projects, project));
+}
+
+/// Whether its owner may do less than before.
+bool narrows(const certificate_record& before, put_reader after) {
+  return before.read([&](schema::Certificate::Reader was) {
+    if (view(was.getType()) != view(after.getType())) return true;
+    if (!after.getRestricted()) return false;
+    auto had = to_vector(was.getProjects()), has = to_vector(after.getProjects());
+    std::sort(had.begin(), had.end());
+    std::sort(has.begin(), has.end());
+    return !was.getRestricted() || !std::includes(has.begin(), has.end(), had.begin(), had.end());
+  });
 }
 
 certificate_record make_record(put_reader put, const certificate& parsed) {
@@ -47,24 +69,17 @@ certificate_record make_record(put_reader put, const certificate& parsed) {
   });
 }
 
-outcome<certificate> usable_certificate(put_reader put) {
-  auto parsed = decode_certificate(view(put.getCertificate()));
-  if (!parsed) return parsed;
-  if (auto good = judge_client_certificate(*parsed, now_ns() / 1'000'000'000); !good)
-    return fail(fault::invalid, good.error().message);
-  return parsed;
-}
-
 outcome<std::shared_ptr<saga>> plan_create(const snapshot& records, const change_certificate& request) {
   return request.body.read([&](put_reader put) -> outcome<std::shared_ptr<saga>> {
     if (auto good = check_certificate(records, put); !good) return tl::unexpected{good.error()};
-    auto parsed = usable_certificate(put);
+    auto parsed = usable_certificate(view(put.getCertificate()));
     if (!parsed) return tl::unexpected{parsed.error()};
     auto& name = parsed->fingerprint;
     if (records.get(table::certificates, name))
       return fail(fault::already_exists, "The certificate is in the trust store already");
     auto plan = new_saga(request, "certificate.create", "Adding certificate", name);
     plan->commit.conditions.push_back(absent(table::certificates, name));
+    expect_projects(records, *plan, put);
     plan->commit.writes.push_back(troupe::put(table::certificates, name, make_record(put, *parsed)));
     plan->commit.events.push_back(event_of(*plan, name, "certificate-created"));
     return plan;
@@ -73,10 +88,7 @@ outcome<std::shared_ptr<saga>> plan_create(const snapshot& records, const change
 
 /// What the record becomes, as a request: a patch keeps what it does not name.
 message<schema::CertificatePut> merged(const certificate_record& before, const change_certificate& request) {
-  auto given = [&](std::string_view field) {
-    return request.what == verb::update ||
-           std::find(request.given.begin(), request.given.end(), field) != request.given.end();
-  };
+  auto given = [&](std::string_view field) { return is_given(request, field); };
   return request.body.read([&](put_reader put) {
     return before.read([&](schema::Certificate::Reader was) {
       return message<schema::CertificatePut>::make([&](schema::CertificatePut::Builder out) {
@@ -116,14 +128,16 @@ outcome<std::shared_ptr<saga>> plan_update(const snapshot& records, const change
     plan->commit.conditions.push_back(unchanged(records, table::certificates, request.fingerprint));
     auto& name = parsed->fingerprint;
     if (name != request.fingerprint) {
-      if (auto usable = usable_certificate(put); !usable) return tl::unexpected{usable.error()};
+      if (auto usable = usable_certificate(view(put.getCertificate())); !usable) return tl::unexpected{usable.error()};
       if (records.get(table::certificates, name))
         return fail(fault::already_exists, "The certificate is in the trust store already");
       plan->commit.conditions.push_back(absent(table::certificates, name));
       plan->commit.writes.push_back(erase(table::certificates, request.fingerprint));
     }
+    expect_projects(records, *plan, put);
     plan->commit.writes.push_back(troupe::put(table::certificates, name, make_record(put, *parsed)));
-    plan->commit.events.push_back(event_of(*plan, request.fingerprint, "certificate-updated"));
+    bool narrowed = name != request.fingerprint || narrows(before, put);
+    plan->commit.events.push_back(event_of(*plan, request.fingerprint, "certificate-updated", narrowed));
     return plan;
   });
 }

@@ -1,5 +1,8 @@
 #include "actors/entities.hpp"
 
+#include "actors/project_keys.hpp"
+#include "actors/records.hpp"
+
 #include <algorithm>
 
 namespace troupe {
@@ -41,11 +44,29 @@ std::string key_of(const entity& thing) {
   return thing.project.empty() ? thing.name : thing.project + '/' + thing.name;
 }
 
+/// The root volumes are the instances' own records; the images' are the pool's, and there for who has the image.
+bool volume_exists(const snapshot& records, const entity& thing) {
+  auto [pool, type, name] = volume_parts(thing.name);
+  if (type == "container") {
+    auto instance = load<schema::InstanceSpec>(records, table::instances, in_project(thing.project, name));
+    return instance && instance->read([&, &where = pool](auto i) { return view(i.getPool()) == where; });
+  }
+  auto home = home_of(records, thing.project, feature::images);
+  return type == "image" && records.get(table::volumes, thing.name) && records.get(table::images, in_project(home, name));
+}
+
 } // namespace
+
+volume_name volume_parts(std::string_view name) {
+  auto first = std::min(name.find('/'), name.size());
+  auto rest = name.substr(std::min(first + 1, name.size()));
+  auto second = std::min(rest.find('/'), rest.size());
+  return {name.substr(0, first), rest.substr(0, second), rest.substr(std::min(second + 1, rest.size()))};
+}
 
 bool exists(const snapshot& records, const entity& thing) {
   if (thing.type == "server") return true;
-  if (thing.type == "storage_volume") return records.get(table::projects, thing.project).has_value();
+  if (thing.type == "storage_volume") return volume_exists(records, thing);
   auto at = std::find_if(std::begin(rows), std::end(rows), [&](auto& row) { return row.type == thing.type; });
   return at != std::end(rows) && records.get(at->where, key_of(thing)).has_value();
 }

@@ -11,10 +11,6 @@ using verb = change_group::verb;
 using plan_ptr = std::shared_ptr<saga>;
 constexpr size_t permissions_max = 10'000;
 
-bool names(const std::vector<std::string>& given, std::string_view field) {
-  return std::find(given.begin(), given.end(), field) != given.end();
-}
-
 outcome<permission> read_permission(const snapshot& records, schema::Permission::Reader from) {
   auto thing = entity_of(view(from.getEntityType()), view(from.getUrl()));
   if (!thing) return tl::unexpected{thing.error()};
@@ -78,7 +74,7 @@ outcome<plan_ptr> update(const snapshot& records, const change_group& request, c
   auto& name = request.name;
   auto had = rights_of(records, {name});
   if (auto good = check_gift(request.head->who, had); !good) return tl::unexpected{good.error()};
-  auto kept = [&](std::string_view field) { return request.what == verb::patch && !names(request.given, field); };
+  auto kept = [&](std::string_view field) { return !is_given(request, field); };
   return request.body.read([&](schema::AuthGroupPut::Reader put) -> outcome<plan_ptr> {
     auto description =
         kept("description") ? before.read([](auto g) { return text(g.getDescription()); }) : text(put.getDescription());

@@ -110,8 +110,14 @@ void each_identity(const snapshot& records,
   });
 }
 
+std::optional<identity_record> identity_at(const snapshot& records, std::string_view method, std::string_view id) {
+  if (auto record = load<schema::Identity>(records, table::identities, identity_key(method, id))) return record;
+  if (method == "tls" && !id.empty() && records.get(table::certificates, id)) return identity_of_certificate(records, id);
+  return std::nullopt;
+}
+
 outcome<identity_record> find_identity(const snapshot& records, std::string_view method, std::string_view name) {
-  if (auto exact = load<schema::Identity>(records, table::identities, identity_key(method, name))) return *exact;
+  if (auto exact = identity_at(records, method, name)) return *exact;
   std::vector<identity_record> found;
   each_identity(records, [&](std::string_view, const identity_record& one) {
     bool fits = one.read([&](schema::Identity::Reader i) {

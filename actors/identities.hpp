@@ -73,9 +73,13 @@ identity_record identity_of_certificate(const snapshot& records, std::string_vie
 /// All, certificates too, in the order of their keys.
 void each_identity(const snapshot& records,
                    const std::function<void(std::string_view key, const identity_record&)>& visit);
-/// By its id, or its name if only one has it.
+/// By its id; also what is a certificate of the trust store.
+std::optional<identity_record> identity_at(const snapshot& records, std::string_view method, std::string_view id);
+/// By its id, or its name if only one has it: for that all are looked at, which is for a blocking thread.
 outcome<identity_record> find_identity(const snapshot& records, std::string_view method, std::string_view name);
 
+/// The id of the pending identity that waits for this token: found without looking at the others.
+std::string pending_id(const std::string& secret);
 /// Whether a pending identity waits for it.
 bool is_token_of_identity(const snapshot& records, const std::string& secret);
 

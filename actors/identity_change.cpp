@@ -38,11 +38,9 @@ outcome<void> check_groups_of(const snapshot& records, const principal& who, con
 }
 
 /// A certificate that nobody else has: neither the trust store nor another identity.
-outcome<certificate> usable_certificate(const snapshot& records, std::string_view given) {
-  auto parsed = decode_certificate(given);
+outcome<certificate> new_certificate(const snapshot& records, std::string_view given) {
+  auto parsed = usable_certificate(given);
   if (!parsed) return parsed;
-  if (auto good = judge_client_certificate(*parsed, now_ns() / 1'000'000'000); !good)
-    return fail(fault::invalid, good.error().message);
   if (records.get(table::certificates, parsed->fingerprint) ||
       records.get(records_of, identity_key("tls", parsed->fingerprint)))
     return fail(fault::already_exists, "The certificate is trusted already");
@@ -68,11 +66,13 @@ outcome<plan_ptr> create(const snapshot& records, const change_identity& request
     if (auto good = check_access_name("Identity", view(i.getName())); !good) return tl::unexpected{good.error()};
     if (auto good = check_groups_of(records, request.head->who, to_vector(i.getGroups())); !good)
       return tl::unexpected{good.error()};
-    if (is_pending(i)) return plan_new(*request.head, request.record);
-    auto shown = usable_certificate(records, view(i.getTlsCertificate()));
+    auto record = request.record;
+    auto shown = is_pending(i) ? outcome<certificate>{} : new_certificate(records, view(i.getTlsCertificate()));
     if (!shown) return tl::unexpected{shown.error()};
-    auto plan = plan_new(*request.head, with_certificate(request.record, *shown));
-    make_fit(*plan, *shown);
+    if (!is_pending(i)) record = with_certificate(record, *shown);
+    auto plan = plan_new(*request.head, record);
+    if (!is_pending(i)) make_fit(*plan, *shown);
+    expect_groups(records, *plan, to_vector(i.getGroups()));
     return plan;
   });
 }
@@ -87,7 +87,7 @@ outcome<void> replace_certificate(const snapshot& records, saga& plan, identity_
   if (given && !pem.empty() && to_pem(*given) == pem) return {};
   if (method != "tls" || pending)
     return fail(fault::invalid, "Only an identity with a certificate can be given another");
-  auto shown = usable_certificate(records, certificate_given);
+  auto shown = new_certificate(records, certificate_given);
   if (!shown) return tl::unexpected{shown.error()};
   after = with_certificate(after, *shown);
   plan.commit.writes.push_back(erase(records_of, key));
@@ -100,13 +100,12 @@ outcome<void> replace_certificate(const snapshot& records, saga& plan, identity_
 outcome<plan_ptr> update(const snapshot& records, const change_identity& request, const identity_record& before) {
   auto had = before.read([](auto i) { return to_vector(i.getGroups()); });
   if (auto good = check_gift(request.head->who, rights_of(records, had)); !good) return tl::unexpected{good.error()};
-  bool kept = request.what == verb::patch &&
-              std::find(request.given.begin(), request.given.end(), "groups") == request.given.end();
   return request.body.read([&](schema::IdentityPut::Reader put) -> outcome<plan_ptr> {
-    auto groups = kept ? had : to_vector(put.getGroups());
+    auto groups = is_given(request, "groups") ? to_vector(put.getGroups()) : had;
     if (auto good = check_groups_of(records, request.head->who, groups); !good) return tl::unexpected{good.error()};
     auto plan = begin(*request.head, "Updating identity", request.key);
     plan->commit.conditions.push_back(unchanged(records, records_of, request.key));
+    expect_groups(records, *plan, groups);
     auto after = changed(before, [&](auto i) { fill(i.initGroups(static_cast<unsigned>(groups.size())), groups); });
     auto key = request.key;
     if (put.getTlsCertificate().size() > 0)
@@ -140,14 +139,11 @@ identity_record record_of(const note_login& request, const std::vector<std::stri
 }
 
 std::optional<identity_record> pending_with(const snapshot& records, const std::string& secret) {
-  auto hash = etag_of(secret);
-  std::optional<identity_record> found;
-  records.scan(records_of, "tls/", [&](std::string_view, std::string_view bytes) {
-    auto record = identity_record::from_bytes(bytes);
-    if (record.read([&](auto i) { return is_pending(i) && view(i.getTokenHash()) == hash; })) found = record;
-    return !found;
+  auto record = load<schema::Identity>(records, records_of, identity_key("tls", pending_id(secret)));
+  bool fits = record && record->read([&](schema::Identity::Reader i) {
+    return is_pending(i) && view(i.getTokenHash()) == etag_of(secret);
   });
-  return found;
+  return fits ? record : std::nullopt;
 }
 
 size_t count_of(const snapshot& records) {
@@ -168,6 +164,14 @@ outcome<plan_ptr> plan_identity(const snapshot& records, const change_identity& 
   return update(records, request, *record);
 }
 
+std::string pending_id(const std::string& secret) {
+  auto id = etag_of(secret).substr(0, 36); // as a UUID of version 8: one's own
+  for (auto at : {8, 13, 18, 23}) id[at] = '-';
+  id[14] = '8';
+  id[19] = 'a';
+  return id;
+}
+
 bool is_token_of_identity(const snapshot& records, const std::string& secret) {
   return pending_with(records, secret).has_value();
 }
@@ -176,7 +180,7 @@ outcome<plan_ptr> plan_join(const snapshot& records, const join_by_token& reques
   auto pending = pending_with(records, request.secret);
   auto expires = pending ? pending->read([](auto i) { return i.getTokenExpiresAt(); }) : 0;
   if (!pending || (expires > 0 && expires * 1'000'000'000 < now_ns())) return fail(fault::forbidden, "not authorized");
-  auto shown = usable_certificate(records, request.certificate);
+  auto shown = new_certificate(records, request.certificate);
   if (!shown) return tl::unexpected{shown.error()};
   auto was = key_of(*pending);
   auto after = with_certificate(*pending, *shown);

@@ -33,6 +33,7 @@ outcome<plan_ptr> create(const snapshot& records, const change_provider_group& r
   if (auto good = check_mapping(records, request.head->who, groups); !good) return tl::unexpected{good.error()};
   auto plan = begin(*request.head, "Creating identity provider group", name);
   plan->commit.conditions.push_back(absent(records_of, name));
+  expect_groups(records, *plan, groups);
   plan->commit.writes.push_back(put(records_of, name, make_record(name, groups)));
   plan->commit.events.push_back(
       access_event(*plan, "identity_provider_group", name, "identity-provider-group-created", false));
@@ -41,13 +42,13 @@ outcome<plan_ptr> create(const snapshot& records, const change_provider_group& r
 
 outcome<plan_ptr> update(const snapshot& records, const change_provider_group& request,
                          const std::vector<std::string>& had) {
-  bool kept = request.what == verb::patch &&
-              std::find(request.given.begin(), request.given.end(), "groups") == request.given.end();
-  auto groups = kept ? had : request.body.read([](auto put) { return to_vector(put.getGroups()); });
+  auto groups =
+      is_given(request, "groups") ? request.body.read([](auto put) { return to_vector(put.getGroups()); }) : had;
   if (auto good = check_mapping(records, request.head->who, had); !good) return tl::unexpected{good.error()};
   if (auto good = check_mapping(records, request.head->who, groups); !good) return tl::unexpected{good.error()};
   auto plan = begin(*request.head, "Updating identity provider group", request.name);
   plan->commit.conditions.push_back(unchanged(records, records_of, request.name));
+  expect_groups(records, *plan, groups);
   plan->commit.writes.push_back(put(records_of, request.name, make_record(request.name, groups)));
   bool narrowed = !rights_of(records, groups).cover(rights_of(records, had));
   plan->commit.events.push_back(
@@ -65,6 +66,7 @@ outcome<plan_ptr> rename(const snapshot& records, const change_provider_group& r
   auto plan = begin(*request.head, "Renaming identity provider group", request.name);
   plan->commit.conditions = {unchanged(records, records_of, request.name), absent(records_of, to)};
   plan->commit.writes.push_back(erase(records_of, request.name));
+  expect_groups(records, *plan, had);
   plan->commit.writes.push_back(put(records_of, to, make_record(to, had)));
   plan->commit.events.push_back(lifecycle_event(
       *plan->head, "identity-provider-group", to, "identity-provider-group-renamed",

@@ -59,14 +59,8 @@ void trim_events(caf::event_based_actor* self, store_state& state) {
   if (*more) begin_trim(self, state);
 }
 
-bool has_groups(const store& db) {
-  bool found = false;
-  db.read().scan(table::auth_groups, "", [&](std::string_view, std::string_view) { return !(found = true); });
-  return found;
-}
-
-/// Together, but for what takes a thing away that groups may give rights on: what becomes of these depends on what was
-/// committed before.
+/// Together, but for what takes a thing away that somebody may have rights on: what becomes of these depends on what
+/// was committed before.
 std::vector<outcome<committed>> commit_in_order(store& db, const std::vector<pending>& waiting) {
   std::vector<outcome<committed>> out;
   std::vector<batch> together;
@@ -76,7 +70,7 @@ std::vector<outcome<committed>> commit_in_order(store& db, const std::vector<pen
     together.clear();
   };
   for (auto& one : waiting) {
-    bool alone = takes_away(*one.what) && has_groups(db);
+    bool alone = needs_upkeep(db, *one.what);
     if (alone) commit();
     together.push_back(alone ? with_upkeep(db.read(), *one.what) : *one.what);
     if (alone) commit();

@@ -190,7 +190,8 @@ private:
   bool still_trusts(const http_peer& peer, connection& made) {
     auto now = caller_of(peer, with_.db.read());
     auto& before = made.of->who;
-    bool given_same = now.who.level != trust::granted || (before.given && *now.who.given == *before.given);
+    bool given_same = now.who.level != trust::granted || now.who.given == before.given ||
+                      (before.given && *now.who.given == *before.given);
     if (now.who.level == before.level && now.who.projects == before.projects && given_same) return true;
     turn_away(peer, std::move(now));
     made.cut.fulfiller->fulfill();

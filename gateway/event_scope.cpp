@@ -27,7 +27,9 @@ outcome<void> judge_event_scope(const principal& who, bool durable, const std::v
   if (who.level == trust::full) return {};
   bool own = !durable && !subjects.empty() && std::all_of(subjects.begin(), subjects.end(), [&](auto& subject) {
     auto dot = subject.find('.');
-    return dot != subject.npos && may_follow(who, project_of(std::string_view{subject}.substr(0, dot)));
+    if (dot == subject.npos) return false;
+    auto word = std::string_view{subject}.substr(0, dot);
+    return may_follow(who, project_of(word)) && (word != "*" || sees_server_events(who)); // which is "_", too
   });
   if (own) return {};
   return fail(fault::forbidden, "You can follow the events of your projects only");

@@ -64,6 +64,11 @@ void http_context::disconnect(const std::function<bool(const http_peer&)>& whom)
     if (whom(one->peer())) unwanted.push_back(one);
   for (auto* one : unwanted)
     if (tls_streams.contains(one)) one->cut(); // the end of one may have been the end of another
+  std::vector<uint64_t> unwanted_sockets;
+  for (auto& [serial, one] : connections_)
+    if (!one->peer().socket.empty() && whom(one->peer())) unwanted_sockets.push_back(serial);
+  for (auto serial : unwanted_sockets)
+    if (auto at = connections_.find(serial); at != connections_.end()) at->second->cut();
 }
 
 uint64_t http_context::enter(socket_stream& one) {

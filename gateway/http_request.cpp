@@ -1,4 +1,5 @@
 #include "gateway/http_parser.hpp"
+#include "messages/percent.hpp"
 
 #include <algorithm>
 
@@ -7,43 +8,17 @@ namespace {
 
 char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
-int hex(char c) noexcept {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = lower(c);
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/// False for a broken escape, and for NUL, which no name or value may hold and C strings would end at.
-bool decode(std::string_view from, bool plus_is_space, std::string& into) {
-  into.clear();
-  into.reserve(from.size());
-  for (size_t i = 0; i < from.size(); ++i) {
-    char c = from[i];
-    if (c == '+' && plus_is_space) c = ' ';
-    if (c == '%') {
-      if (i + 2 >= from.size()) return false;
-      int high = hex(from[i + 1]), low = hex(from[i + 2]);
-      if (high < 0 || low < 0) return false;
-      c = static_cast<char>(high * 16 + low);
-      if (c == 0) return false;
-      i += 2;
-    }
-    into += c;
-  }
-  return true;
-}
-
 bool split_query(http_request& request, std::string_view query) {
-  std::string name, value;
   while (!query.empty()) {
     auto end = std::min(query.find('&'), query.size());
     auto pair = query.substr(0, end);
     query.remove_prefix(std::min(end + 1, query.size()));
     if (pair.empty()) continue;
     auto equals = std::min(pair.find('='), pair.size());
-    if (!decode(pair.substr(0, equals), true, name)) return false;
-    if (!decode(pair.substr(std::min(equals + 1, pair.size())), true, value)) return false;
-    request.query.emplace(std::move(name), std::move(value));
+    auto name = percent_decoded(pair.substr(0, equals), true);
+    auto value = percent_decoded(pair.substr(std::min(equals + 1, pair.size())), true);
+    if (!name || !value) return false;
+    request.query.emplace(std::move(*name), std::move(*value));
   }
   return true;
 }
@@ -93,7 +68,9 @@ bool split_target(http_request& request) {
   request.segments.reserve(static_cast<size_t>(std::count(rest.begin(), rest.end(), '/')) + 1);
   for (;;) {
     auto end = std::min(rest.find('/'), rest.size());
-    if (!decode(rest.substr(0, end), false, request.segments.emplace_back())) return false;
+    auto segment = percent_decoded(rest.substr(0, end));
+    if (!segment) return false;
+    request.segments.push_back(std::move(*segment));
     if (end == rest.size()) return true;
     rest.remove_prefix(end + 1);
   }

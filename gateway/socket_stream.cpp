@@ -122,6 +122,10 @@ void socket_stream::drop() {
   if (user_) user_->abort();
 }
 
+void socket_stream::cut() {
+  if (user_) user_->unwelcome();
+}
+
 bool socket_stream::speaks_for(std::string address) {
   peer_.address = std::move(address);
   return take_place();

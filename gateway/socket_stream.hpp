@@ -38,6 +38,7 @@ public:
   const host_place* place() const noexcept { return place_.get(); }
   bool idle() const { return user_ && user_->idle(); }
   void drop(); // makes room for somebody else
+  void cut();  // tells the user that the peer is unwelcome
 
 private:
   struct block; // what libuv knows; outlives the stream until libuv has closed it

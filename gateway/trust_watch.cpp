@@ -1,7 +1,6 @@
 #include "gateway/trust_watch.hpp"
 
 #include "actors/access_change.hpp"
-#include "actors/certificates.hpp"
 #include "gateway/event_follower.hpp"
 
 #include <algorithm>
@@ -26,13 +25,6 @@ struct trust_watch::data : std::enable_shared_from_this<trust_watch::data> {
 
 namespace {
 
-// A record that is still there unrestricted lost nothing: it was renamed.
-bool has_lost(const snapshot& records, const std::string& fingerprint) {
-  auto record = load<schema::Certificate>(records, table::certificates, fingerprint);
-  return !record ||
-         record->read([](schema::Certificate::Reader c) { return c.getRestricted() || view(c.getType()) != "client"; });
-}
-
 bool has(const std::vector<std::string>& list, std::string_view word) {
   return std::find(list.begin(), list.end(), word) != list.end();
 }
@@ -53,11 +45,10 @@ std::vector<std::string> losers_of(const snapshot& records, const message<schema
   return event.read([&](schema::Event::Reader e) -> std::vector<std::string> {
     auto kind = view(e.getKind());
     auto name = text(e.getEntity());
-    if (kind == "certificate")
-      return view(e.getAction()) != "certificate-created" && has_lost(records, name) ? std::vector{name}
-                                                                                     : std::vector<std::string>{};
     auto context = to_map(e.getContext());
+    if (view(e.getAction()) == "certificate-deleted") return {name};
     if (get(context, narrowed_mark) != "true") return {};
+    if (kind == "certificate") return {name};
     if (kind == "identity") return {name.substr(name.find('/') + 1)};
     auto was = get(context, "old_name");
     return members_of(records, was.empty() ? name : std::string{was}, kind == "identity-provider-group");

@@ -1,5 +1,7 @@
 #include "messages/rights.hpp"
 
+#include "messages/percent.hpp"
+
 #include <algorithm>
 
 namespace troupe {
@@ -13,12 +15,6 @@ std::vector<std::string_view> split(std::string_view text, char at) {
     text.remove_prefix(std::min(end + 1, text.size()));
   }
   return out;
-}
-
-int hex(char c) {
-  constexpr std::string_view digits = "0123456789abcdef0123456789ABCDEF";
-  auto at = digits.find(c);
-  return at == digits.npos ? -1 : static_cast<int>(at % 16);
 }
 
 bool is_plain(char c) {
@@ -37,22 +33,6 @@ std::string encoded(std::string_view text, bool slashes_too) {
   return out;
 }
 
-/// Empty: a broken escape, or a NUL.
-std::string decoded(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out += text[i];
-      continue;
-    }
-    int high = i + 2 < text.size() ? hex(text[i + 1]) : -1, low = i + 2 < text.size() ? hex(text[i + 2]) : -1;
-    if (high < 0 || low < 0 || high + low == 0) return {};
-    out += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return out;
-}
-
 /// The parts of the name that the path has where the pattern has stars.
 bool fits(std::string_view pattern, std::string_view path, std::string& name) {
   auto wanted = split(pattern, '/'), given = split(path, '/');
@@ -64,17 +44,17 @@ bool fits(std::string_view pattern, std::string_view path, std::string& name) {
       if (part != given[i]) return false;
       continue;
     }
-    auto plain = decoded(given[i]);
-    if (plain.empty()) return false;
+    auto plain = percent_decoded(given[i]);
+    if (!plain || plain->empty()) return false;
     if (!name.empty()) name += '/';
-    name += plain;
+    name += *plain;
   }
   return true;
 }
 
 std::string project_in(std::string_view query) {
   for (auto pair : split(query, '&'))
-    if (pair.starts_with("project=")) return decoded(pair.substr(8));
+    if (pair.starts_with("project=")) return percent_decoded(pair.substr(8)).value_or("");
   return "default";
 }
 

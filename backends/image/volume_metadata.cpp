@@ -139,17 +139,20 @@ outcome<volume_metadata> volume_metadata::open(const root_mount& root) {
 }
 
 // A removed file of a lower layer is a device 0/0 in the upper one, as for overlayfs: opening that gives ENXIO.
-outcome<std::string> volume_metadata::read_file(const std::string& path) const {
+outcome<std::string> volume_metadata::read_file(const std::string& folder, const std::string& path) const {
   for (auto& layer : layers_) {
-    if (auto file = open_beneath(layer.get(), path, O_RDONLY)) return read_whole(file, path);
+    auto dir = open_beneath(layer.get(), folder, O_PATH | O_DIRECTORY);
+    auto file = dir ? open_beneath(dir.get(), path, O_RDONLY) : unique_fd{};
+    if (file) return read_whole(file, path);
     if (errno == ENXIO) break;
+    if (errno == EXDEV) return fail(fault::invalid, path + " leads out of where the image's own files are");
     if (errno != ENOENT) return fail_errno(errno, "Cannot read " + path + " of the image");
   }
   return fail(fault::not_found, path + " is missing");
 }
 
 outcome<volume_metadata::metadata> volume_metadata::read() const {
-  auto yaml = read_file(yaml_name);
+  auto yaml = read_file(".", yaml_name);
   if (!yaml) return tl::unexpected{yaml.error()};
   return parse_metadata(*yaml);
 }
@@ -184,7 +187,7 @@ outcome<std::vector<std::string>> volume_metadata::templates() const {
 }
 
 outcome<std::string> volume_metadata::read_template(const std::string& name) const {
-  return read_file("templates/" + name).map_error([&](error why) {
+  return read_file(templates_name, name).map_error([&](error why) {
     return why.code == fault::not_found ? error{fault::not_found, "Template \"" + name + "\" not found"} : why;
   });
 }

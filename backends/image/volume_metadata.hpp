@@ -30,14 +30,14 @@ public:
 
   /// Names of the templates, sorted.
   outcome<std::vector<std::string>> templates() const;
-  /// `name` as metadata.yaml has it: a relative path below templates/.
+  /// `name` as metadata.yaml has it: a relative path below templates/; fault::invalid: it leads out of there.
   outcome<std::string> read_template(const std::string& name) const;
   /// A new one or another content of an old one; checked before anything changes.
   outcome<void> write_template(const std::string& name, std::string_view content);
   outcome<void> remove_template(const std::string& name);
 
 private:
-  outcome<std::string> read_file(const std::string& path) const;
+  outcome<std::string> read_file(const std::string& folder, const std::string& path) const; // nothing outside of it
   outcome<unique_fd> own_templates();
   int top() const { return layers_.front().get(); }
 

@@ -1,10 +1,7 @@
 #include "gateway/bus/bytes.hpp"
 #include "gateway/bus/methods.hpp"
 #include "gateway/bus/page.hpp"
-
-#include <fcntl.h>
-#include <filesystem>
-#include <sys/stat.h>
+#include "gateway/instance_logs.hpp"
 
 namespace troupe::on_bus {
 namespace {
@@ -24,18 +21,9 @@ kj::Promise<std::string> console(const call_ptr& c, bool clear) {
   });
 }
 
-std::string log_dir(const call_ptr& c) {
-  return c->with().dir.logs + "/" + instance_key(c->at.head->project, c->at.name());
-}
-
-using open_log_file = std::pair<std::shared_ptr<const unique_fd>, uint64_t>; // and its size
-
-outcome<open_log_file> open_log(const std::string& path) {
-  auto log = std::make_shared<const unique_fd>(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  struct stat info {};
-  if (!*log || fstat(log->get(), &info) != 0 || !S_ISREG(info.st_mode))
-    return fail(fault::not_found, "Log file not found");
-  return open_log_file{log, info.st_size};
+instance_logs logs_of(const call_ptr& c) {
+  static_cast<void>(leader_of(c)); // is there such an instance?
+  return {c->with(), c->at.head->project, c->at.name()};
 }
 
 } // namespace
@@ -51,27 +39,22 @@ kj::Promise<void> clear_console_log(const call_ptr& c) {
 }
 
 kj::Promise<void> list_logs(const call_ptr& c) {
-  static_cast<void>(leader_of(c));
   using results = bus::Instance::LogsResults;
-  return reply_from_blocking_thread(c, [dir = log_dir(c)]() -> outcome<message<results>> {
-    std::vector<std::string> names;
-    std::error_code none;
-    for (auto& entry : std::filesystem::directory_iterator{dir, none})
-      names.push_back(entry.path().filename().string());
-    return message<results>::make(
-        [&](results::Builder out) { fill(out.initNames(static_cast<unsigned>(names.size())), names); });
+  return reply_from_blocking_thread(c, [logs = logs_of(c)]() -> outcome<message<results>> {
+    return logs.list(instance_logs::kind::log).map([](const std::vector<std::string>& names) {
+      return message<results>::make(
+          [&](results::Builder out) { fill(out.initNames(static_cast<unsigned>(names.size())), names); });
+    });
   });
 }
 
 kj::Promise<void> read_log(const call_ptr& c) {
-  static_cast<void>(leader_of(c));
   auto name = text(c->params<bus::Instance::ReadLogParams>().getName());
-  if (name.empty() || name.find('/') != name.npos || name.starts_with('.'))
-    refuse(fault::invalid, "Not a log file's name");
-  return on_blocking_thread(c->at, [path = log_dir(c) + "/" + name] { return open_log(path); })
-      .then([c](open_log_file&& log) {
-        c->results<bus::Instance::ReadLogResults>().setSize(log.second);
-        return send_file(c->at, log.first, log.second, c->params<bus::Instance::ReadLogParams>().getTo());
+  return on_blocking_thread(c->at, [logs = logs_of(c), name] { return logs.open(instance_logs::kind::log, name); })
+      .then([c](instance_logs::file&& log) {
+        c->results<bus::Instance::ReadLogResults>().setSize(log.size);
+        auto content = std::make_shared<const unique_fd>(std::move(log.content));
+        return send_file(c->at, std::move(content), log.size, c->params<bus::Instance::ReadLogParams>().getTo());
       });
 }
 

@@ -4,6 +4,7 @@
 #include "gateway/bus/ask.hpp"
 #include "gateway/bus/mailbox.hpp"
 #include "gateway/bus/methods.hpp"
+#include "gateway/bus/visible_operation.hpp"
 #include "gateway/event_scope.hpp"
 
 #include <algorithm>
@@ -168,12 +169,16 @@ kj::Promise<void> subscribe_to_events(const call_ptr& c) {
 }
 
 kj::Promise<void> follow_operation(const call_ptr& c) {
-  auto params = c->params<bus::Operation::FollowParams>();
-  open_subscription request;
-  request.filter.operation = c->at.name();
-  if (c->at.head->who.level != trust::full) request.filter.subjects = usual_subjects(c->at.head->who, c->at.project());
-  return open(c, std::move(request), params.getTo(), params.getCredits()).then([c](bus::Subscription::Client&& made) {
-    c->results<bus::Operation::FollowResults>().setSubscription(kj::mv(made));
+  if (c->at.name().empty()) refuse(fault::not_found, "Operation not found"); // a filter without a name is for all
+  return if_visible(c, [c] {
+    auto params = c->params<bus::Operation::FollowParams>();
+    auto& who = c->at.head->who;
+    open_subscription request;
+    request.filter.operation = c->at.name();
+    if (who.level != trust::full) request.filter.subjects = usual_subjects(who, c->at.project());
+    return open(c, std::move(request), params.getTo(), params.getCredits()).then([c](bus::Subscription::Client&& made) {
+      c->results<bus::Operation::FollowResults>().setSubscription(kj::mv(made));
+    });
   });
 }
 

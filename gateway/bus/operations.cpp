@@ -2,6 +2,7 @@
 #include "actors/operation_record.hpp"
 #include "gateway/bus/methods.hpp"
 #include "gateway/bus/page.hpp"
+#include "gateway/bus/visible_operation.hpp"
 #include "gateway/visible_operation.hpp"
 
 namespace troupe::on_bus {
@@ -17,25 +18,6 @@ void reply_record(const call_ptr& c, const operation_record& record) {
   hide_arguments(c->results<schema::Operation>());
 }
 
-// What the caller may not see is not there.
-bool is_visible(const call_ptr& c, const operation_record& record) {
-  auto& who = c->at.head->who;
-  return record.read([&](auto op) { return may_view(who, op); });
-}
-
-// Then runs `then` if the operation is there for the caller. Whoever may see everything need not be asked about.
-template <class Then>
-kj::Promise<void> if_visible(const call_ptr& c, Then then, bool to_cancel = false) {
-  if (c->at.head->who.level == trust::full) return then();
-  return ask<operation_record>(c->at, role::operations, find_operation{c->at.name()})
-      .then([c, then, to_cancel](operation_record&& record) mutable {
-        if (!is_visible(c, record)) refuse(fault::not_found, "Operation not found");
-        bool may = !to_cancel || record.read([&](auto op) { return may_cancel(c->at.head->who, op); });
-        if (!may) refuse(fault::forbidden, "not authorized");
-        return then();
-      });
-}
-
 kj::Promise<void> find(const call_ptr& c) {
   if (auto record = load<schema::Operation>(c->with().db.read(), table::operations, c->at.name())) {
     reply_record(c, *record);
@@ -46,6 +28,19 @@ kj::Promise<void> find(const call_ptr& c) {
 }
 
 } // namespace
+
+// What the caller may not see is not there. Whoever may see everything need not be asked about.
+kj::Promise<void> if_visible(const call_ptr& c, std::function<kj::Promise<void>()> then, bool to_cancel) {
+  if (c->at.head->who.level == trust::full) return then();
+  return ask<operation_record>(c->at, role::operations, find_operation{c->at.name()})
+      .then([c, then, to_cancel](operation_record&& record) mutable {
+        auto& who = c->at.head->who;
+        if (!record.read([&](auto op) { return may_view(who, op); })) refuse(fault::not_found, "Operation not found");
+        bool may = !to_cancel || record.read([&](auto op) { return may_cancel(who, op); });
+        if (!may) refuse(fault::forbidden, "not authorized");
+        return then();
+      });
+}
 
 void check_success(const operation_record& ended) {
   ended.read([](schema::Operation::Reader op) {
@@ -81,14 +76,16 @@ kj::Promise<void> list_operations(const call_ptr& c) {
   using results = bus::Operations::ListResults;
   return reply_from_blocking_thread(
       c,
-      [&db = c->with().db, project = c->at.head->project, after = text(params.getPage().getAfter()),
+      [&db = c->with().db, head = c->at.head, after = text(params.getPage().getAfter()),
        limit = params.getPage().getLimit(), filter = filter_of(params.getPage()),
        running = params.getRunning()]() -> outcome<message<results>> {
         auto records = db.read();
         auto wanted = [&](std::string_view id, std::string_view bytes) {
           if (running && !records.get(table::journal, id)) return false;
           auto record = operation_record::from_bytes(bytes);
-          if (record.read([](auto op) { return text(op.getProject()); }) != project) return false;
+          bool shown = record.read(
+              [&](auto op) { return view(op.getProject()) == head->project && may_view(head->who, op); });
+          if (!shown) return false;
           return filter.empty() || filter.matches(operation_json(record));
         };
         auto found = read_page(records, table::operations, "", after, limit, wanted);

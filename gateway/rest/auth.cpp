@@ -148,10 +148,13 @@ void get_auth_groups(const rest_request& from) {
 }
 
 void get_auth_group(const rest_request& from) {
-  auto records = from.with().db.read();
-  auto group = load<schema::AuthGroup>(records, table::auth_groups, from.parameter(0));
-  if (!group) return reply_error(from, {fault::not_found, "Group not found"});
-  reply_sync(from, group_json(from, records, *group), etag_of(group->bytes()));
+  bool taken = from.with().blocking.submit([from] { // its members are found among all identities
+    auto records = from.with().db.read();
+    auto group = load<schema::AuthGroup>(records, table::auth_groups, from.parameter(0));
+    if (!group) return reply_error(from, {fault::not_found, "Group not found"});
+    reply_sync(from, group_json(from, records, *group), etag_of(group->bytes()));
+  });
+  if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
 }
 
 void post_auth_groups(const rest_request& from) {

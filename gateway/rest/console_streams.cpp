@@ -52,6 +52,7 @@ void console_streams::start() {
 void console_streams::started(exec_session_ptr session) {
   auto self = shared_from_this();
   session_ = std::move(session);
+  if (finished_) return leave(); // cut while the helper began
   watch_ = from_.with().io.watch_readable(session_->done_fd(), [self] { self->ended(); });
   pump_ = fd_pump::start(from_.with().io, unique_fd{fcntl(session_->pty(), F_DUPFD_CLOEXEC, 0)}, open_["0"],
                          fd_pump::direction::both, [](bool) {});

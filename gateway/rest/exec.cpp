@@ -38,15 +38,17 @@ void post_exec(const rest_request& from) {
           if (!record) return reply_error(from, record.error());
           auto id = id_of(*record);
           auto streams = std::make_shared<exec_streams>(from, id, plan, to);
+          auto& owner = from.head->who.username;
           if (!sockets) {
+            from.context.streams.open(id, owner, {}, {}, streams); // to be cut with him
             reply_operation(from, *record);
-            return streams->start();
+            return from.with().io.post([streams] { streams->start(); });
           }
           auto secrets = make_secrets(interactive);
           auto required =
               interactive ? std::vector<std::string>{"0", "control"} : std::vector<std::string>{"0", "1", "2"};
           streams->expect(required);
-          from.context.streams.open(id, from.head->who.username, secrets, required, streams);
+          from.context.streams.open(id, owner, secrets, required, streams);
           reply_operation(from, *record, nlohmann::json{{"fds", secrets}}.dump());
         },
         exec_operation(from.head, from.parameter(0), post));

@@ -42,9 +42,9 @@ void exec_streams::connected(const std::string& name, std::shared_ptr<websocket>
 void exec_streams::abandoned() { finish(false, {fault::timed_out, "Timed out waiting for websockets to connect"}, -1); }
 
 void exec_streams::cut() {
+  kill();
   if (!session_) return finish(false, {fault::cancelled, "Its owner is not trusted any more"}, -1);
   for (auto& [name, socket] : open_) socket->close();
-  kill();
 }
 
 outcome<void> exec_streams::make_pipes() {
@@ -77,6 +77,7 @@ outcome<void> exec_streams::make_recordings() {
 }
 
 void exec_streams::start() {
+  if (finished_) return; // cut before
   if (auto made = make_recordings().and_then([this] { return make_pipes(); }); !made)
     return finish(false, made.error(), -1);
   auto self = shared_from_this();
@@ -95,6 +96,7 @@ void exec_streams::start() {
 }
 
 void exec_streams::started(exec_session_ptr session) {
+  if (finished_) return; // cut while it began: the end of its session is the command's
   auto self = shared_from_this();
   session_ = std::move(session);
   auto& io = from_.with().io;
@@ -126,6 +128,7 @@ void exec_streams::started(exec_session_ptr session) {
           output_recorder::start(io, std::move(ends_[name]), std::move(file), [self] { self->output_ended(); }));
   }
   watch_ = io.watch_readable(session_->done_fd(), [self] { self->command_ended(); });
+  if (leaving_) kill(); // before there was anything to kill
 }
 
 void exec_streams::on_control(const std::string& text) {
@@ -138,6 +141,7 @@ void exec_streams::on_control(const std::string& text) {
 }
 
 void exec_streams::kill() {
+  leaving_ = true;
   if (session_ && !status_) static_cast<void>(session_->signal(SIGKILL));
 }
 

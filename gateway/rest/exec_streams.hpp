@@ -48,6 +48,7 @@ private:
   loop::handle_ptr watch_;
   int outputs_ = 0; // streams that still have something to send
   std::optional<int> status_;
+  bool leaving_ = false; // the client has gone, or is not trusted any more: the command is to end
   bool finished_ = false;
 };
 

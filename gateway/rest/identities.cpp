@@ -60,31 +60,45 @@ outcome<void> check_method(std::string_view method) {
   return fail(fault::not_found, "There is no authentication method \"" + std::string{method} + '"');
 }
 
-outcome<identity_record> named(const rest_request& from, const snapshot& records) {
+std::string key_of(const identity_record& record) {
+  return record.read([](auto i) { return identity_key(view(i.getAuthenticationMethod()), view(i.getId())); });
+}
+
+/// Judged once more: the one that he had the right on by its name may be gone, and another have this name.
+outcome<identity_record> named(const rest_request& from, const snapshot& records, std::string_view entitlement) {
   if (auto good = check_method(from.parameter(0)); !good) return tl::unexpected{good.error()};
-  return find_identity(records, from.parameter(0), from.parameter(1));
+  auto found = find_identity(records, from.parameter(0), from.parameter(1));
+  if (found && !from.head->who.may(entitlement, {"identity", {}, key_of(*found)}))
+    return fail(fault::not_found, "Identity not found");
+  return found;
 }
 
 /// Those of the trust store are changed as what they are.
-outcome<std::string> key_to_change(const rest_request& from) {
+outcome<std::string> key_to_change(const rest_request& from, verb what) {
   auto records = from.with().db.read();
-  auto found = named(from, records);
+  auto found = named(from, records, what == verb::remove ? "can_delete" : "can_edit");
   if (!found) return tl::unexpected{found.error()};
-  return found->read([&](schema::Identity::Reader i) -> outcome<std::string> {
-    auto key = identity_key(view(i.getAuthenticationMethod()), view(i.getId()));
-    if (records.get(table::identities, key)) return key;
-    return fail(fault::invalid, "This identity is a certificate of the trust store: change /1.0/certificates/" +
-                                    text(i.getId()) + " instead");
-  });
+  auto key = key_of(*found);
+  if (records.get(table::identities, key)) return key;
+  return fail(fault::invalid, "This identity is a certificate of the trust store: change /1.0/certificates/" +
+                                  found->read([](auto i) { return text(i.getId()); }) + " instead");
+}
+
+/// By a name, all of them have to be looked at: not on the loop's thread.
+void on_blocking_thread(const rest_request& from, std::function<void()> work) {
+  if (!from.with().blocking.submit(std::move(work)))
+    reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
 }
 
 void change(const rest_request& from, verb what) {
-  auto key = key_to_change(from);
-  if (!key) return reply_error(from, key.error());
-  auto body = body_of<schema::IdentityPut>(from);
-  auto given = given_fields(from);
+  auto body = what == verb::remove ? outcome<message<schema::IdentityPut>>{} : body_of<schema::IdentityPut>(from);
+  auto given = what == verb::remove ? outcome<std::vector<std::string>>{} : given_fields(from);
   if (!body || !given) return reply_error(from, body ? given.error() : body.error());
-  ask_sync(from, role::identities, "", change_identity{what, from.head, *key, from.etag(), {}, *body, *given});
+  on_blocking_thread(from, [from, what, body = *body, given = *given] {
+    auto key = key_to_change(from, what);
+    if (!key) return reply_error(from, key.error());
+    ask_sync(from, role::identities, "", change_identity{what, from.head, *key, from.etag(), {}, body, given});
+  });
 }
 
 identity_record wanted(schema::IdentitiesTlsPost::Reader post) {
@@ -124,7 +138,7 @@ void make_pending(const rest_request& from, const message<schema::IdentitiesTlsP
   auto own = from.context.listeners.identity();
   auto ends = token_end(from.with().db.read());
   if (!own || !ends) return reply_error(from, own ? ends.error() : own.error());
-  auto id = make_uuid_v4(), secret = random_hex(secret_bytes);
+  auto secret = random_hex(secret_bytes), id = pending_id(secret);
   auto record = changed(post.read(wanted), [&](schema::Identity::Builder i) {
     i.setId(id);
     i.setType(std::string{pending_type});
@@ -167,8 +181,7 @@ void create(const rest_request& from, const message<schema::IdentitiesTlsPost>& 
   if (!from.head->who.may("can_create_identities", the_server()))
     return reply_error(from, {fault::forbidden, "not authorized"});
   if (post.read([](auto p) { return p.getToken(); })) {
-    bool taken = from.with().blocking.submit([from, post] { make_pending(from, post); }); // may have to make a key
-    return taken ? void() : reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
+    return on_blocking_thread(from, [from, post] { make_pending(from, post); }); // may have to make a key
   }
   auto certificate = decode_certificate(post.read([](auto p) { return text(p.getCertificate()); }));
   if (!certificate) return reply_error(from, certificate.error());
@@ -230,18 +243,16 @@ void post_tls_identities(const rest_request& from) {
 }
 
 void get_identity(const rest_request& from) {
-  auto found = named(from, from.with().db.read());
-  if (!found) return reply_error(from, found.error());
-  reply_sync(from, to_json(*found), etag_of(found->bytes()));
+  on_blocking_thread(from, [from] {
+    auto found = named(from, from.with().db.read(), "can_view");
+    if (!found) return reply_error(from, found.error());
+    reply_sync(from, to_json(*found), etag_of(found->bytes()));
+  });
 }
 
 void put_identity(const rest_request& from) { change(from, verb::update); }
 void patch_identity(const rest_request& from) { change(from, verb::patch); }
 
-void delete_identity(const rest_request& from) {
-  auto key = key_to_change(from);
-  if (!key) return reply_error(from, key.error());
-  ask_sync(from, role::identities, "", change_identity{verb::remove, from.head, *key, from.etag(), {}, {}, {}});
-}
+void delete_identity(const rest_request& from) { change(from, verb::remove); }
 
 } // namespace troupe

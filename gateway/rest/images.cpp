@@ -2,6 +2,7 @@
 #include "gateway/image_export.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
+#include "messages/percent.hpp"
 #include "messages/time.hpp"
 
 #include <algorithm>
@@ -108,37 +109,28 @@ std::optional<image_record> find_image(const rest_request& from, const snapshot&
 }
 
 // "a=b&c=d", as X-LXD-properties carries it.
-config_map parse_query(std::string_view query) {
-  auto decode = [](std::string_view in) {
-    std::string out;
-    for (size_t i = 0; i < in.size(); ++i) {
-      if (in[i] == '+')
-        out += ' ';
-      else if (in[i] == '%' && i + 2 < in.size()) {
-        out += static_cast<char>(std::strtoul(std::string{in.substr(i + 1, 2)}.c_str(), nullptr, 16));
-        i += 2;
-      } else
-        out += in[i];
-    }
-    return out;
-  };
+outcome<config_map> parse_properties(std::string_view query) {
   config_map out;
   std::istringstream pairs{std::string{query}};
   for (std::string pair; std::getline(pairs, pair, '&');) {
     auto equals = std::min(pair.find('='), pair.size());
-    if (!pair.empty())
-      out.insert_or_assign(decode(pair.substr(0, equals)), decode(pair.substr(std::min(equals + 1, pair.size()))));
+    auto key = percent_decoded(pair.substr(0, equals), true);
+    auto value = percent_decoded(pair.substr(std::min(equals + 1, pair.size())), true);
+    if (!key || !value) return fail(fault::invalid, "X-LXD-properties is not a query: " + pair.substr(0, 100));
+    if (!pair.empty()) out.insert_or_assign(std::move(*key), std::move(*value));
   }
   return out;
 }
 
-import_image upload_of(const rest_request& from, image_upload files) {
+outcome<import_image> upload_of(const rest_request& from, image_upload files) {
+  auto properties = parse_properties(from.http->header("X-LXD-properties"));
+  if (!properties) return tl::unexpected{properties.error()};
   import_image out;
   out.head = from.head;
   if (auto name = from.http->header("X-LXD-filename"); !name.empty()) files.filename = name;
   out.upload = std::make_shared<image_upload>(std::move(files));
   out.is_public = is_true(from.http->header("X-LXD-public"));
-  out.properties = parse_query(from.http->header("X-LXD-properties"));
+  out.properties = std::move(*properties);
   out.expected_fingerprint = from.http->header("X-LXD-fingerprint");
   return out;
 }
@@ -190,7 +182,9 @@ void post_images(const rest_request& from) {
     } else {
       files.metadata = std::move(from.http->spool);
     }
-    ask_async(from, role::images, upload_of(from, std::move(files)));
+    auto upload = upload_of(from, std::move(files));
+    if (!upload) return reply_error(from, upload.error());
+    ask_async(from, role::images, std::move(*upload));
   });
   if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
 }

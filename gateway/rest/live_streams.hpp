@@ -31,7 +31,7 @@ public:
   ~live_streams();
 
   /// `owner`: the user it is opened for. `secrets`: stream name -> secret. `required`: must be connected within 5
-  /// seconds.
+  /// seconds. Both empty: nothing is to be connected, and it is there to be cut.
   void open(const std::string& operation, const std::string& owner, std::map<std::string, std::string> secrets,
             std::vector<std::string> required, std::shared_ptr<stream_set> streams);
   void close(const std::string& operation);

@@ -47,6 +47,8 @@ constexpr need rows[] = {
     {"/1.0/instances/{name}/retention", "instance", "can_view", "can_manage_snapshots", "", ""},
     {"/1.0/instances/{name}/backups", "instance", "can_manage_backups", "can_manage_backups", "can_manage_backups",
      "can_manage_backups"},
+    {"/1.0/instances/{name}/metadata", "instance", "can_view", "can_edit", "can_edit", "can_edit"},
+    {"/1.0/instances/{name}/logs/exec-output", "instance", "can_exec", "", "", "can_exec"},
     {"/1.0/instances/{name}/logs", "instance", "can_view", "", "", "can_edit"},
     {"/1.0/instances/{name}", "instance", "can_view", "can_edit", "can_edit", "can_delete"},
     {"/1.0/instances", "project", "*", "can_create_instances", "can_operate_instances", ""},
@@ -91,16 +93,27 @@ std::string_view entitlement_in(const need& row, std::string_view method) {
 /// How many parts of the path the thing's name is.
 size_t parts_of(std::string_view type) { return type == "storage_volume" ? 3 : type == "identity" ? 2 : 1; }
 
+/// The id of an identity that may be given by its name. Only those are looked at that he has a right on by itself: a
+/// right on all of them is one on any name.
+std::string identity_id(const principal& who, const snapshot& records, const std::string& method,
+                        const std::string& name) {
+  if (identity_at(records, method, name)) return name;
+  auto begin = method + '/';
+  for (auto& one : who.given->all()) {
+    if (one.on.type != "identity" || !one.on.name.starts_with(begin)) continue;
+    auto id = one.on.name.substr(begin.size());
+    auto found = identity_at(records, method, id);
+    if (found && found->read([&](auto i) { return view(i.getName()) == name; })) return id;
+  }
+  return name;
+}
+
 /// The whole name of what may be named by its beginning, or otherwise; as it came if there is no such thing.
-std::string full_name(const snapshot& records, const std::string& type, const std::string& project,
-                      const std::vector<std::string>& names) {
+std::string full_name(const principal& who, const snapshot& records, const std::string& type,
+                      const std::string& project, const std::vector<std::string>& names) {
   if (type == "image") return full_fingerprint(records, project, names[0]).value_or(names[0]);
   if (type == "certificate") return full_certificate_fingerprint(records, names[0]).value_or(names[0]);
-  if (type == "identity") {
-    auto found = find_identity(records, names[0], names[1]);
-    auto id = found ? found->read([](auto i) { return text(i.getId()); }) : names[1];
-    return identity_key(names[0], id);
-  }
+  if (type == "identity") return identity_key(names[0], identity_id(who, records, names[0], names[1]));
   auto out = names[0];
   for (size_t i = 1; i < parts_of(type); ++i) out += '/' + names[i];
   return out;
@@ -113,14 +126,14 @@ bool is_named(const need& row, const std::vector<std::string>& names) {
   return by_place || names.size() >= parts_of(row.type);
 }
 
-entity thing_of(const need& row, std::string_view project, const std::vector<std::string>& names,
+entity thing_of(const principal& who, const need& row, std::string_view project, const std::vector<std::string>& names,
                 const snapshot& records) {
   std::string type{row.type};
   if (type == "server") return the_server();
   if (type == "project") return the_project(names_project(row) ? names[0] : project);
   auto home = find_entity_type(type)->in_project ? std::string{project} : std::string{};
   auto stored = type == "image" ? home_of(records, home, feature::images) : home;
-  return {type, home, full_name(records, type, stored, names)};
+  return {type, home, full_name(who, records, type, stored, names)};
 }
 
 outcome<void> judge_thing(const principal& who, std::string_view entitlement, const entity& thing) {
@@ -146,7 +159,7 @@ outcome<void> judge_need(const principal& who, std::string_view project, const r
   if (entitlement.empty()) return fail(fault::forbidden, "not authorized");
   if (row.who == access::project && !who.knows(project)) return fail(fault::not_found, "Project not found");
   if (entitlement == "*" || !is_named(*found, names)) return {};
-  return judge_thing(who, entitlement, thing_of(*found, project, names, records));
+  return judge_thing(who, entitlement, thing_of(who, *found, project, names, records));
 }
 
 } // namespace troupe

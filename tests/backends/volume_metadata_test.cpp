@@ -86,6 +86,12 @@ TEST_CASE("names that lead elsewhere, templates that cannot be rendered, and lin
   auto opened = v.open();
   for (auto bad : {"", "../x", "a/b", ".hidden", "a\nb"})
     CHECK(opened.write_template(bad, "x").error().code == fault::invalid);
+  v.write("lower/secret", "of the instance");
+  for (auto bad : {"../secret", "../metadata.yaml", "a.tpl/../../secret", "/etc/passwd"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(opened.read_template(bad));
+  }
+  CHECK(opened.read_template("../secret").error().code == fault::invalid);
   CHECK_FALSE(opened.write_template("bad.tpl", "{{ "));
   CHECK_FALSE(opened.write_template("bad.tpl", "{% include \"/etc/passwd\" %}"));
   CHECK_FALSE(opened.write_template("bad.tpl", std::string(volume_metadata::template_bytes_max + 1, 'x')));

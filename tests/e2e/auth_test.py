@@ -2,12 +2,15 @@
 rights to; what such a client sees, does and is refused, and what is cut when a group gives less."""
 
 import base64
+import contextlib
 import json
+import socket
+import ssl
 import unittest
 
 from https_e2e import Client, HttpsTest
-from identities import Identity
-from troupe_e2e import eventually
+from identities import Identity, context_of
+from troupe_e2e import COMMAND_SECONDS, eventually
 
 
 class AuthTest(HttpsTest):
@@ -221,7 +224,30 @@ class AuthTest(HttpsTest):
         self.instance("gone", "tc")
         self.assertEqual([p["entity_type"] for p in self.daemon.get(self.GROUPS + "/users")["permissions"]], ["project"])
 
+    def test_rights_on_a_volume_are_on_one_that_there_is_and_end_with_it(self):
+        self.instance("vol", "default")
+        permission = lambda name: ("storage_volume", f"/1.0/storage-pools/default/volumes/container/{name}", "can_view")
+        one = dict(zip(("entity_type", "url", "entitlement"), permission("none")))
+        self.assertEqual(self.daemon.outcome("POST", self.GROUPS, {"name": "early", "permissions": [one]})[0], 404)
+        self.group("seers", permission("vol"), ("project", "/1.0/projects/default", "can_view"))
+        self.must("DELETE", "/1.0/instances/vol")
+        self.assertEqual([p["entity_type"] for p in self.daemon.get(self.GROUPS + "/seers")["permissions"]], ["project"])
+        told = self.daemon.get("/1.0/events/history?entity=auth-group//seers")
+        self.assertIn("auth-group-updated", [e["metadata"]["action"] for e in told if e["type"] == "lifecycle"])
+
     # --- what is open when a group gives less
+
+    def test_the_events_of_a_project_end_with_it(self):
+        self.project("td")
+        self.group("hearers", ("project", "/1.0/projects/td", "viewer"))
+        with context_of(self.identity("hearer", "hearers")).wrap_socket(socket.create_connection(("127.0.0.1", self.port), timeout=COMMAND_SECONDS)) as tls:
+            tls.sendall(b"GET /1.0/events?project=td HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            self.assertIn(b" 101 ", tls.recv(4096))
+            self.must("DELETE", "/1.0/projects/td")
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                while tls.recv(4096):
+                    pass  # else it would tell of whatever has this name next
 
     def test_a_group_that_gives_less_cuts_what_is_open(self):
         name = self.daemon.launch("cut")

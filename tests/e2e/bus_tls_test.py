@@ -231,6 +231,38 @@ class BusTlsTest(DaemonTest):
             self.assertIn("forbidden", got[subject], subject)
         self.assertEqual(got["own"], "")
 
+    def test_operations_are_listed_and_followed_by_who_may_see_them(self):
+        one = {"entity_type": "instance", "url": "/1.0/instances/theirs?project=tb", "entitlement": "can_view"}
+        self.assertEqual(self.daemon.outcome("POST", "/1.0/auth/groups", {"name": "lookers", "permissions": [one]})[0], 201)
+        self.addCleanup(self.daemon.outcome, "DELETE", "/1.0/auth/groups/lookers")
+        me = Identity(self.folder, "looker")
+        post = {"name": "looker", "certificate": me.base64, "groups": ["lookers"]}
+        self.assertEqual(self.daemon.outcome("POST", "/1.0/auth/identities/tls", post)[0], 201)
+        self.addCleanup(self.daemon.outcome, "DELETE", f"/1.0/auth/identities/tls/{me.fingerprint}")
+        begun = self.daemon.request("POST", "/1.0/instances/theirs/exec?project=tb", {"command": ["true"], "wait-for-websocket": False})[1]
+        operation = begun["operation"].split("/")[-1].split("?")[0]
+        self.daemon.get(f"/1.0/operations/{operation}/wait?project=tb")
+        self.assertIn("Running", self.bus(me, "project(tb).instances.get(theirs).view"))
+        self.assertNotIn(operation, self.bus(me, "project(tb).operations.list"))
+        self.assertRefused(me, f"project(tb).operations.get({operation}).follow", why="Operation not found")
+        for who in (me, self.tenants["tb"]):  # no name would be all that happens
+            self.assertRefused(who, "project(tb).operations.get().follow", why="Operation not found")
+        tenant = self.tenants["tb"]
+        self.assertIn(operation, self.bus(tenant, "project(tb).operations.list"))
+        self.assertFalse(self.bus(tenant, f"project(tb).operations.get({operation}).follow").startswith("refused"))
+
+    def test_logs_are_what_can_be_read(self):
+        path = "/1.0/instances/theirs/exec?project=tb"
+        body = {"command": ["echo", "x"], "wait-for-websocket": False, "record-output": True}
+        status, begun = self.daemon.request("POST", path, body)
+        self.assertEqual(status, 202, begun)
+        self.daemon.get(begun["operation"].split("?")[0] + "/wait?project=tb")
+        names = json.loads(self.bus(self.tenants["tb"], "project(tb).instances.get(theirs).logs"))["names"]
+        self.assertNotIn("exec-output", names)
+        for name in names:
+            self.assertFalse(self.bus(self.tenants["tb"], f"project(tb).instances.get(theirs).readLog({name})").startswith("refused"), name)
+        self.assertRefused(self.tenants["tb"], "project(tb).instances.get(theirs).readLog(exec-output)", why="not found")
+
     # --- the end of trust
 
     def hold(self, identity):

@@ -7,7 +7,9 @@ import http.client
 import json
 import os
 import pathlib
+import select
 import shutil
+import signal
 import socket
 import ssl
 import tempfile
@@ -385,6 +387,146 @@ class TrustTest(HttpsTest):
         self.assertEqual(self.call("GET", "/1.0")[0], 200)
 
 
+class CutTest(HttpsTest):
+    """What is open, and what is cut when trust ends or shrinks."""
+
+    process_env = {"TROUPE_FAULTS": ""}
+
+    def setUp(self):
+        super().setUp()
+        self.me = Identity(self.folder, f"me{len(list(self.folder.iterdir()))}")
+
+    def project(self, name):
+        config = {"features.images": "false", "features.profiles": "false"}
+        self.assertEqual(self.daemon.outcome("POST", "/1.0/projects", {"name": name, "config": config})[0], 201)
+        self.addCleanup(self.daemon.outcome, "DELETE", f"/1.0/projects/{name}")
+
+    def narrow(self, *projects):
+        body = {"name": "x", "type": "client", "restricted": True, "projects": list(projects)}
+        status, error = self.daemon.outcome("PUT", f"/1.0/certificates/{self.me.fingerprint}", body)
+        self.assertEqual(status, 200, error)
+
+    def socket_of(self, path):
+        """A websocket of mine, just upgraded."""
+        tls = context_of(self.me).wrap_socket(socket.create_connection(("127.0.0.1", self.port), timeout=COMMAND_SECONDS))
+        self.addCleanup(tls.close)
+        tls.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+        self.assertIn(b" 101 ", tls.recv(4096))
+        return tls
+
+    def read_until(self, tls, word):
+        got = b""
+        while word not in got:
+            more = tls.recv(65536)
+            self.assertTrue(more, f"the stream ended before {word}")
+            got += more
+
+    def assertCut(self, tls):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while tls.recv(65536):
+                pass
+
+    def runs(self, name, command):
+        return command in self.daemon.exec(name, "ps").stdout
+
+    # ---
+
+    def test_a_change_that_takes_nothing_cuts_nothing(self):
+        self.trust(self.me, restricted=True, projects=["default"])
+        stream = self.socket_of("/1.0/events")
+        mine = f"/1.0/certificates/{self.me.fingerprint}"
+        for body in ({}, {"name": "x"}):  # what a restricted client may do itself
+            self.assertEqual(self.call("PATCH", mine, body, self.me)[0], 200)
+        self.project("more")
+        self.narrow("more", "default")
+        self.daemon.outcome("POST", "/1.0/profiles", {"name": "heard"})
+        self.addCleanup(self.daemon.outcome, "DELETE", "/1.0/profiles/heard")
+        self.read_until(stream, b"profile-created")
+        self.narrow("more")
+        self.assertCut(stream)
+
+    def helper(self):
+        """The process that begins commands inside instances."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                status = pathlib.Path(f"/proc/{pid}/status").read_text()
+                if f"\nPPid:\t{self.daemon.process.pid}\n" in status and os.readlink(f"/proc/{pid}/exe").endswith("troupe-lxc"):
+                    return int(pid)
+        self.fail("troupe-lxc is missing")
+
+    def test_what_is_cut_while_it_begins_ends_alone(self):
+        name = self.daemon.launch("begin")
+        self.addCleanup(self.daemon.lxc, "delete", "--force", name)
+        self.trust(self.me, restricted=True, projects=["default"])
+        for what, body in (("exec", {"command": ["sleep", "1241"], "interactive": True}), ("exec", {"command": ["sleep", "1241"]}),
+                           ("console", {"width": 80, "height": 24})):
+            helper = self.helper()
+            os.kill(helper, signal.SIGSTOP)
+            try:
+                status, begun = self.call("POST", f"/1.0/instances/{name}/{what}", {"wait-for-websocket": True, **body} if what == "exec" else body, self.me)
+                self.assertEqual(status, 202, begun)
+                for secret in begun["metadata"]["metadata"]["fds"].values():
+                    self.socket_of(f"{begun['operation']}/websocket?secret={secret}")
+                self.narrow()
+                ended = self.daemon.get(begun["operation"] + "/wait?timeout=30")
+                self.assertIn(ended["status"], ("Failure", "Cancelled"), ended)
+            finally:
+                os.kill(helper, signal.SIGCONT)
+            eventually(lambda: not self.runs(name, "sleep 1241"), "the command's end")
+            self.assertIsNone(self.daemon.process.poll())
+            self.narrow("default")
+
+    def test_a_command_without_websockets_is_cut(self):
+        name = self.daemon.launch("mute")
+        self.addCleanup(self.daemon.lxc, "delete", "--force", name)
+        self.trust(self.me, restricted=True, projects=["default"])
+        for more in ({}, {"record-output": True}):
+            status, begun = self.call("POST", f"/1.0/instances/{name}/exec", {"command": ["sleep", "1242"], "wait-for-websocket": False, **more}, self.me)
+            self.assertEqual(status, 202, begun)
+            eventually(lambda: self.runs(name, "sleep 1242"), "the command")
+            self.narrow()
+            eventually(lambda: not self.runs(name, "sleep 1242"), "the command's end")
+            self.assertEqual(self.daemon.get(begun["operation"] + "/wait")["metadata"]["return"], 137)
+            self.narrow("default")
+
+    def test_rights_do_not_outlive_their_project(self):
+        self.project("tp")
+        self.trust(self.me, restricted=True, projects=["default", "tp"])
+        stream = self.socket_of("/1.0/events?project=tp")
+        self.assertEqual(self.daemon.outcome("POST", "/1.0/projects/tp", {"name": "tq"})[0], 200)
+        self.assertCut(stream)  # it was of a name, which is free now
+        self.assertEqual(self.call("GET", "/1.0/instances?project=tq", identity=self.me)[0], 200)
+        stream = self.socket_of("/1.0/events?project=tq")
+        self.assertEqual(self.daemon.outcome("DELETE", "/1.0/projects/tq")[0], 200)
+        self.assertCut(stream)
+        self.project("tq")
+        self.assertEqual(self.call("GET", "/1.0/instances?project=tq", identity=self.me)[0], 404)
+        self.assertEqual(self.daemon.get(f"/1.0/certificates/{self.me.fingerprint}")["projects"], ["default"])
+
+    def test_removal_cuts_also_behind_a_restart_of_the_event_log(self):
+        client = Client(self.folder)
+        self.set("core.trust_password", PASSWORD)
+        client.lxc("remote", "add", "far", self.url, "--accept-certificate", "--password", PASSWORD)
+        restarts = lambda: len(self.daemon.get("/1.0/events/history?entity=actor//events"))
+        before = restarts()
+        self.assertEqual(self.daemon.outcome("POST", "/internal/faults", {"kill": {"kind": "events", "name": ""}})[0], 200)
+        is_there = lambda: any(actor["kind"] == "events" for actor in self.daemon.get("/internal/faults")["actors"])
+        eventually(lambda: restarts() > before and is_there(), "the event log's actor")
+        monitor = client.popen("monitor", "far:", "--format", "json")
+        self.addCleanup(monitor.stdout.close)
+        self.addCleanup(monitor.kill)
+
+        def told():
+            for method, path in (("POST", "/1.0/profiles"), ("DELETE", "/1.0/profiles/heard")):
+                self.daemon.outcome(method, path, {"name": "heard"} if method == "POST" else None)
+            return select.select([monitor.stdout], [], [], 0.1)[0]
+
+        eventually(told, "the monitor's first line")
+        self.daemon.lxc("config", "trust", "remove", client.fingerprint)
+        monitor.wait(30)
+
+
 class AuthorityTest(DaemonTest):
     """PKI mode: server.ca and ca.crl in the state folder."""
 
@@ -399,7 +541,6 @@ class AuthorityTest(DaemonTest):
             connection.close()
 
     def test_only_whom_the_authority_vouches_for(self):
-        import signal
         folder = pathlib.Path(tempfile.mkdtemp(dir=self.daemon.home))
         authority = Identity(folder, "authority", "-addext", "keyUsage=keyCertSign,cRLSign")
         signed, own = Identity(folder, "signed", authority=authority), Identity(folder, "own")

@@ -391,3 +391,15 @@ TEST_CASE("a socket that is listened on is refused, a stale one replaced, a file
   CHECK(std::filesystem::file_size(file) == 8);
   CHECK(!second.listen_unix("/tmp/" + std::string(200, 'x'), 0600));
 }
+
+TEST_CASE("who is disconnected from a unix socket is gone at once, and nobody else") {
+  server_fixture fixture{mirror_handler};
+  auto second = fixture.dir.path + "/other";
+  REQUIRE(fixture.server->listen_unix(second, 0660));
+  raw_client here{fixture.path}, there{second};
+  REQUIRE(ask(here, get).status == 200);
+  REQUIRE(ask(there, get).status == 200);
+  fixture.server->disconnect([&](const http_peer& peer) { return peer.socket == fixture.path; });
+  CHECK(here.closed());
+  CHECK(ask(there, get).status == 200);
+}

@@ -26,3 +26,18 @@ TEST_CASE("what a route needs is an entitlement that there is") {
     CHECK(names.contains(need_of(row)));
   }
 }
+
+TEST_CASE("what is below an instance is not simply seen or deleted with it") {
+  auto need = [](std::string_view method, std::string_view pattern) {
+    for (auto& row : routes())
+      if (row.method == method && row.pattern == pattern) return need_of(row);
+    return std::string_view{"no such route"};
+  };
+  const std::string instance = "/1.0/instances/{name}", output = instance + "/logs/exec-output";
+  CHECK(need("GET", instance + "/logs/{file}") == "can_view");
+  CHECK(need("GET", output) == "can_exec"); // what commands said
+  CHECK(need("GET", output + "/{file}") == "can_exec");
+  CHECK(need("DELETE", output + "/{file}") == "can_exec");
+  CHECK(need("GET", instance + "/metadata/templates") == "can_view");
+  for (auto method : {"POST", "DELETE"}) CHECK(need(method, instance + "/metadata/templates") == "can_edit");
+}
