@@ -44,6 +44,13 @@ std::string key_of(const entity& thing) {
   return thing.project.empty() ? thing.name : thing.project + '/' + thing.name;
 }
 
+/// PROJECT/POOL/NAME
+entity custom_volume_in(std::string_view key) {
+  auto first = std::min(key.find('/'), key.size()), second = std::min(key.find('/', first + 1), key.size());
+  auto part = [&](size_t from, size_t to) { return std::string{key.substr(std::min(from, key.size()), to - from)}; };
+  return {"storage_volume", part(0, first), part(first + 1, second) + "/custom/" + part(second + 1, key.size())};
+}
+
 /// The root volumes are the instances' own records; the images' are the pool's, and there for who has the image.
 bool volume_exists(const snapshot& records, const entity& thing) {
   auto [pool, type, name] = volume_parts(thing.name);
@@ -51,6 +58,8 @@ bool volume_exists(const snapshot& records, const entity& thing) {
     auto instance = load<schema::InstanceSpec>(records, table::instances, in_project(thing.project, name));
     return instance && instance->read([&, &where = pool](auto i) { return view(i.getPool()) == where; });
   }
+  if (type == "custom")
+    return records.get(table::custom_volumes, thing.project + '/' + std::string{pool} + '/' + std::string{name}).has_value();
   auto home = home_of(records, thing.project, feature::images);
   return type == "image" && records.get(table::volumes, thing.name) && records.get(table::images, in_project(home, name));
 }
@@ -76,9 +85,13 @@ void each_entity(const snapshot& records, std::string_view type, const std::func
   for (auto& row : rows)
     if (row.type == type)
       records.scan(row.where, "", [&](std::string_view key, std::string_view) { return visit(entity_in(row, key)); });
+  if (type == "storage_volume")
+    records.scan(table::custom_volumes, "",
+                 [&](std::string_view key, std::string_view) { return visit(custom_volume_in(key)); });
 }
 
 std::optional<entity> entity_at(table where, std::string_view key) {
+  if (where == table::custom_volumes) return custom_volume_in(key);
   for (auto& row : rows)
     if (row.where == where) return entity_in(row, key);
   return std::nullopt;
