@@ -1,13 +1,13 @@
-#include "actors/images.hpp"
+#include "actors/image_publish.hpp"
 #include "gateway/image_export.hpp"
 #include "gateway/rest/lists.hpp"
+#include "gateway/rest/query_text.hpp"
 #include "gateway/rest/routes.hpp"
 #include "messages/time.hpp"
 
 #include <algorithm>
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 namespace troupe {
 namespace {
@@ -107,31 +107,6 @@ std::optional<image_record> find_image(const rest_request& from, const snapshot&
   return image;
 }
 
-// "a=b&c=d", as X-LXD-properties carries it.
-config_map parse_query(std::string_view query) {
-  auto decode = [](std::string_view in) {
-    std::string out;
-    for (size_t i = 0; i < in.size(); ++i) {
-      if (in[i] == '+')
-        out += ' ';
-      else if (in[i] == '%' && i + 2 < in.size()) {
-        out += static_cast<char>(std::strtoul(std::string{in.substr(i + 1, 2)}.c_str(), nullptr, 16));
-        i += 2;
-      } else
-        out += in[i];
-    }
-    return out;
-  };
-  config_map out;
-  std::istringstream pairs{std::string{query}};
-  for (std::string pair; std::getline(pairs, pair, '&');) {
-    auto equals = std::min(pair.find('='), pair.size());
-    if (!pair.empty())
-      out.insert_or_assign(decode(pair.substr(0, equals)), decode(pair.substr(std::min(equals + 1, pair.size()))));
-  }
-  return out;
-}
-
 import_image upload_of(const rest_request& from, image_upload files) {
   import_image out;
   out.head = from.head;
@@ -143,14 +118,14 @@ import_image upload_of(const rest_request& from, image_upload files) {
   return out;
 }
 
-void refuse_json(const rest_request& from, const std::string& text) {
-  auto json = parse_json_text(text);
+void post_json(const rest_request& from, const std::string& body) {
+  auto json = parse_json_text(body);
   if (!json) return reply_error(from, json.error());
   auto post = message_from<schema::ImagesPost>(*json);
   if (!post) return reply_error(from, post.error());
-  auto type = post->read([](schema::ImagesPost::Reader p) { return troupe::text(p.getSource().getType()); });
-  reply_error(from,
-              {fault::unsupported, "Images from source type \"" + type + "\" are not supported yet: import a file"});
+  auto wanted = post->read([&](auto p) { return publication_of(p, from.head, from.project); });
+  if (!wanted) return reply_error(from, wanted.error());
+  ask_async(from, role::images, std::move(*wanted));
 }
 
 std::string read_start(const rest_request& from, size_t most) {
@@ -180,7 +155,7 @@ void post_images(const rest_request& from) {
     auto type = from.http->header("Content-Type");
     auto start = read_start(from, 1 << 20);
     if (!type.starts_with("multipart/form-data") && !start.empty() && start.front() == '{')
-      return refuse_json(from, start);
+      return post_json(from, start);
     if (start.empty()) return reply_error(from, {fault::invalid, "The image is missing"});
     image_upload files;
     if (type.starts_with("multipart/form-data")) {
