@@ -8,6 +8,7 @@ import random
 import threading
 import unittest
 
+from backup_file import HEADERS, backup, description
 from troupe_e2e import DaemonTest, eventually, run
 
 
@@ -276,7 +277,8 @@ class Walk:
         self.accepted = self.refused = 0
 
     def call(self, method, path, body=None):
-        status, _ = self.daemon.outcome(method, f"{path}?project={self.project}", body)
+        headers = HEADERS if isinstance(body, bytes) else None
+        status, _ = self.daemon.outcome(method, f"{path}?project={self.project}", body, headers)
         assert status < 500, (method, path, body, status)
         self.accepted += status < 300
         self.refused += status == 403
@@ -310,6 +312,7 @@ class Walk:
         return self.call(*self.dice.choice([
             ("POST", "/1.0/instances", {"name": self.name(), "source": {"type": "none"}, **wish}),
             ("POST", "/1.0/instances", {"name": self.name(), "source": {"type": "none"}, **wish}),
+            ("POST", "/1.0/instances", backup(name := self.name(), description(name, **wish))),
             ("PUT", instance, {"architecture": "x86_64", **wish}),
             ("PATCH", instance, some),
             ("PATCH", instance, some),

@@ -98,6 +98,7 @@ class Host:
             "record without a volume": names - self.names_in(f"{pool}/containers"),
             "difference of listed volumes": {v["name"] for v in volumes if v["type"] == "container"} ^ names,
             "more or fewer snapshot volumes than snapshots": self.of_snapshots(),
+            "more or fewer files of backups than backups": self.of_backups(),
             "trash": self.names_in(f"{pool}/.trash"),
             "incomplete volume": self.names_in(f"{pool}/.incomplete"),
             "monitor of no running instance": self.monitors() - running,
@@ -139,6 +140,11 @@ class Host:
         taken = sum(len(i["snapshots"] or []) for i in self.daemon.get("/1.0/instances?recursion=2"))
         there = len(self.names_in("storage-pools/default/snapshots"))
         return set() if taken == there else {f"{there} for {taken}"}
+
+    def of_backups(self):
+        kept = sum(len(i["backups"] or []) for i in self.daemon.get("/1.0/instances?recursion=2"))
+        there = len(self.names_in("backups"))
+        return set() if kept == there else {f"{there} for {kept}"}
 
     def of_pools(self):
         records = {p["name"] for p in self.daemon.get("/1.0/storage-pools?recursion=1")}
