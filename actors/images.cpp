@@ -1,4 +1,5 @@
 #include "actors/images.hpp"
+#include "actors/image_publish.hpp"
 
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
@@ -41,13 +42,19 @@ caf::result<operation_record> begin(const data_ptr& me, outcome<std::shared_ptr<
 
 // ---- import
 
-outcome<std::shared_ptr<saga>> plan_import(const data_ptr& me, const import_image& request) {
+outcome<void> check_aliases(const data_ptr& me, const import_image& request) {
   auto records = me->with.db.read();
-  for (auto& alias : request.aliases) {
-    if (auto good = check_alias_name(alias); !good) return tl::unexpected{good.error()};
+  for (auto& [alias, description] : request.aliases) {
+    if (auto good = check_alias_name(alias); !good) return good;
+    if (auto good = check_text("description", description); !good) return good;
     if (records.get(table::aliases, in_project(request.head->project, alias)))
       return fail(fault::already_exists, "Alias \"" + alias + "\" already exists");
   }
+  return {};
+}
+
+outcome<std::shared_ptr<saga>> plan_import(const data_ptr& me, const import_image& request) {
+  if (auto good = check_aliases(me, request); !good) return tl::unexpected{good.error()};
   for (auto& [key, value] : request.properties)
     if (auto good = check_text("properties." + key, value); !good) return tl::unexpected{good.error()};
   auto number = std::to_string(me->next_upload++);
@@ -55,6 +62,16 @@ outcome<std::shared_ptr<saga>> plan_import(const data_ptr& me, const import_imag
   plan->may_cancel = true;
   plan->before.push_back({"image.store", {{"upload", number}}});
   if (!request.head->plan) me->uploads.emplace(number, request);
+  return plan;
+}
+
+outcome<std::shared_ptr<saga>> plan_publishing(const data_ptr& me, const publish_image& request) {
+  auto number = std::to_string(me->next_upload++);
+  import_image upload;
+  auto plan = plan_publish(me->with, request, number, upload);
+  if (!plan) return plan;
+  if (auto good = check_aliases(me, upload); !good) return tl::unexpected{good.error()};
+  if (!request.head->plan) me->uploads.emplace(number, std::move(upload));
   return plan;
 }
 
@@ -99,9 +116,10 @@ step_result_ptr stored(const snapshot& records, const import_image& request, con
   keep_project(more, records, project);
   more.events.push_back(lifecycle_event(*request.head, "image", facts.fingerprint, "image-created",
                                         url_of(facts.fingerprint), {{"type", "container"}}));
-  for (auto& alias : request.aliases) {
+  for (auto& [alias, description] : request.aliases) {
     more.conditions.push_back(absent(table::aliases, in_project(project, alias)));
-    more.writes.push_back(put(table::aliases, in_project(project, alias), make_alias(alias, facts.fingerprint, "")));
+    more.writes.push_back(
+        put(table::aliases, in_project(project, alias), make_alias(alias, facts.fingerprint, description)));
   }
   result->metadata = {{"fingerprint", '"' + facts.fingerprint + '"'}, {"size", '"' + std::to_string(facts.size) + '"'}};
   return result;
@@ -116,6 +134,15 @@ outcome<void> check_facts(const data_ptr& me, const import_image& request, const
   if (!me->storing.insert(facts.fingerprint).second)
     return fail(fault::already_exists, "An image with same fingerprint is being imported");
   return {};
+}
+
+// Of a file in the making, whose size nobody knows yet.
+progress_sink report_making(const services& with, const std::string& operation) {
+  return [operations = with.find(role::operations), operation](uint64_t done, uint64_t total) {
+    auto text = "Image pack: " + std::to_string(done >> 20) + "MiB";
+    caf::anon_send(operations, operation_progress{operation, "create_image_from_container_pack_progress", text, "bytes",
+                                                  done, total});
+  };
 }
 
 progress_sink report_to(const services& with, const std::string& operation) {
@@ -135,8 +162,9 @@ void store_upload(const data_ptr& me, const step_act& act, sure_promise promise)
   auto stop = me->reading[act.operation] = std::make_shared<cancel_token>();
   on_blocking_thread(
       me->self, me->with,
-      [&files = me->with.image_files, upload = request.upload, sink = report_to(me->with, act.operation), stop] {
-        return files.inspect(*upload, sink, stop.get());
+      [&files = me->with.image_files, request, stop,
+       sink = request.make ? report_making(me->with, act.operation) : report_to(me->with, act.operation)] {
+        return request.make ? request.make(sink, stop.get()) : files.inspect(*request.upload, sink, stop.get());
       },
       [me, promise, request, number, operation = act.operation](outcome<image_facts> facts) mutable {
         me->reading.erase(operation);
@@ -351,6 +379,7 @@ caf::behavior images(caf::event_based_actor* self, services& with) {
   auto me = std::make_shared<images_data>(images_data{with, self, {}, {}, {}});
   return {
       [me](const import_image& request) { return begin(me, plan_import(me, request)); },
+      [me](const publish_image& request) { return begin(me, plan_publishing(me, request)); },
       [me](const delete_image& request) { return begin(me, plan_delete(me, request)); },
       [me](const update_image& request) { return begin(me, plan_update(me, request)); },
       [me](const change_alias& request) { return begin(me, plan_alias(me, request)); },

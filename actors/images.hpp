@@ -6,6 +6,10 @@
 
 namespace troupe {
 
+struct image_alias {
+  std::string name, description;
+};
+
 /// An upload that the gateway has spooled.
 struct import_image { // -> operation_record
   std::shared_ptr<const header> head;
@@ -13,7 +17,10 @@ struct import_image { // -> operation_record
   bool is_public = false;
   config_map properties;
   std::string expected_fingerprint; // from the client, empty: any
-  std::vector<std::string> profiles, aliases;
+  std::vector<std::string> profiles;
+  std::vector<image_alias> aliases;
+  /// Makes the file (of `upload`) and says what it is, on a blocking thread; null: it came in and is looked at.
+  std::function<outcome<image_facts>(const progress_sink&, const cancel_token*)> make = {};
 };
 struct delete_image { // -> operation_record
   std::shared_ptr<const header> head;

@@ -2,6 +2,7 @@
 #include "actors/ask.hpp"
 #include "actors/guest.hpp"
 #include "actors/instance_copy.hpp"
+#include "actors/instance_backup.hpp"
 #include "actors/instance_guest.hpp"
 #include "actors/retention.hpp"
 #include "actors/operation_record.hpp"
@@ -62,6 +63,13 @@ void begin(const instance_ptr& me, const planner& plan, const sure_promise& prom
     submit(me, work, promise, exclusive);
   };
   ask<void>(me->self, me->with.find(role::instances), claim_use{whose, me->id(), *(*work)->claim}, granted);
+}
+
+// Beside whatever else is changed: nothing of the instance itself is.
+caf::response_promise aside(const instance_ptr& me, const planner& plan) {
+  auto promise = promise_of(me->self);
+  begin(me, plan, promise, false);
+  return promise;
 }
 
 // One change after the other. A forced stop does not wait behind what it is there to end.
@@ -174,6 +182,10 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
         return change(me, [me, request] { return plan_snapshot_change(*me, request); });
       },
       [me](const prune_snapshots& request) { return change(me, [me, request] { return plan_prune(*me, request); }); },
+      [me](const envelope<schema::BackupsPost>& request) {
+        return aside(me, [me, request] { return plan_backup(*me, request); });
+      },
+      [me](const change_backup& request) { return aside(me, [me, request] { return plan_backup_change(*me, request); }); },
       [me](const delete_instance& request) { return change(me, [me, request] { return plan_delete(*me, request); }); },
       [me](const run_exec& request) { return exec(me, request); },
       [me](const locate_root&) { return locate(me); },

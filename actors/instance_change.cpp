@@ -2,6 +2,7 @@
 #include "actors/instance.hpp"
 #include "actors/instance_adapt.hpp"
 #include "actors/instance_admission.hpp"
+#include "actors/instance_backup.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/instance_snapshot.hpp"
 #include "actors/names.hpp"
@@ -226,6 +227,7 @@ outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete
   auto pool = spec->read([](auto s) { return text(s.getPool()); });
   plan->after.push_back({"volume.destroy", {{"pool", pool}, {"volume", me.key()}}});
   forget_snapshots(*plan, records, me);
+  forget_backups(*plan, records, me);
   plan->after.push_back(step_of(me, "instance.forget"));
   return plan;
 }

@@ -1,4 +1,5 @@
 #include "actors/instance_admission.hpp"
+#include "actors/instance_backup.hpp"
 #include "actors/instance_copy.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
@@ -173,7 +174,10 @@ outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelo
     move_records(*plan, m, *spec);
     move_snapshots(*plan, m);
     tell(*plan, m, head);
-    if (m.changes_key()) plan->after.push_back(step_of(me, "instance.forget"));
+    if (m.changes_key()) {
+      move_backups(*plan, records, me, m.to.project, m.to.name);
+      plan->after.push_back(step_of(me, "instance.forget"));
+    }
     return plan;
   });
 }

@@ -1,8 +1,10 @@
 #include "actors/instances.hpp"
 
 #include "actors/ask.hpp"
+#include "actors/backup_steps.hpp"
 #include "actors/children.hpp"
 #include "actors/guest.hpp"
+#include "actors/instance_backup.hpp"
 #include "actors/instance_snapshot.hpp"
 #include "actors/retention.hpp"
 #include "actors/instance_waves.hpp"
@@ -32,6 +34,10 @@ struct instances_data {
   std::set<std::string> unaccounted;           // those of before a failure: nobody knows what they take
   project_claims claims;
   std::set<std::string> cut_off; // that ran when the host went down without a word
+  std::map<std::string, std::shared_ptr<const started_import>> imports; // upload number -> what came in
+  std::map<std::string, std::shared_ptr<cancel_token>> working;         // operation -> ends the work on its archive
+  std::map<std::string, std::string> import_of;                         // operation -> upload number
+  uint64_t next_upload = 1;
   uint64_t next_id = 1;
 };
 using data_ptr = std::shared_ptr<instances_data>;
@@ -75,7 +81,7 @@ void reserve_unfinished(const data_ptr& all) {
     auto record = load<schema::Operation>(records, table::operations, id);
     if (!record) return true;
     auto [kind, entity] = record->read([](auto op) { return std::pair{text(op.getKind()), text(op.getEntity())}; });
-    if (kind != "instance.create") return true;
+    if (kind != "instance.create" && kind != "instance.import") return true;
     auto key = entity.substr(entity.find('/') + 1);
     all->reserved.insert(key);
     all->unaccounted.insert(key);
@@ -141,30 +147,100 @@ std::optional<to_instance> refreshed_by(const data_ptr& all, const envelope<sche
   return to_instance{project, name};
 }
 
-caf::result<operation_record> create(const data_ptr& all, const envelope<schema::CreateInstance>& request) {
-  if (auto there = refreshed_by(all, request)) return pass_on<operation_record>(all, *there, request);
-  auto plan = plan_create(all->with, request, all->next_id);
-  if (!plan) return to_caf(plan.error());
+// `upload`: number of the import that it is, or empty.
+caf::result<operation_record> create(const data_ptr& all, outcome<std::shared_ptr<saga>> plan,
+                                     const std::string& upload = {}) {
+  auto refuse = [&](const error& why) {
+    all->imports.erase(upload);
+    return to_caf(why);
+  };
+  if (!plan) return refuse(plan.error());
   auto key = (*plan)->entity.substr((*plan)->entity.find('/') + 1);
-  if (all->reserved.count(key)) return to_caf({fault::already_exists, "This instance is being created already"});
+  if (all->reserved.count(key)) return refuse({fault::already_exists, "This instance is being created already"});
   if (auto& claim = (*plan)->claim) {
     auto [project, name] = split_key(key);
-    if (auto granted = grant(all, project, name, *claim); !granted) return to_caf(granted.error());
+    if (auto granted = grant(all, project, name, *claim); !granted) return refuse(granted.error());
   }
   all->reserved.insert(key);
   ++all->next_id;
   (*plan)->owner = all->self;
   auto promise = promise_of(all->self);
-  auto begun = [all, promise, key](const outcome<operation_record>& record) {
-    if (record)
+  auto begun = [all, promise, key, upload](const outcome<operation_record>& record) {
+    if (record) {
       all->creating.emplace(id_of(*record), key);
-    else
+      if (!upload.empty()) all->import_of.emplace(id_of(*record), upload);
+    } else {
       release(all, key);
+      all->imports.erase(upload);
+    }
     answer(promise, record);
   };
   ask<operation_record>(all->self, all->with.find(role::operations), begin_saga{*plan}, begun);
   return promise;
 }
+
+caf::result<operation_record> create(const data_ptr& all, const envelope<schema::CreateInstance>& request) {
+  if (auto there = refreshed_by(all, request)) return pass_on<operation_record>(all, *there, request);
+  return create(all, plan_create(all->with, request, all->next_id));
+}
+
+caf::result<operation_record> import(const data_ptr& all, const import_backup& request) {
+  auto number = std::to_string(all->next_upload++);
+  auto begun = std::make_shared<started_import>();
+  auto plan = plan_import(all->with, request, all->next_id, number, *begun);
+  all->imports.emplace(number, begun);
+  return create(all, std::move(plan), number);
+}
+
+// Every few megabytes of an archive; the total is known where one is read.
+progress_sink report_to(const services& with, const std::string& operation, std::string key, std::string what) {
+  return [operations = with.find(role::operations), operation, key = std::move(key), what = std::move(what)](
+             uint64_t done, uint64_t total) {
+    auto text = what + (total ? std::to_string(done * 100 / total) + "%" : std::to_string(done >> 20) + "MiB");
+    caf::anon_send(operations, operation_progress{operation, key, text, "bytes", done, total});
+  };
+}
+
+using archive_work = std::function<outcome<step_result_ptr>(const cancel_token& stop)>;
+
+archive_work work_of(const data_ptr& all, const step_act& act) {
+  auto& with = all->with;
+  if (act.step.kind == "backup.pack")
+    return [&with, step = act.step, sink = report_to(with, act.operation, "create_backup_progress", "Packing: ")](
+               const cancel_token& stop) { return pack_backup(with, step, sink, stop); };
+  if (act.step.kind == "backup.forget")
+    return [&with, step = act.step](const cancel_token&) {
+      return forget_backup(with, step).map([] { return step_result_ptr{std::make_shared<step_result>()}; });
+    };
+  auto at = all->imports.find(std::string{get(act.step.args, "upload")});
+  if (at == all->imports.end())
+    return [](const cancel_token&) { return fail(fault::internal, "The upload is gone"); };
+  return [&with, step = act.step, from = at->second,
+          sink = report_to(with, act.operation, "create_instance_from_backup_progress", "Unpacking: ")](
+             const cancel_token& stop) { return unpack_import(with, step, *from, sink, stop); };
+}
+
+void work_on_archive(const data_ptr& all, const step_act& act, sure_promise promise) {
+  auto stop = all->working[act.operation] = std::make_shared<cancel_token>();
+  on_blocking_thread(
+      all->self, all->with, [work = work_of(all, act), stop] { return work(*stop); },
+      [all, promise, operation = act.operation](const outcome<step_result_ptr>& done) {
+        all->working.erase(operation);
+        answer(promise, done);
+      });
+}
+
+void take_back_archive(const data_ptr& all, const step_undo& undo, sure_promise promise) {
+  all->imports.erase(std::string{get(undo.step.args, "upload")});
+  on_blocking_thread(
+      all->self, all->with,
+      [&with = all->with, step = undo.step] {
+        return step.kind == "backup.pack" ? forget_backup(with, step) : outcome<void>{};
+      },
+      [promise](const outcome<void>& done) { answer(promise, done); });
+}
+
+bool is_of_archives(const saga_step& step) { return step.kind.starts_with("backup."); }
 
 // What an instance leaves outside of its volume: logs, its name in DHCP and DNS, its lease.
 void forget(const data_ptr& all, const step_act& step, sure_promise promise) {
@@ -303,7 +379,16 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
     adopt_running(all);
   });
   return {
-      [all](const envelope<schema::CreateInstance>& request) { return create(all, request); },
+      [all](const envelope<schema::CreateInstance>& request) {
+        return create(all, request);
+      },
+      [all](const import_backup& request) { return import(all, request); },
+      [all](const to_instance& to, const envelope<schema::BackupsPost>& request) {
+        return pass_on<operation_record>(all, to, request);
+      },
+      [all](const to_instance& to, const change_backup& request) {
+        return pass_on<operation_record>(all, to, request);
+      },
       [all](const to_instance& to, const envelope<schema::UpdateInstance>& request) {
         return pass_on<operation_record>(all, to, request);
       },
@@ -332,12 +417,25 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
       [all](const to_instance& to, const locate_root& request) { return pass_on<file_root_ptr>(all, to, request); },
       [all](const to_instance& to, const guest_ready& said) { return pass_on<caf::unit_t>(all, to, said); },
       [all](const step_act& step) -> caf::result<step_result_ptr> {
+        if (is_of_archives(step.step)) {
+          in_turn(all->self, all->with, step.operation,
+                  [all, step](sure_promise promise) { work_on_archive(all, step, promise); });
+          return caf::delegated<step_result_ptr>{};
+        }
         if (step.step.kind != "instance.forget") return to_performer<step_act, step_result_ptr>(all, step);
         in_turn(all->self, all->with, step.operation,
                 [all, step](sure_promise promise) { forget(all, step, promise); });
         return caf::delegated<step_result_ptr>{};
       },
+      [all](const step_interrupt& stop) {
+        if (auto at = all->working.find(stop.operation); at != all->working.end()) at->second->cancel();
+      },
       [all](const step_undo& step) -> caf::result<caf::unit_t> {
+        if (is_of_archives(step.step)) {
+          in_turn(all->self, all->with, step.operation,
+                  [all, step](sure_promise promise) { take_back_archive(all, step, promise); });
+          return caf::delegated<caf::unit_t>{};
+        }
         return to_performer<step_undo, caf::unit_t>(all, step);
       },
       [all](const operation_ended& over) {
@@ -347,6 +445,7 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
           return;
         }
         release(all, at->second);
+        if (auto upload = all->import_of.extract(over.id)) all->imports.erase(upload.mapped());
         all->creating.erase(at);
       },
       [all](start_waves) { start_all(all); },

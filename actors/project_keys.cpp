@@ -1,6 +1,7 @@
 #include "actors/project_keys.hpp"
 
 #include "actors/names.hpp"
+#include "backends/image/archives.hpp"
 
 #include <algorithm>
 #include <array>
@@ -11,12 +12,14 @@ namespace {
 using enum value_type;
 
 constexpr project_key rows[] = {
+    {"backups.compression_algorithm", text, "", "", "", "How backups are compressed; empty: as the server says"},
     {"features.images", boolean, "false", "", "", "Has images and aliases of its own"},
     {"features.networks", boolean, "false", "", "true", "Has networks of its own"},
     {"features.networks.zones", boolean, "false", "", "true", "Has network zones of its own"},
     {"features.profiles", boolean, "false", "", "", "Has profiles of its own"},
     {"features.storage.buckets", boolean, "false", "", "", "Has storage buckets of its own"},
     {"features.storage.volumes", boolean, "false", "", "", "Has custom volumes of its own"},
+    {"images.compression_algorithm", text, "", "", "", "How published images are compressed; empty: as the server says"},
     {"limits.containers", whole, "", "", "", "Largest number of containers"},
     {"limits.cpu", whole, "", "", "", "Largest sum of the instances' limits.cpu"},
     {"limits.disk", size, "", "", "", "Largest sum of the sizes of the instances' root disks"},
@@ -25,7 +28,7 @@ constexpr project_key rows[] = {
     {"limits.processes", whole, "", "", "", "Largest sum of the instances' limits.processes"},
     {"limits.virtual-machines", whole, "", "", "", "Largest number of virtual machines"},
     {"restricted", boolean, "false", "", "", "Whether the restricted.* keys are in force"},
-    {"restricted.backups", text, "block", "block", "allow", "Backups of instances"},
+    {"restricted.backups", text, "block", "block allow", "", "Backups of instances"},
     {"restricted.containers.interception", text, "block", "block", "allow full", "System call interception"},
     {"restricted.containers.lowlevel", text, "block", "block allow", "", "raw.*, linux.sysctl.* and id map sizes"},
     {"restricted.containers.nesting", text, "block", "block allow", "", "security.nesting"},
@@ -56,6 +59,8 @@ outcome<void> check_project_value(const project_key& row, const std::string& key
   if (has_word(row.later, row.form == boolean && is_true(value) ? "true" : std::string_view{value}))
     return fail(fault::unsupported, "\"" + value + "\" as value of \"" + key + "\" is not supported yet");
   if (!good) return fail(fault::invalid, "\"" + value + "\" is no valid value of \"" + key + "\"");
+  if (row.key.ends_with(".compression_algorithm"))
+    if (auto parsed = parse_compression(value); !parsed) return tl::unexpected{parsed.error()};
   return {};
 }
 

@@ -1,6 +1,8 @@
 #include "actors/scheduler.hpp"
 
 #include "actors/ask.hpp"
+#include "actors/instance_backup.hpp"
+#include "actors/instance_snapshot.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/retention.hpp"
 #include "actors/schedule.hpp"
@@ -56,11 +58,20 @@ schedule schedule_of(const snapshot& records, schema::InstanceSpec::Reader spec)
   return schedule::parse(get(expand(records, spec).config, "snapshots.schedule")).value_or(schedule{});
 }
 
+// Ends of what is kept of it; 0: none.
+std::vector<int64_t> ends_of(const snapshot& records, schema::InstanceSpec::Reader spec) {
+  std::vector<int64_t> out;
+  for (auto& taken : snapshots_of(records, view(spec.getProject()), view(spec.getName())))
+    out.push_back(taken.read([](auto s) { return s.getExpiresAt(); }));
+  for (auto& backup : backups_of(records, view(spec.getProject()), view(spec.getName())))
+    out.push_back(backup.read([](auto b) { return b.getExpiresAt(); }));
+  return out;
+}
+
 // When something is to be done for it next.
 std::optional<int64_t> next_moment(const snapshot& records, schema::InstanceSpec::Reader spec) {
   auto first = schedule_of(records, spec).next_after(now_s());
-  for (auto& taken : snapshots_of(records, view(spec.getProject()), view(spec.getName()))) {
-    auto expires = taken.read([](auto s) { return s.getExpiresAt(); });
+  for (auto expires : ends_of(records, spec)) {
     if (expires <= 0) continue;
     auto when = (expires + second_ns - 1) / second_ns;
     if (!first || when < *first) first = when;
@@ -123,7 +134,7 @@ void request(const agenda_ptr& me, const std::string& instance, Request what) {
   ask_untyped(me->self, me->with.find(role::instances), caf::make_message(std::move(to), std::move(what)),
               into_outcome<operation_record>([me, instance](const outcome<operation_record>& begun) {
                 if (begun) return;
-                log().warn("Snapshots of {}: {}", instance, begun.error().message);
+                log().warn("Snapshots and backups of {}: {}", instance, begun.error().message);
                 note_at_least(me, instance, now_s() + retry_seconds); // what has expired is tried again
               }));
 }
@@ -139,6 +150,12 @@ void remove_expired(const agenda_ptr& me, const snapshot& records, schema::Insta
     auto [name, expires] = taken.read([](auto s) { return std::pair{text(s.getName()), s.getExpiresAt()}; });
     if (expires <= 0 || expires > now_ns()) continue;
     change_snapshot gone{change_snapshot::verb::remove, head_in(view(spec.getProject())), name};
+    request(me, in_project(view(spec.getProject()), view(spec.getName())), std::move(gone));
+  }
+  for (auto& backup : backups_of(records, view(spec.getProject()), view(spec.getName()))) {
+    auto [name, expires] = backup.read([](auto b) { return std::pair{text(b.getName()), b.getExpiresAt()}; });
+    if (expires <= 0 || expires > now_ns()) continue;
+    change_backup gone{change_backup::verb::remove, head_in(view(spec.getProject())), name, ""};
     request(me, in_project(view(spec.getProject()), view(spec.getName())), std::move(gone));
   }
 }

@@ -2,6 +2,7 @@
 
 #include "actors/names.hpp"
 #include "actors/profiles.hpp"
+#include "backends/image/archives.hpp"
 #include "runtime/listen_address.hpp"
 
 #include <algorithm>
@@ -15,6 +16,8 @@ namespace {
 using kind = server_value;
 
 constexpr server_key_row rows[] = {
+    {"backups.compression_algorithm", kind::compression, "gzip", 0, 0,
+     "How backups are compressed: none, gzip, bzip2, lzma, xz or zstd, with a level as in zstd-19 if wanted"},
     {"core.bus_address", kind::listeners, "", 0, 0, "Where the message bus listens for TLS; empty: nowhere"},
     {"core.https_address", kind::listeners, "", 0, 0, "Where the REST API listens for HTTPS; empty: nowhere"},
     {"core.https_allowed_credentials", kind::boolean, "", 0, 0,
@@ -34,6 +37,7 @@ constexpr server_key_row rows[] = {
     {"core.trust_password", kind::secret, "", 0, 0, "With it, clients can make themselves trusted"},
     {"events.retention.count", kind::number, "2000000", 1, 1'000'000'000, "How many events are kept at most"},
     {"events.retention.days", kind::number, "7", 1, 3650, "Days for which an event is kept at most"},
+    {"images.compression_algorithm", kind::compression, "gzip", 0, 0, "The same for published images"},
     {"operations.retention.days", kind::number, "7", 1, 3650, "Days for which an operation is kept after its end"},
 };
 
@@ -97,6 +101,9 @@ outcome<void> check_server_value(const server_key_row& key, std::string_view val
     case kind::listeners:
       if (auto parsed = parse_listen_addresses(value, default_https_port); !parsed)
         return tl::unexpected{parsed.error()};
+      return {};
+    case kind::compression:
+      if (auto parsed = parse_compression(value); !parsed) return tl::unexpected{parsed.error()};
       return {};
     case kind::span:
       return must(later_by(0, value).has_value(), key, "a span like \"15d\" or \"1H 30M\"");

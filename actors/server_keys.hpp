@@ -17,6 +17,7 @@ enum class server_value : uint8_t {
   ips,       // IP addresses with commas between them
   span,      // "15d", "1H 30M"
   secret,    // shown as "true"; stored as a hash
+  compression, // "gzip", "zstd-19"
 };
 
 /// One row per config key of the server that does something.

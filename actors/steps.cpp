@@ -28,6 +28,9 @@ constexpr step_kind rows[] = {
     {"instance.adapt", role::instances, "give the instance back what it had"},
     {"instance.follow", role::instances}, // it gets what its profiles say now (after the commit)
     {"instance.forget", role::instances}, // logs and leases (after the commit)
+    {"backup.pack", role::instances, "remove the file of the backup", cuts},
+    {"backup.unpack", role::instances, "forget the upload", cuts},
+    {"backup.forget", role::instances}, // remove the file (after the commit)
     {"network.make", role::networks, "take the network down"},
     {"network.apply", role::networks},  // bridge, firewall, dnsmasq (after the commit)
     {"network.remove", role::networks}, // (after the commit)
@@ -38,9 +41,10 @@ constexpr step_kind rows[] = {
 
 // Every kind of saga there is.
 constexpr std::string_view sagas[] = {
-    "auth.group", "auth.identity", "auth.mapping", "certificate.create", "certificate.delete", "certificate.update",
-    "image.alias", "image.delete", "image.import", "image.update", "instance.create", "instance.delete",
-    "instance.freeze", "instance.move", "instance.rebuild", "instance.refresh", "instance.rename", "instance.restart",
+    "auth.group", "auth.identity", "auth.mapping", "backup.create", "backup.delete", "backup.rename",
+    "certificate.create", "certificate.delete", "certificate.update", "image.alias", "image.delete", "image.import",
+    "image.publish", "image.update", "instance.create", "instance.delete", "instance.freeze", "instance.import",
+    "instance.move", "instance.rebuild", "instance.refresh", "instance.rename", "instance.restart",
     "instance.restore", "instance.start", "instance.stop", "instance.unfreeze", "instance.update", "network.create",
     "network.delete", "network.rename", "network.update", "pool.create", "pool.delete", "pool.update",
     "profile.create", "profile.delete", "profile.rename", "profile.update", "project.create", "project.delete",

@@ -54,7 +54,9 @@ outcome<void> enter_project_of(rest_request& one, const route& row, const snapsh
 /// Judged before a byte of the body is kept: a stranger must not fill the disk with what is refused afterwards.
 body_rule rule_of(services& with, const http_request& request) {
   auto found = match(request.method, request.segments);
-  body_rule out{found.row && found.row->upload, found.row && found.row->upload ? upload_limit : json_limit};
+  bool file = found.row && (found.row->upload || (found.row->takes_files &&
+                                                  request.header("Content-Type") == "application/octet-stream"));
+  body_rule out{file, file ? upload_limit : json_limit};
   if (request.peer.address.empty() || !found.row) return out;
   auto records = with.db.read();
   auto who = caller_of(request.peer, records).who;

@@ -12,6 +12,7 @@ using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("troupe::bus");
 using Json = import "json.capnp";
 using Node = import "/capnp/schema.capnp".Node;
+using Bak = import "backup.capnp";
 using Event = import "event.capnp".Event;
 using Img = import "image.capnp";
 using Inst = import "instance.capnp";
@@ -193,6 +194,14 @@ interface Instances extends(Handle(Instances)) {
   get       @1 (name :Text) -> (instance :Instance) $reads;
   create    @2 Inst.CreateInstance -> InstanceChange;
   changeAll @3 Inst.ChangeInstanceState -> (operations :List(Operation));   # all that are in a state for it
+  import    @4 InstanceImport -> (backup :ByteStream, upload :InstanceUpload);
+}
+struct InstanceImport {
+  name @0 :Text;              # instead of those that the backup tells; empty: as it says
+  pool @1 :Text;
+}
+interface InstanceUpload {
+  finish @0 () -> InstanceChange $implied;   # once what was sent has been ended
 }
 interface Instance extends(Handle(Instance)) {
   view         @0 () -> InstanceView $reads;
@@ -223,7 +232,13 @@ interface Instance extends(Handle(Instance)) {
   rebuild        @23 Inst.RebuildInstance -> InstanceChange;
   retention      @24 Inst.RetentionTiers -> (snapshots :List(Inst.RetainedSnapshot)) $reads;   # scheduled ones, newest first
   prune          @25 () -> (operation :Operation);
+  backups        @26 () -> (items :List(BackupView)) $reads;   # oldest first
+  backup         @27 Bak.BackupsPost -> (operation :Operation);
+  renameBackup   @28 (backup :Text, name :Text) -> (operation :Operation);
+  deleteBackup   @29 (backup :Text) -> (operation :Operation);
+  exportBackup   @30 (backup :Text, to :ByteStream) -> (size :UInt64) $reads;   # answered when all is sent
 }
+struct BackupView { spec @0 :Bak.BackupSpec; size @1 :UInt64; etag @2 :Text; }   # size: bytes
 struct SnapshotView { spec @0 :Inst.SnapshotSpec; etag @1 :Text; }
 interface Process {
   # A running command. Dropping every handle of it kills it.
@@ -270,6 +285,7 @@ interface Images extends(Handle(Images)) {
   aliases     @3 Page -> (items :List(Img.ImageAliasEntry), next :Text) $reads;
   alias       @4 (name :Text) -> (alias :Alias) $reads;
   createAlias @5 Img.ImageAliasesPost -> (alias :Alias, operation :Operation);
+  publish     @6 Img.ImagesPost -> (image :Image, operation :Operation);   # an instance or a snapshot, see `source`
 }
 interface Upload {
   finish @0 () -> (image :Image, operation :Operation) $implied;   # once what was sent has been ended

@@ -1,64 +1,14 @@
+#include "backends/image/bounded_yaml.hpp"
 #include "backends/image/image_store.hpp"
 #include "backends/image/unpack_rules.hpp"
 
 #include <algorithm>
-#include <sstream>
-#include <stdexcept>
-#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 namespace troupe {
 namespace {
 
-constexpr size_t nodes_max = 20'000;
-constexpr size_t nesting_max = 16;
-
-struct refusal : std::runtime_error {
-  using runtime_error::runtime_error;
-};
-
-[[noreturn]] void refuse(const std::string& sentence) { throw refusal{sentence}; }
-
-/// Reads the document once without building it: what would grow out of proportion never becomes a tree.
-class sizing_handler final : public YAML::EventHandler {
-public:
-  void OnDocumentStart(const YAML::Mark&) override {}
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark&, YAML::anchor_t) override { count(); }
-  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {
-    refuse("The image's metadata.yaml uses aliases, which are not accepted");
-  }
-  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override { count(); }
-  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
-    enter();
-  }
-  void OnSequenceEnd() override { --depth_; }
-  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
-    enter();
-  }
-  void OnMapEnd() override { --depth_; }
-
-private:
-  void count() {
-    if (++nodes_ > nodes_max) refuse("The image's metadata.yaml has too many values");
-  }
-  void enter() {
-    count();
-    if (++depth_ > nesting_max) refuse("The image's metadata.yaml is nested too deep");
-  }
-
-  size_t nodes_ = 0;
-  size_t depth_ = 0;
-};
-
-YAML::Node load(std::string_view yaml) {
-  std::string text{yaml};
-  std::istringstream stream{text};
-  YAML::Parser parser{stream};
-  sizing_handler sizes;
-  parser.HandleNextDocument(sizes);
-  return YAML::Load(text);
-}
+[[noreturn]] void refuse(const std::string& sentence) { throw yaml_refusal{sentence}; }
 
 /// A value may have lines and tabs, but no other control characters.
 std::string scalar(const YAML::Node& node, const std::string& name) {
@@ -183,8 +133,8 @@ message<schema::ImageMetadata> convert(const YAML::Node& root) {
 outcome<message<schema::ImageMetadata>> parse_metadata(std::string_view yaml) {
   if (yaml.size() > metadata_size_max) return fail(fault::too_large, "The image's metadata.yaml is larger than 1 MiB");
   try {
-    return convert(load(yaml));
-  } catch (const refusal& e) {
+    return convert(load_bounded(yaml, "The image's metadata.yaml"));
+  } catch (const yaml_refusal& e) {
     return fail(fault::invalid, e.what());
   } catch (const YAML::Exception& e) {
     return fail(fault::invalid, std::string{"The image's metadata.yaml is no valid YAML: "} + e.what());

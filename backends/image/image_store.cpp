@@ -1,15 +1,15 @@
 #include "backends/image/image_store.hpp"
 
+#include "backends/image/helper_call.hpp"
 #include "backends/image/image_files.hpp"
 #include "backends/image/image_format.hpp"
-#include "backends/image/unpack_call.hpp"
+#include "backends/image/sha256.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <dirent.h>
 #include <fcntl.h>
 #include <memory>
-#include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,27 +26,7 @@ outcome<image_format> format_in(const unique_fd& file) {
   return format_of({head, *n});
 }
 
-class sha256 {
-public:
-  sha256() { EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr); }
-  void add(const char* data, size_t size) { EVP_DigestUpdate(context_.get(), data, size); }
-  std::string hex() {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned size = 0;
-    EVP_DigestFinal_ex(context_.get(), sum, &size);
-    std::string out;
-    for (unsigned i = 0; i < size; ++i) {
-      out += "0123456789abcdef"[sum[i] >> 4];
-      out += "0123456789abcdef"[sum[i] & 15];
-    }
-    return out;
-  }
-
-private:
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_{EVP_MD_CTX_new(), EVP_MD_CTX_free};
-};
-
-outcome<void> add_file(sha256& sum, const unique_fd& file, uint64_t base, uint64_t total, const progress_sink& progress,
+outcome<void> add_file(sha256_sum& sum, const unique_fd& file, uint64_t base, uint64_t total, const progress_sink& progress,
                        const cancel_token* stop) {
   std::vector<char> block(hash_block);
   for (uint64_t offset = 0;;) {
@@ -148,14 +128,14 @@ outcome<image_facts> image_store::inspect(const image_upload& upload, const prog
   // The helper reads the archives while this thread hashes them; each is half of the progress.
   std::vector<int> archives{upload.metadata.get()};
   if (out.split) archives.push_back(upload.rootfs.get());
-  auto check = unpack_call::start(unpack_program_, archives, -1);
+  auto check = start_unpacker(unpack_program_, archives, -1);
   if (!check) return tl::unexpected{check.error()};
   auto half = [&](uint64_t base) {
     return [&, base](uint64_t done, uint64_t) {
       if (progress) progress(base + done / 2, out.size);
     };
   };
-  sha256 sum;
+  sha256_sum sum;
   if (auto ok = add_file(sum, upload.metadata, 0, out.size, half(0), stop); !ok) return tl::unexpected{ok.error()};
   if (out.split)
     if (auto ok = add_file(sum, upload.rootfs, *first, out.size, half(0), stop); !ok) return tl::unexpected{ok.error()};
@@ -163,7 +143,7 @@ outcome<image_facts> image_store::inspect(const image_upload& upload, const prog
   auto found = check->wait(half(out.size / 2), stop);
   if (!found) return tl::unexpected{found.error()};
   out.virtual_machine = found->virtual_machine;
-  auto metadata = parse_metadata(found->metadata);
+  auto metadata = parse_metadata(found->text);
   if (!metadata) return tl::unexpected{metadata.error()};
   out.metadata = std::move(*metadata);
   if (progress) progress(out.size, out.size);
@@ -228,7 +208,7 @@ outcome<void> image_store::unpack(const std::string& fingerprint, bool split, co
   if (!target) return fail_errno(errno, "Cannot open " + volume_dir);
   std::vector<int> archives;
   for (const auto& file : *files) archives.push_back(file.get());
-  auto call = unpack_call::start(unpack_program_, archives, target.get());
+  auto call = start_unpacker(unpack_program_, archives, target.get());
   if (!call) return tl::unexpected{call.error()};
   auto done = call->wait(progress, stop);
   if (!done) return tl::unexpected{done.error()};

@@ -1,7 +1,10 @@
-// troupe-unpack: reads the untrusted archives of an image, confined. Started by the daemon only (unpack_call.cpp):
+// troupe-unpack: reads untrusted archives, confined. Started by the daemon only (helper_call.cpp, archives.cpp):
 //   troupe-unpack check|unpack unified|split PARENT_PID BYTES_MAX
-// Descriptors: 1 report, 2 errors of libraries, 3 the unified or metadata archive, 4 the root archive (split), 5 the
-// empty directory to fill (unpack).
+//   troupe-unpack index backup PARENT_PID BYTES_MAX
+//   troupe-unpack unpack backup PARENT_PID BYTES_MAX TREE...
+// Descriptors: 1 report, 2 errors of libraries, 3 the unified or metadata archive or the backup, 4 the root archive
+// (split), from 5 on the empty directories to fill: one, or one for each tree of the backup.
+#include "backends/image/helper/backup_judge.hpp"
 #include "backends/image/helper/confine.hpp"
 #include "backends/image/helper/disk_sink.hpp"
 #include "backends/image/helper/sources.hpp"
@@ -18,13 +21,17 @@
 namespace troupe::unpack {
 namespace {
 
-enum { first_archive = 3, root_archive = 4, target_directory = 5 };
+enum { first_archive = 3, root_archive = 4, first_target = 5 };
 
 struct order {
   bool to_disk = false;
-  bool split = false;
+  archive_form form = archive_form::unified;
+  bool backup = false;
   pid_t parent = 0;
   uint64_t bytes_max = 0;
+  std::vector<std::string> trees; // of a backup
+  bool split() const { return form == archive_form::metadata; }
+  size_t targets() const { return !to_disk ? 0 : backup ? trees.size() : 1; }
 };
 
 template <class Number>
@@ -34,14 +41,18 @@ bool parse(std::string_view text, Number& out) {
 }
 
 outcome<order> parse_order(int count, char** words) {
+  auto refused = [] { return fail(fault::invalid, "troupe-unpack is started by the daemon only"); };
   order out;
-  if (count != 5) return fail(fault::invalid, "troupe-unpack is started by the daemon only");
+  if (count < 5) return refused();
   const std::string_view mode = words[1], form = words[2];
   out.to_disk = mode == "unpack";
-  out.split = form == "split";
-  if ((!out.to_disk && mode != "check") || (!out.split && form != "unified") || !parse(words[3], out.parent) ||
-      !parse(words[4], out.bytes_max))
-    return fail(fault::invalid, "troupe-unpack is started by the daemon only");
+  out.backup = form == "backup";
+  if (form == "split") out.form = archive_form::metadata;
+  if (!out.to_disk && mode != (out.backup ? "index" : "check")) return refused();
+  if (!out.backup && !out.split() && form != "unified") return refused();
+  if (!parse(words[3], out.parent) || !parse(words[4], out.bytes_max)) return refused();
+  out.trees.assign(words + 5, words + count);
+  if (out.trees.empty() != !(out.backup && out.to_disk)) return refused();
   return out;
 }
 
@@ -62,7 +73,8 @@ outcome<void> walk_root(const archive_file& file, unpack_rules& rules, tree_sink
   auto format = format_at(file);
   if (!format) return tl::unexpected{format.error()};
   if (*format == image_format::squashfs) return walk_squashfs(file, rules, sink, to);
-  if (is_tar(*format)) return walk_tar(file, archive_form::rootfs, rules, sink, to);
+  image_judge judge{archive_form::rootfs, rules, sink};
+  if (is_tar(*format)) return walk_tar(file, judge, to);
   return fail(fault::unsupported, "The root file system of the image is neither a tarball nor a squashfs");
 }
 
@@ -70,16 +82,16 @@ outcome<void> walk_image(const order& what, tree_sink& sink, unpack_rules& rules
   auto first = open_archive(first_archive, 0);
   if (!first) return tl::unexpected{first.error()};
   archive_file second;
-  if (what.split) {
+  if (what.split()) {
     auto opened = open_archive(root_archive, first->size);
     if (!opened) return tl::unexpected{opened.error()};
     second = *opened;
   }
   report to{first->size + second.size};
-  const auto form = what.split ? archive_form::metadata : archive_form::unified;
-  if (auto ok = walk_tar(*first, form, rules, sink, to); !ok) return ok;
+  image_judge judge{what.form, rules, sink};
+  if (auto ok = walk_tar(*first, judge, to); !ok) return ok;
   bool vm_root = false;
-  if (what.split) {
+  if (what.split()) {
     auto format = format_at(second);
     if (!format) return tl::unexpected{format.error()};
     vm_root = *format == image_format::qcow2;
@@ -91,7 +103,45 @@ outcome<void> walk_image(const order& what, tree_sink& sink, unpack_rules& rules
     return fail(fault::unsupported, "Images of virtual machines cannot be unpacked into a directory");
   if (auto ok = sink.finish(); !ok) return ok;
   if (auto* checked = dynamic_cast<check_sink*>(&sink))
-    to.image(vm_root || rules.virtual_machine(), checked->metadata());
+    to.image(vm_root || rules.virtual_machine(), checked->text());
+  to.done();
+  return {};
+}
+
+outcome<void> take_image(const order& what, std::vector<unique_fd> roots) {
+  unpack_limits limits;
+  limits.bytes_max = what.bytes_max;
+  unpack_rules rules{limits};
+  if (what.to_disk) {
+    disk_sink sink{std::move(roots.front())};
+    return walk_image(what, sink, rules);
+  }
+  check_sink sink;
+  return walk_image(what, sink, rules);
+}
+
+outcome<void> walk_backup(backup_judge& judge, report& to, const archive_file& file) {
+  auto format = format_at(file);
+  if (!format) return tl::unexpected{format.error()};
+  if (!is_tar(*format)) return fail(fault::invalid, "The file is no backup: it is no tarball");
+  if (auto ok = walk_tar(file, judge, to); !ok) return ok;
+  return judge.finish();
+}
+
+outcome<void> take_backup(const order& what, std::vector<unique_fd> roots) {
+  auto file = open_archive(first_archive, 0);
+  if (!file) return tl::unexpected{file.error()};
+  report to{file->size};
+  unpack_limits limits;
+  limits.bytes_max = what.bytes_max;
+  std::deque<disk_sink> sinks;
+  std::vector<tree_sink*> all;
+  for (auto& root : roots) all.push_back(&sinks.emplace_back(std::move(root)));
+  auto judge = what.to_disk ? backup_judge{what.trees, all, limits} : backup_judge{};
+  if (auto ok = walk_backup(judge, to, *file); !ok) return ok;
+  for (auto& sink : sinks)
+    if (auto ok = sink.finish(); !ok) return ok;
+  to.text(judge.text());
   to.done();
   return {};
 }
@@ -101,17 +151,11 @@ outcome<void> run(int count, char** words) {
   if (!what) return tl::unexpected{what.error()};
   if (auto ok = die_with(what->parent); !ok) return ok;
   std::setlocale(LC_CTYPE, "C.UTF-8"); // names in archives
-  auto root = confine(unique_fd{what->to_disk ? target_directory : -1}, what->bytes_max);
-  if (!root) return tl::unexpected{root.error()};
-  unpack_limits limits;
-  limits.bytes_max = what->bytes_max;
-  unpack_rules rules{limits};
-  if (what->to_disk) {
-    disk_sink sink{std::move(*root)};
-    return walk_image(*what, sink, rules);
-  }
-  check_sink sink;
-  return walk_image(*what, sink, rules);
+  std::vector<visible_tree> trees;
+  for (size_t i = 0; i < what->targets(); ++i) trees.push_back({unique_fd{first_target + static_cast<int>(i)}});
+  auto roots = confine(std::move(trees), tree_access::write, what->bytes_max);
+  if (!roots) return tl::unexpected{roots.error()};
+  return what->backup ? take_backup(*what, std::move(*roots)) : take_image(*what, std::move(*roots));
 }
 
 } // namespace
@@ -126,7 +170,7 @@ int main(int count, char** words) {
       code = 1;
     }
   } catch (const std::bad_alloc&) {
-    unpack::report::failed({fault::too_large, "The image needs more memory to unpack than it may have"});
+    unpack::report::failed({fault::too_large, "The archive needs more memory to unpack than it may have"});
     code = 1;
   }
   _exit(code); // nothing to tidy, and a sanitizer's leak check could not run in here

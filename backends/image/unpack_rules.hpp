@@ -43,21 +43,25 @@ enum class archive_form : uint8_t { unified, metadata, rootfs };
 /// The same rules judge an upload and the later unpacking, so what was accepted can be unpacked. Pure; one image each.
 class unpack_rules {
 public:
-  explicit unpack_rules(unpack_limits limits) : limits_{limits} {}
+  explicit unpack_rules(unpack_limits limits, std::string_view noun = "image")
+      : limits_{limits}, the_{"The " + std::string{noun}} {}
 
   /// nullopt: leave the entry out. An error refuses the whole image.
   outcome<std::optional<placement>> admit(archive_form form, const archive_entry_facts& entry);
-  /// Whether all that an image must have was seen; `form` is unified or, for split images, metadata.
-  outcome<void> finish(bool needs_rootfs) const;
+  /// Whether all that there must be was seen.
+  outcome<void> finish(bool needs_rootfs, bool needs_metadata = true) const;
   bool virtual_machine() const noexcept { return virtual_machine_; }
 
-private:
+  /// Parts of `admit`, for who judges where an entry belongs first.
   outcome<std::string> normalise(archive_form form, std::string_view path) const;
   outcome<void> count(const archive_entry_facts& entry);
+
+private:
   outcome<void> claim_parents(std::string_view path);
   outcome<std::optional<placement>> place(std::string path, const archive_entry_facts& entry, archive_form form);
 
   unpack_limits limits_;
+  std::string the_; // begins the sentences
   std::unordered_map<std::string, entry_kind> known_; // everything placed so far, and implied directories
   std::string last_parent_;                           // known to be a directory; entries come in runs
   uint64_t entries_ = 0;

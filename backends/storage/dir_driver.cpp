@@ -184,7 +184,7 @@ outcome<void> dir_driver::clone_volume(const volume_id& source, const volume_id&
 outcome<void> dir_driver::seal_volume(const volume_id& id) {
   if (auto sealable = check_sealable(layout_, id); !sealable) return sealable;
   if (is_sealed(id)) return {};
-  if (auto synced = sync_volume(layout_.path(id), id); !synced) return synced;
+  if (auto synced = sync_volume(layout_.path(id), id); !synced || id.kind != "images") return synced;
   unique_fd mark{::open(layout_.seal_mark(id).c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600)};
   if (!mark || fsync(mark.get()) != 0) return fail_errno(errno, "Cannot seal the volume " + layout_.path(id));
   return {};

@@ -44,7 +44,8 @@ outcome<void> make_rootfs(const std::string& volume, const volume_id& id) {
 outcome<void> check_sealable(const pool_layout& layout, const volume_id& id) {
   auto there = layout.exists(id);
   if (!there) return tl::unexpected{there.error()};
-  if (id.kind != "images") return fail(fault::invalid, "Only an image volume can be sealed");
+  if (id.kind != "images" && id.kind != "snapshots")
+    return fail(fault::invalid, "Only the volume of an image or a snapshot can be sealed");
   if (!*there) return fail(fault::not_found, "The storage volume " + layout.path(id) + " does not exist");
   return {};
 }

@@ -17,7 +17,7 @@ outcome<void> remove_pool_directory(const std::string& directory);
 /// rootfs/ in a new volume of a kind that has one; such a volume is 0700, since what is below it may hold
 /// set-uid programs of a guest that the host's users must not reach.
 outcome<void> make_rootfs(const std::string& volume, const volume_id& id);
-/// Only an image volume that exists can be sealed.
+/// Only the volume of an image or a snapshot that exists can be sealed.
 outcome<void> check_sealable(const pool_layout& layout, const volume_id& id);
 /// Everything of the volume is on the disk afterwards, and nobody but root enters it; a custom volume's own directory is
 /// its users' matter.

@@ -1,4 +1,4 @@
-#include "actors/images.hpp"
+#include "actors/image_publish.hpp"
 #include "actors/operation_record.hpp"
 #include "gateway/bus/bytes.hpp"
 #include "gateway/bus/check.hpp"
@@ -51,6 +51,19 @@ bool lacks(capnp::List<capnp::Text>::Reader given, std::string_view field) {
   return true;
 }
 
+// Its name is not known before the operation has ended well.
+bus::Image::Client image_made_by(const place& at, const std::string& operation) {
+  return ask<operation_record>(at, role::operations, await_operation{operation})
+      .then([at](operation_record&& ended) -> bus::Image::Client {
+        check_success(ended);
+        auto metadata = ended.read([](auto op) { return text(op.getMetadata()); });
+        auto json = nlohmann::json::parse(metadata, nullptr, false);
+        if (!json.is_object() || !json.contains("fingerprint"))
+          refuse(fault::internal, "The operation does not tell the image's fingerprint");
+        return handle_of<bus::Image>(at.below(json["fingerprint"].get<std::string>()));
+      });
+}
+
 // The bytes of an image on their way in. Both files are unnamed: they are gone if nobody finishes.
 class upload final : public bus::Upload::Server {
 public:
@@ -76,25 +89,12 @@ public:
       auto where = at_;
       where.names = {id_of(record)};
       context.getResults().setOperation(handle_of<bus::Operation>(where));
-      context.getResults().setImage(image_made_by(where.name()));
+      context.getResults().setImage(image_made_by(at_, where.name()));
     });
   }
 
 private:
   static unique_fd duplicate(const open_file& file) { return unique_fd{fcntl(file->get(), F_DUPFD_CLOEXEC, 0)}; }
-
-  // Its name is not known before the operation has ended well.
-  bus::Image::Client image_made_by(const std::string& operation) {
-    return ask<operation_record>(at_, role::operations, await_operation{operation})
-        .then([at = at_](operation_record&& ended) -> bus::Image::Client {
-          check_success(ended);
-          auto metadata = ended.read([](auto op) { return text(op.getMetadata()); });
-          auto json = nlohmann::json::parse(metadata, nullptr, false);
-          if (!json.is_object() || !json.contains("fingerprint"))
-            refuse(fault::internal, "The operation does not tell the image's fingerprint");
-          return handle_of<bus::Image>(at.below(json["fingerprint"].get<std::string>()));
-        });
-  }
 
   place at_;
   import_image request_;
@@ -129,13 +129,24 @@ kj::Promise<void> import_image_(const call_ptr& c) {
   request.is_public = params.getPublic();
   request.properties = to_map(params.getProperties());
   request.expected_fingerprint = text(params.getFingerprint());
-  request.aliases = to_vector(params.getAliases());
+  for (auto& alias : to_vector(params.getAliases())) request.aliases.push_back({alias, ""});
   auto made = kj::heap<upload>(c->at, std::move(request));
   auto results = c->results<bus::Images::ImportResults>();
   results.setMetadata(made->metadata());
   results.setRootfs(made->rootfs());
   results.setUpload(kj::mv(made));
   return kj::READY_NOW;
+}
+
+kj::Promise<void> publish_instance(const call_ptr& c) {
+  auto request = value_of(publication_of(c->params<schema::ImagesPost>(), c->at.head, c->at.project()));
+  return ask<operation_record>(c->at, role::images, std::move(request)).then([c](operation_record&& record) {
+    auto where = c->at;
+    where.names = {id_of(record)};
+    auto results = c->results<bus::Images::PublishResults>();
+    results.setOperation(handle_of<bus::Operation>(where));
+    results.setImage(image_made_by(c->at, where.name()));
+  });
 }
 
 kj::Promise<void> view_image(const call_ptr& c) {

@@ -78,6 +78,13 @@ kj::Promise<void> retention_of_snapshots(const call_ptr& c);
 kj::Promise<void> prune_snapshots_(const call_ptr& c);
 kj::Promise<void> update_snapshot(const call_ptr& c);
 kj::Promise<void> delete_snapshot(const call_ptr& c);
+// backups.cpp
+kj::Promise<void> list_backups(const call_ptr& c);
+kj::Promise<void> make_backup(const call_ptr& c);
+kj::Promise<void> rename_backup(const call_ptr& c);
+kj::Promise<void> delete_backup(const call_ptr& c);
+kj::Promise<void> export_backup(const call_ptr& c);
+kj::Promise<void> import_instance(const call_ptr& c);
 // exec.cpp
 kj::Promise<void> exec_instance(const call_ptr& c);
 // console.cpp
@@ -95,6 +102,7 @@ kj::Promise<void> remove_file(const call_ptr& c);
 // images.cpp
 kj::Promise<void> list_images(const call_ptr& c);
 kj::Promise<void> import_image_(const call_ptr& c);
+kj::Promise<void> publish_instance(const call_ptr& c);
 kj::Promise<void> view_image(const call_ptr& c);
 kj::Promise<void> update_image_(const call_ptr& c);
 kj::Promise<void> delete_image_(const call_ptr& c);

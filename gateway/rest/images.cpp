@@ -1,14 +1,13 @@
-#include "actors/images.hpp"
+#include "actors/image_publish.hpp"
 #include "gateway/image_export.hpp"
 #include "gateway/rest/lists.hpp"
+#include "gateway/rest/query_text.hpp"
 #include "gateway/rest/routes.hpp"
-#include "messages/percent.hpp"
 #include "messages/time.hpp"
 
 #include <algorithm>
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 namespace troupe {
 namespace {
@@ -108,22 +107,8 @@ std::optional<image_record> find_image(const rest_request& from, const snapshot&
   return image;
 }
 
-// "a=b&c=d", as X-LXD-properties carries it.
-outcome<config_map> parse_properties(std::string_view query) {
-  config_map out;
-  std::istringstream pairs{std::string{query}};
-  for (std::string pair; std::getline(pairs, pair, '&');) {
-    auto equals = std::min(pair.find('='), pair.size());
-    auto key = percent_decoded(pair.substr(0, equals), true);
-    auto value = percent_decoded(pair.substr(std::min(equals + 1, pair.size())), true);
-    if (!key || !value) return fail(fault::invalid, "X-LXD-properties is not a query: " + pair.substr(0, 100));
-    if (!pair.empty()) out.insert_or_assign(std::move(*key), std::move(*value));
-  }
-  return out;
-}
-
 outcome<import_image> upload_of(const rest_request& from, image_upload files) {
-  auto properties = parse_properties(from.http->header("X-LXD-properties"));
+  auto properties = parse_query(from.http->header("X-LXD-properties"));
   if (!properties) return tl::unexpected{properties.error()};
   import_image out;
   out.head = from.head;
@@ -135,14 +120,14 @@ outcome<import_image> upload_of(const rest_request& from, image_upload files) {
   return out;
 }
 
-void refuse_json(const rest_request& from, const std::string& text) {
-  auto json = parse_json_text(text);
+void post_json(const rest_request& from, const std::string& body) {
+  auto json = parse_json_text(body);
   if (!json) return reply_error(from, json.error());
   auto post = message_from<schema::ImagesPost>(*json);
   if (!post) return reply_error(from, post.error());
-  auto type = post->read([](schema::ImagesPost::Reader p) { return troupe::text(p.getSource().getType()); });
-  reply_error(from,
-              {fault::unsupported, "Images from source type \"" + type + "\" are not supported yet: import a file"});
+  auto wanted = post->read([&](auto p) { return publication_of(p, from.head, from.project); });
+  if (!wanted) return reply_error(from, wanted.error());
+  ask_async(from, role::images, std::move(*wanted));
 }
 
 std::string read_start(const rest_request& from, size_t most) {
@@ -172,7 +157,7 @@ void post_images(const rest_request& from) {
     auto type = from.http->header("Content-Type");
     auto start = read_start(from, 1 << 20);
     if (!type.starts_with("multipart/form-data") && !start.empty() && start.front() == '{')
-      return refuse_json(from, start);
+      return post_json(from, start);
     if (start.empty()) return reply_error(from, {fault::invalid, "The image is missing"});
     image_upload files;
     if (type.starts_with("multipart/form-data")) {

@@ -1,5 +1,6 @@
 #include "gateway/rest/instance_view.hpp"
 
+#include "actors/instance_backup.hpp"
 #include "actors/instance_lifecycle.hpp"
 #include "actors/instance_snapshot.hpp"
 #include "actors/lifecycle_event.hpp"
@@ -54,6 +55,16 @@ void write_snapshots(std::string& out, const snapshot& records, schema::Instance
   for (auto& taken : snapshots_of(records, project, view(spec.getName()))) {
     if (out.back() == '}') out += ',';
     write_snapshot(out, records, project, taken);
+  }
+  out += ']';
+}
+
+void write_backups(std::string& out, const snapshot& records, schema::InstanceSpec::Reader spec) {
+  write_json_name(out, "backups");
+  out += '[';
+  for (auto& each : backups_of(records, view(spec.getProject()), view(spec.getName()))) {
+    if (out.back() == '}') out += ',';
+    each.read([&](auto b) { write_json(out, b); });
   }
   out += ']';
 }
@@ -167,7 +178,7 @@ void write_instance_full(std::string& out, services& with, expander& expand, sch
                          const status_record& status) {
   out += '{';
   write_fields(out, expand, spec, status);
-  out += R"(,"backups":[])";
+  write_backups(out, expand.records(), spec);
   write_snapshots(out, expand.records(), spec);
   out += R"(,"state":)";
   measure_state(with, expand, spec, status).read([&](auto state) { write_json(out, state); });

@@ -1,6 +1,8 @@
 #include "actors/instances.hpp"
+#include "gateway/backup_file.hpp"
 #include "gateway/rest/instance_view.hpp"
 #include "gateway/rest/lists.hpp"
+#include "gateway/rest/query_text.hpp"
 #include "gateway/rest/routes.hpp"
 
 #include <nlohmann/json.hpp>
@@ -79,6 +81,35 @@ constexpr const char* shown_only[] = {
     "backups", "created_at", "expanded_config", "expanded_devices", "last_used_at", "location", "name",
     "project", "snapshots",  "state",           "status",           "status_code",  "type"};
 
+// "eth0=parent%3Dbr0%26name%3Deth1": options of devices, each device's a query of its own.
+outcome<device_map> devices_of(std::string_view header) {
+  device_map out;
+  auto all = parse_query(header);
+  if (!all) return tl::unexpected{all.error()};
+  for (auto& [device, options] : *all) {
+    auto changes = parse_query(options);
+    if (!changes) return tl::unexpected{changes.error()};
+    out[device] = std::move(*changes);
+  }
+  return out;
+}
+
+// A backup, with what the client wants instead of what it says.
+void import_file(const rest_request& from) {
+  if (!from.http->spool) return reply_error(from, {fault::invalid, "The backup is missing"});
+  bool taken = from.with().blocking.submit([from] {
+    auto found = read_import(std::move(from.http->spool), from.head);
+    if (!found) return reply_error(from, found.error());
+    found->name = from.http->header("X-LXD-name");
+    found->pool = from.http->header("X-LXD-pool");
+    auto devices = devices_of(from.http->header("X-LXD-devices"));
+    if (!devices) return reply_error(from, devices.error());
+    found->devices = std::move(*devices);
+    ask_async(from, role::instances, std::move(*found));
+  });
+  if (!taken) reply_error(from, {fault::busy, "The server has too much to do right now; try again"});
+}
+
 outcome<message<schema::UpdateInstance>> wanted_of(const rest_request& from) {
   auto json = json_body(from);
   if (!json) return tl::unexpected{json.error()};
@@ -94,8 +125,7 @@ void get_instances(const rest_request& from) {
 }
 
 void post_instances(const rest_request& from) {
-  if (from.http->header("Content-Type") == "application/octet-stream")
-    return reply_error(from, {fault::unsupported, "Importing backups is not supported yet"});
+  if (from.http->header("Content-Type") == "application/octet-stream") return import_file(from);
   auto body = body_of<schema::CreateInstance>(from);
   if (!body) return reply_error(from, body.error());
   ask_async(from, role::instances, envelope<schema::CreateInstance>{*body, from.head});

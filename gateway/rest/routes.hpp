@@ -24,6 +24,7 @@ struct route {
   rest_handler handle;
   bool upload = false;  // the body is spooled to a file instead of held in memory
   bool one_saga = true; // what changes something begins exactly one operation: it can be planned and made idempotent
+  bool takes_files = false; // a body of type application/octet-stream is spooled, another one is not
 };
 
 /// May he? By `who`; of those whose rights come from groups by needs.hpp. fault::forbidden, or not_found for what he
@@ -50,7 +51,6 @@ void put_server(const rest_request&);
 void patch_server(const rest_request&);
 void get_metrics(const rest_request&);
 void get_resources(const rest_request&);
-void get_empty_list(const rest_request&);
 // snapshots.cpp
 void get_snapshots(const rest_request&);
 void post_snapshots(const rest_request&);
@@ -60,6 +60,13 @@ void post_snapshot(const rest_request&);
 void delete_snapshot(const rest_request&);
 void get_retention(const rest_request&);
 void post_retention(const rest_request&);
+// backups.cpp
+void get_backups(const rest_request&);
+void post_backups(const rest_request&);
+void get_backup(const rest_request&);
+void post_backup(const rest_request&);
+void delete_backup(const rest_request&);
+void export_backup(const rest_request&);
 // projects.cpp
 void get_projects(const rest_request&);
 void post_projects(const rest_request&);

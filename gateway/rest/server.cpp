@@ -75,6 +75,5 @@ void get_resources(const rest_request& from) {
 }
 
 // Collections that have no members yet, so that clients which list them see that.
-void get_empty_list(const rest_request& from) { reply_sync(from, "[]"); }
 
 } // namespace troupe

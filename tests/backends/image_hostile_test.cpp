@@ -1,4 +1,4 @@
-#include "backends/image/unpack_call.hpp"
+#include "backends/image/helper_call.hpp"
 #include "backends/image/unpack_rules.hpp"
 #include "tests/backends/image_archives.hpp"
 
@@ -216,7 +216,7 @@ TEST_CASE("an unpacker that lies, ends early or does not start is an error") {
   scratch dir;
   auto archive = file_of("x");
   auto ask = [&](const std::string& program) {
-    auto call = unpack_call::start(program, {archive.get()}, -1);
+    auto call = start_unpacker(program, {archive.get()}, -1);
     if (!call) return call.error();
     auto found = call->wait(nullptr);
     REQUIRE_FALSE(found.has_value());
@@ -230,7 +230,7 @@ TEST_CASE("an unpacker that lies, ends early or does not start is an error") {
 
 TEST_CASE("a dropped call ends its unpacker") {
   auto archive = file_of("x");
-  auto call = unpack_call::start("/usr/bin/yes", {archive.get()}, -1); // never ends by itself
+  auto call = start_unpacker("/usr/bin/yes", {archive.get()}, -1); // never ends by itself
   REQUIRE(call.has_value());
 }
 
@@ -239,7 +239,7 @@ TEST_CASE("the unpacker has given up its rights before it reads the first byte")
   stage s;
   for (bool to_disk : {false, true}) {
     unique_fd target{open(s.volume.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
-    auto call = unpack_call::start(unpack_program(), {archive.get()}, to_disk ? target.get() : -1);
+    auto call = start_unpacker(unpack_program(), {archive.get()}, to_disk ? target.get() : -1);
     REQUIRE(call.has_value());
     std::string status;
     auto found = call->wait([&](uint64_t, uint64_t) {

@@ -8,6 +8,7 @@ import random
 import threading
 import unittest
 
+from backup_file import HEADERS, backup, description
 from troupe_e2e import DaemonTest, eventually, run
 
 
@@ -277,7 +278,8 @@ class Walk:
         self.accepted = self.refused = 0
 
     def call(self, method, path, body=None):
-        status, _ = self.daemon.outcome(method, path if "?" in path else f"{path}?project={self.project}", body)
+        headers = HEADERS if isinstance(body, bytes) else None
+        status, _ = self.daemon.outcome(method, path if "?" in path else f"{path}?project={self.project}", body, headers)
         assert status < 500, (method, path, body, status)
         self.accepted += status < 300
         self.refused += status == 403
@@ -320,6 +322,7 @@ class Walk:
             ("DELETE", f"{instance}/snapshots/s"),
             ("PUT", instance, {"restore": "s"}),
             ("POST", f"{instance}/rebuild", {"source": {"type": "none"}}),
+            ("POST", "/1.0/instances", backup(name := self.name(), description(name, **wish))),
             ("PUT", instance, {"architecture": "x86_64", **wish}),
             ("PATCH", instance, some),
             ("PATCH", instance, some),

@@ -93,6 +93,7 @@ class Host:
         running = {n for n, r in records.items() if r["status"] in UP}
         found = {
             "volume against the records": self.of_volumes(),
+            "more or fewer files of backups than backups": self.of_backups(),
             "monitor of no running instance": self.monitors() - running,
             "orphan on the bridge": self.bridge_ports() - {records[n]["config"].get("volatile.eth0.host_name") for n in running},
             "card of a gone instance": {c for c in self.cards if c and os.path.exists(f"/sys/class/net/{c}")}
@@ -151,6 +152,11 @@ class Host:
             if taken != there:
                 found.add(f"{pool}: {there} snapshot volumes for {taken} snapshots")
         return found
+
+    def of_backups(self):
+        kept = sum(len(i["backups"] or []) for i in self.daemon.get("/1.0/instances?recursion=2"))
+        there = len(self.names_in("backups"))
+        return set() if kept == there else {f"{there} for {kept}"}
 
     def of_pools(self):
         records = {p["name"] for p in self.daemon.get("/1.0/storage-pools?recursion=1")}

@@ -91,6 +91,8 @@ class SagaKillTest(DaemonTest):
         "instance.start": ["start"], "instance.stop": ["stop_forced", "stop_gracefully"], "instance.restart": ["restart"],
         "instance.freeze": ["freeze"], "instance.unfreeze": ["unfreeze"], "instance.rename": ["rename_instance"],
         "instance.restore": ["restore_stopped", "restore_running"],
+        "instance.import": ["import_instance"], "image.publish": ["publish_instance", "publish_snapshot"],
+        "backup.create": ["create_backup"], "backup.rename": ["rename_backup"], "backup.delete": ["delete_backup"],
         "snapshot.create": ["create_snapshot"], "snapshot.update": ["update_snapshot"], "snapshot.rename": ["rename_snapshot"],
         "snapshot.delete": ["delete_snapshot"], "snapshot.prune": ["prune_snapshots"],
         "instance.update": ["update_instance", "update_running"], "instance.delete": ["delete_instance"],
@@ -316,6 +318,53 @@ class SagaKillTest(DaemonTest):
     def delete_snapshot(self):
         path = self.snapshot(self.instance())
         return Case("DELETE", path, None, lambda: self.found(path) is None)
+
+    def backup(self, name, called="kept"):
+        self.must("POST", f"/1.0/instances/{name}/backups", {"name": called, "compression_algorithm": "none"})
+        return f"/1.0/instances/{name}/backups/{called}"
+
+    def create_backup(self):
+        name = self.instance()
+        self.snapshot(name)
+        return Case("POST", f"/1.0/instances/{name}/backups", {"name": "kept", "compression_algorithm": "none"},
+                    lambda: self.found(f"/1.0/instances/{name}/backups/kept") is not None)
+
+    def rename_backup(self):
+        old = self.backup(self.instance())
+        new = old[:-4] + "other"
+        return Case("POST", old, {"name": "other"}, lambda: self.one_of(new, old, lambda path: self.found(path) is not None))
+
+    def delete_backup(self):
+        path = self.backup(self.instance())
+        return Case("DELETE", path, None, lambda: self.found(path) is None)
+
+    def exported(self):
+        """A backup with a snapshot, made once."""
+        if not hasattr(self, "archive"):
+            name = self.instance()
+            self.snapshot(name)
+            status, self.archive = self.daemon.request("GET", self.backup(name) + "/export")
+            self.assertEqual(status, 200)
+            self.must("DELETE", f"/1.0/instances/{name}")
+        return self.archive
+
+    def import_instance(self):
+        name = self.name()
+        return Case("POST", "/1.0/instances", self.exported(), headers={"Content-Type": "application/octet-stream", "X-LXD-name": name},
+                    there=lambda: self.status(name) == "Stopped" and self.found(f"/1.0/instances/{name}/snapshots/one") is not None)
+
+    def publish(self, **source):
+        before = self.images()
+        body = {"source": source, "compression_algorithm": "none", "properties": {"serial": uuid.uuid4().hex}}
+        return Case("POST", "/1.0/images", body, lambda: len(self.images()) > len(before))
+
+    def publish_instance(self):
+        return self.publish(type="instance", name=self.instance())
+
+    def publish_snapshot(self):
+        name = self.instance()
+        self.snapshot(name)
+        return self.publish(type="snapshot", name=f"{name}/one")
 
     def has_scratch(self, name, recorded):
         """What runs is as its record says, after an undoing as well."""

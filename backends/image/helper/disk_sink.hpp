@@ -10,7 +10,7 @@ namespace troupe::unpack {
 class disk_sink final : public tree_sink {
 public:
   explicit disk_sink(unique_fd root) : root_{std::move(root)} {}
-  bool wants_data() const noexcept override { return true; }
+  bool wants_data(std::string_view) const noexcept override { return true; }
   outcome<void> directory(const placement& at, const attributes& attrs) override;
   outcome<void> symlink(const placement& at, const attributes& attrs) override;
   outcome<void> hardlink(const placement& at) override;

@@ -7,6 +7,7 @@
 namespace troupe::unpack {
 namespace {
 
+constexpr uint64_t told_again = 8 << 20; // bytes
 constexpr uint64_t steps = 200; // few enough lines to fit a pipe that nobody reads yet
 
 void say(std::string_view text) {
@@ -27,10 +28,19 @@ void report::read_up_to(uint64_t offset, uint64_t base) {
   say("p " + std::to_string(done_) + " " + std::to_string(total_) + "\n");
 }
 
+void report::read_more(uint64_t bytes) {
+  done_ += bytes;
+  if (done_ - told_ < told_again) return;
+  told_ = done_;
+  say("p " + std::to_string(done_) + " 0\n");
+}
+
 void report::image(bool virtual_machine, const std::string& metadata) {
   say(virtual_machine ? "k vm\n" : "k container\n");
-  say("m " + std::to_string(metadata.size()) + "\n" + metadata);
+  text(metadata);
 }
+
+void report::text(const std::string& content) { say("m " + std::to_string(content.size()) + "\n" + content); }
 
 void report::done() { say("d\n"); }
 

@@ -33,23 +33,28 @@ constexpr int allowed[] = {
     SYS_clock_gettime, SYS_getrandom, SYS_gettid, SYS_getpid, SYS_tgkill, SYS_rt_sigprocmask, SYS_rt_sigaction,
     SYS_rt_sigreturn, SYS_restart_syscall, SYS_sched_yield, SYS_sysinfo};
 
+constexpr int allowed_to_readers[] = {SYS_getdents64, SYS_readlinkat, SYS_flistxattr, SYS_fgetxattr, SYS_fcntl};
+
 } // namespace
 
-outcome<void> allow_file_calls_only() {
+outcome<void> allow_file_calls_only(tree_access how) {
   std::vector<sock_filter> program{
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, this_machine, 1, 0),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
   };
-  for (int call : allowed) {
+  auto allow = [&](int call) {
     program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(call), 0, 1));
     program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-  }
+  };
+  for (int call : allowed) allow(call);
+  if (how == tree_access::read)
+    for (int call : allowed_to_readers) allow(call);
   program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
   const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
-    return fail_errno(errno, "Cannot confine the unpacker: seccomp");
+    return fail_errno(errno, "Cannot confine the helper: seccomp");
   return {};
 }
 

@@ -15,8 +15,34 @@ struct archive_file {
   uint64_t base = 0; // where it starts in the sum of all archives, for progress
 };
 
-/// Both walk an archive entry by entry: rules first, then sink.
-outcome<void> walk_tar(const archive_file& from, archive_form form, unpack_rules& rules, tree_sink& sink, report& to);
+/// Says of each entry of a tarball where it goes.
+class entry_judge {
+public:
+  struct verdict {
+    placement at;
+    tree_sink* to;
+  };
+  virtual ~entry_judge() = default;
+  /// nullopt: it is left out. An error refuses all.
+  virtual outcome<std::optional<verdict>> judge(const archive_entry_facts& entry) = 0;
+  /// Nothing of what may follow is wanted.
+  virtual bool satisfied() const { return false; }
+};
+
+/// Of an image: rules first, then sink.
+class image_judge final : public entry_judge {
+public:
+  image_judge(archive_form form, unpack_rules& rules, tree_sink& sink) : form_{form}, rules_{rules}, sink_{sink} {}
+  outcome<std::optional<verdict>> judge(const archive_entry_facts& entry) override;
+
+private:
+  archive_form form_;
+  unpack_rules& rules_;
+  tree_sink& sink_;
+};
+
+/// Both walk an archive entry by entry.
+outcome<void> walk_tar(const archive_file& from, entry_judge& judge, report& to);
 outcome<void> walk_squashfs(const archive_file& from, unpack_rules& rules, tree_sink& sink, report& to);
 
 } // namespace troupe::unpack

@@ -236,7 +236,7 @@ outcome<void> walker::take(const std::string& path, memory<sqfs_inode_generic_t>
     return {};
   }
   if (facts.kind != entry_kind::file) return {};
-  if (sink_.wants_data())
+  if (sink_.wants_data((*where)->path))
     if (auto ok = copy_data(*inode, facts.size); !ok) return ok;
   return sink_.end_file(*attrs);
 }

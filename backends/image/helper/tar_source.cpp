@@ -109,23 +109,31 @@ outcome<void> copy_data(archive* from, tree_sink& sink) {
   }
 }
 
-outcome<void> take(archive* from, archive_entry* e, archive_form form, unpack_rules& rules, tree_sink& sink) {
+outcome<void> take(archive* from, archive_entry* e, entry_judge& judge) {
   auto facts = facts_of(e);
-  auto where = rules.admit(form, facts);
-  if (!where) return tl::unexpected{where.error()};
-  if (!*where) return {};
+  auto verdict = judge.judge(facts);
+  if (!verdict) return tl::unexpected{verdict.error()};
+  if (!*verdict) return {};
+  auto& [at, to] = **verdict;
   auto attrs = attributes_of(e);
   if (!attrs) return tl::unexpected{attrs.error()};
-  own_by_daemon((*where)->path, *attrs);
-  if (auto ok = emit(sink, facts.kind, **where, *attrs, facts.size); !ok || facts.kind != entry_kind::file) return ok;
-  if (sink.wants_data() || (*where)->path == "metadata.yaml")
-    if (auto ok = copy_data(from, sink); !ok) return ok;
-  return sink.end_file(*attrs);
+  own_by_daemon(at.path, *attrs);
+  if (auto ok = emit(*to, facts.kind, at, *attrs, facts.size); !ok || facts.kind != entry_kind::file) return ok;
+  if (to->wants_data(at.path))
+    if (auto ok = copy_data(from, *to); !ok) return ok;
+  return to->end_file(*attrs);
 }
 
 } // namespace
 
-outcome<void> walk_tar(const archive_file& file, archive_form form, unpack_rules& rules, tree_sink& sink, report& to) {
+outcome<std::optional<entry_judge::verdict>> image_judge::judge(const archive_entry_facts& entry) {
+  auto where = rules_.admit(form_, entry);
+  if (!where) return tl::unexpected{where.error()};
+  if (!*where) return std::nullopt;
+  return verdict{std::move(**where), &sink_};
+}
+
+outcome<void> walk_tar(const archive_file& file, entry_judge& judge, report& to) {
   input in{file, to};
   reader from{archive_read_new(), archive_read_free};
   if (!from) return fail(fault::too_large, "Not enough memory to read the image");
@@ -134,7 +142,8 @@ outcome<void> walk_tar(const archive_file& file, archive_form form, unpack_rules
     auto r = archive_read_next_header(from.get(), &e);
     if (r == ARCHIVE_EOF) return {};
     if (r != ARCHIVE_OK && r != ARCHIVE_WARN) return broken(from.get());
-    if (auto ok = take(from.get(), e, form, rules, sink); !ok) return ok;
+    if (auto ok = take(from.get(), e, judge); !ok) return ok;
+    if (judge.satisfied()) return {};
   }
 }
 

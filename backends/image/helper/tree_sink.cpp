@@ -4,7 +4,10 @@
 
 namespace troupe::unpack {
 
-bool keeps_xattr(std::string_view name) noexcept { return name.starts_with("user.") || name == "security.capability"; }
+bool keeps_xattr(std::string_view name) noexcept { 
+  return name.starts_with("user.") || name == "security.capability" || name == "system.posix_acl_access" ||
+         name == "system.posix_acl_default";
+}
 
 void own_by_daemon(std::string_view path, attributes& attrs) {
   if (path.starts_with("rootfs")) return;
@@ -32,16 +35,16 @@ outcome<void> emit(tree_sink& sink, entry_kind kind, const placement& at, const 
 }
 
 outcome<void> check_sink::begin_file(const placement& at, uint64_t size) {
-  in_metadata_ = at.path == "metadata.yaml";
-  if (in_metadata_) metadata_.assign(std::min(size, metadata_size_max), '\0');
+  in_text_ = at.path == wanted_;
+  if (in_text_) text_.assign(std::min(size, metadata_size_max), '\0');
   return {};
 }
 
 outcome<void> check_sink::write(uint64_t offset, const char* data, size_t size) {
-  if (!in_metadata_) return {};
-  if (offset > metadata_.size() || size > metadata_.size() - offset)
-    return fail(fault::invalid, "metadata.yaml in the image is longer than it says");
-  std::copy_n(data, size, metadata_.begin() + static_cast<ptrdiff_t>(offset));
+  if (!in_text_) return {};
+  if (offset > text_.size() || size > text_.size() - offset)
+    return fail(fault::invalid, wanted_ + " is longer than it says");
+  std::copy_n(data, size, text_.begin() + static_cast<ptrdiff_t>(offset));
   return {};
 }
 

@@ -21,8 +21,8 @@ struct attributes {
 class tree_sink {
 public:
   virtual ~tree_sink() = default;
-  /// false: the sink only looks at names, and at the content of metadata.yaml.
-  virtual bool wants_data() const noexcept = 0;
+  /// false: of this file the sink only looks at the name.
+  virtual bool wants_data(std::string_view path) const noexcept = 0;
   virtual outcome<void> directory(const placement& at, const attributes& attrs) = 0;
   virtual outcome<void> symlink(const placement& at, const attributes& attrs) = 0;
   virtual outcome<void> hardlink(const placement& at) = 0;
@@ -35,7 +35,7 @@ public:
   virtual outcome<void> finish() = 0;
 };
 
-/// Only attributes that belong to the container go to disk: user.* and file capabilities.
+/// Only attributes that belong to the container are kept: user.*, file capabilities and access lists.
 bool keeps_xattr(std::string_view name) noexcept;
 
 /// templates/ and metadata.yaml are the daemon's: root's, and never executable or setuid.
@@ -44,10 +44,11 @@ void own_by_daemon(std::string_view path, attributes& attrs);
 /// Hands the entry to the method of its kind. Files are begun only.
 outcome<void> emit(tree_sink& sink, entry_kind kind, const placement& at, const attributes& attrs, uint64_t size);
 
-/// Keeps metadata.yaml, forgets the rest.
+/// Keeps one file, forgets the rest.
 class check_sink final : public tree_sink {
 public:
-  bool wants_data() const noexcept override { return false; }
+  explicit check_sink(std::string wanted = "metadata.yaml") : wanted_{std::move(wanted)} {}
+  bool wants_data(std::string_view path) const noexcept override { return path == wanted_; }
   outcome<void> directory(const placement&, const attributes&) override { return {}; }
   outcome<void> symlink(const placement&, const attributes&) override { return {}; }
   outcome<void> hardlink(const placement&) override { return {}; }
@@ -56,11 +57,12 @@ public:
   outcome<void> write(uint64_t offset, const char* data, size_t size) override;
   outcome<void> end_file(const attributes&) override { return {}; }
   outcome<void> finish() override { return {}; }
-  const std::string& metadata() const noexcept { return metadata_; }
+  const std::string& text() const noexcept { return text_; }
 
 private:
-  std::string metadata_;
-  bool in_metadata_ = false;
+  std::string wanted_;
+  std::string text_;
+  bool in_text_ = false;
 };
 
 } // namespace troupe::unpack

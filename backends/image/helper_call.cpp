@@ -1,4 +1,4 @@
-#include "backends/image/unpack_call.hpp"
+#include "backends/image/helper_call.hpp"
 
 #include "backends/image/unpack_rules.hpp"
 
@@ -20,19 +20,13 @@ namespace {
 constexpr size_t heard_max = 4 << 20; // bytes the helper may say in all
 constexpr size_t line_max = 4096;
 constexpr size_t complaint_max = 1024;
-constexpr int above_targets = 16; // descriptors are first moved out of the way of the helper's 1 to 5
+constexpr int above_targets = 16; // descriptors are first moved out of the way of the helper's, so many above them
+constexpr size_t block_size = 1 << 20; // of the output
 
-outcome<unique_fd> moved_up(int fd) {
-  unique_fd up{fcntl(fd, F_DUPFD_CLOEXEC, above_targets)};
-  if (!up) return fail_errno(errno, "Cannot start the image unpacker");
+outcome<unique_fd> moved_up(int fd, int above) {
+  unique_fd up{fcntl(fd, F_DUPFD_CLOEXEC, above + above_targets)};
+  if (!up) return fail_errno(errno, "Cannot start a helper");
   return up;
-}
-
-/// A second, read-only opening: the helper must not be able to change what was hashed.
-outcome<unique_fd> read_only(int fd) {
-  unique_fd again{open(("/proc/self/fd/" + std::to_string(fd)).c_str(), O_RDONLY | O_CLOEXEC)};
-  if (!again) return fail_errno(errno, "Cannot open the image for reading");
-  return moved_up(again.get());
 }
 
 struct two_ends {
@@ -41,11 +35,8 @@ struct two_ends {
 
 outcome<two_ends> make_pipe() {
   int fds[2];
-  if (pipe2(fds, O_CLOEXEC) != 0) return fail_errno(errno, "Cannot start the image unpacker");
+  if (pipe2(fds, O_CLOEXEC) != 0) return fail_errno(errno, "Cannot start a helper");
   two_ends out{unique_fd{fds[0]}, unique_fd{fds[1]}};
-  auto up = moved_up(out.theirs.get());
-  if (!up) return tl::unexpected{up.error()};
-  out.theirs = std::move(*up);
   return out;
 }
 
@@ -68,9 +59,12 @@ public:
     posix_spawn_file_actions_destroy(&actions_);
     posix_spawnattr_destroy(&attributes_);
   }
-  void give(const unique_fd& ours, int theirs) { posix_spawn_file_actions_adddup2(&actions_, ours.get(), theirs); }
+  void give(const unique_fd& ours, int theirs) {
+    posix_spawn_file_actions_adddup2(&actions_, ours.get(), theirs);
+    above_ = std::max(above_, theirs + 1);
+  }
   outcome<pid_t> run(std::vector<std::string> words) {
-    posix_spawn_file_actions_addclosefrom_np(&actions_, 6);
+    posix_spawn_file_actions_addclosefrom_np(&actions_, above_);
     std::vector<char*> argv;
     for (auto& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
@@ -84,6 +78,7 @@ public:
 private:
   posix_spawn_file_actions_t actions_;
   posix_spawnattr_t attributes_;
+  int above_ = 3;
 };
 
 template <class Number>
@@ -95,45 +90,71 @@ bool take_number(std::string_view& text, Number& out) {
   return true;
 }
 
-tl::unexpected<error> nonsense() { return fail(fault::backend_failed, "The image unpacker answers nonsense"); }
-
 } // namespace
 
-outcome<unpack_call> unpack_call::start(const std::string& program, const std::vector<int>& archives, int target) {
+outcome<helper_call::given> read_only_as(int fd, int theirs) {
+  unique_fd again{open(("/proc/self/fd/" + std::to_string(fd)).c_str(), O_RDONLY | O_CLOEXEC)};
+  if (!again) return fail_errno(errno, "Cannot open the archive for reading");
+  return helper_call::given{std::move(again), theirs};
+}
+
+outcome<helper_call::given> same_as(int fd, int theirs) {
+  unique_fd again{fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+  if (!again) return fail_errno(errno, "Cannot start a helper");
+  return helper_call::given{std::move(again), theirs};
+}
+
+outcome<helper_call> helper_call::start(order what) {
+  int highest = 2;
+  for (auto& each : what.descriptors) highest = std::max(highest, each.theirs);
   launch child;
   auto report = make_pipe(), complaints = make_pipe();
   if (!report) return tl::unexpected{report.error()};
   if (!complaints) return tl::unexpected{complaints.error()};
-  child.give(report->theirs, 1);
-  child.give(complaints->theirs, 2);
-  std::vector<unique_fd> given;
-  for (size_t i = 0; i < archives.size() + (target >= 0); ++i) {
-    auto fd = i < archives.size() ? read_only(archives[i]) : moved_up(target);
-    if (!fd) return tl::unexpected{fd.error()};
-    child.give(*fd, i < archives.size() ? 3 + static_cast<int>(i) : 5);
-    given.push_back(std::move(*fd));
+  what.descriptors.push_back({std::move(report->theirs), 1});
+  what.descriptors.push_back({std::move(complaints->theirs), 2});
+  for (auto& each : what.descriptors) { // none may lie where another one goes
+    auto up = moved_up(each.ours.get(), highest);
+    if (!up) return tl::unexpected{up.error()};
+    each.ours = std::move(*up);
+    child.give(each.ours, each.theirs);
   }
-  auto pid = child.run({program, target >= 0 ? "unpack" : "check", archives.size() > 1 ? "split" : "unified",
-                        std::to_string(getpid()), std::to_string(unpack_limits{}.bytes_max)});
+  auto pid = child.run(std::move(what.words));
   if (!pid) return tl::unexpected{pid.error()};
-  unpack_call out;
+  helper_call out;
+  out.noun_ = std::move(what.noun);
   out.pid_ = *pid;
   out.report_ = std::move(report->ours);
   out.complaints_ = std::move(complaints->ours);
+  out.output_ = std::move(what.output);
+  out.take_ = std::move(what.take);
   return out;
 }
 
-unpack_call::unpack_call(unpack_call&& other) noexcept
-    : pid_{std::exchange(other.pid_, -1)}, report_{std::move(other.report_)}, complaints_{
-                                                                                  std::move(other.complaints_)} {}
+outcome<helper_call> start_unpacker(const std::string& program, const std::vector<int>& archives, int target) {
+  helper_call::order what;
+  what.noun = "image unpacker";
+  what.words = {program, target >= 0 ? "unpack" : "check", archives.size() > 1 ? "split" : "unified",
+                std::to_string(getpid()), std::to_string(unpack_limits{}.bytes_max)};
+  for (size_t i = 0; i < archives.size() + (target >= 0); ++i) {
+    auto fd = i < archives.size() ? read_only_as(archives[i], 3 + static_cast<int>(i)) : same_as(target, 5);
+    if (!fd) return tl::unexpected{fd.error()};
+    what.descriptors.push_back(std::move(*fd));
+  }
+  return helper_call::start(std::move(what));
+}
 
-unpack_call::~unpack_call() {
+helper_call::helper_call(helper_call&& other) noexcept
+    : noun_{std::move(other.noun_)}, pid_{std::exchange(other.pid_, -1)}, report_{std::move(other.report_)},
+      complaints_{std::move(other.complaints_)}, output_{std::move(other.output_)}, take_{std::move(other.take_)} {}
+
+helper_call::~helper_call() {
   if (pid_ < 0) return;
   kill(pid_, SIGKILL); // not reaped yet, so the number is still his
   reap();
 }
 
-int unpack_call::reap() noexcept {
+int helper_call::reap() noexcept {
   int status = 0;
   pid_t got;
   do got = waitpid(pid_, &status, 0);
@@ -142,7 +163,7 @@ int unpack_call::reap() noexcept {
   return got < 0 ? -1 : status;
 }
 
-outcome<unpack_call::findings> unpack_call::wait(const progress_sink& progress, const cancel_token* stop) {
+outcome<helper_call::findings> helper_call::wait(const progress_sink& progress, const cancel_token* stop) {
   auto heard = listen(progress, stop);
   if (!heard) kill(pid_, SIGKILL);
   const int status = reap();
@@ -152,24 +173,30 @@ outcome<unpack_call::findings> unpack_call::wait(const progress_sink& progress, 
   // A parser that crashes or runs out of time does so because of what it read; SIGKILL comes from the system.
   if (status > 0 && WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM)
     return fail(fault::invalid,
-                "The image cannot be read: unpacking it ended with signal " + std::to_string(WTERMSIG(status)));
+                "What was given cannot be read: the " + noun_ + " ended with signal " + std::to_string(WTERMSIG(status)));
   auto why = complaint_.substr(0, complaint_.find('\n'));
-  return fail(fault::backend_failed, "The image unpacker ended early" + (why.empty() ? "" : ": " + why));
+  return fail(fault::backend_failed, "The " + noun_ + " ended early" + (why.empty() ? "" : ": " + why));
 }
 
-outcome<void> unpack_call::listen(const progress_sink& progress, const cancel_token* stop) {
-  bool reporting = true, complaining = true;
-  while (reporting || complaining) {
-    std::array<pollfd, 3> fds{pollfd{reporting ? report_.get() : -1, POLLIN, 0},
+outcome<void> helper_call::listen(const progress_sink& progress, const cancel_token* stop) {
+  bool reporting = true, complaining = true, filling = static_cast<bool>(output_);
+  while (reporting || complaining || filling) {
+    std::array<pollfd, 4> fds{pollfd{reporting ? report_.get() : -1, POLLIN, 0},
                               pollfd{complaining ? complaints_.get() : -1, POLLIN, 0},
-                              pollfd{stop ? stop->fd() : -1, POLLIN, 0}};
+                              pollfd{stop ? stop->fd() : -1, POLLIN, 0},
+                              pollfd{filling ? output_.get() : -1, POLLIN, 0}};
     if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR)
-      return fail_errno(errno, "Cannot hear the image unpacker");
-    if (stop && stop->cancelled()) return fail(fault::cancelled, "Reading the image was cancelled");
+      return fail_errno(errno, "Cannot hear the " + noun_);
+    if (stop && stop->cancelled()) return fail(fault::cancelled, "The operation was cancelled");
     if (fds[0].revents != 0) {
       auto more = take_report(progress);
       if (!more) return tl::unexpected{more.error()};
       reporting = *more;
+    }
+    if (fds[3].revents != 0) {
+      auto more = take_output();
+      if (!more) return tl::unexpected{more.error()};
+      filling = *more;
     }
     if (fds[1].revents != 0) {
       char text[512];
@@ -181,7 +208,21 @@ outcome<void> unpack_call::listen(const progress_sink& progress, const cancel_to
   return {};
 }
 
-outcome<bool> unpack_call::take_report(const progress_sink& progress) {
+outcome<bool> helper_call::take_output() {
+  block_.resize(block_size);
+  auto n = read(output_.get(), block_.data(), block_.size());
+  if (n < 0 && errno == EINTR) return true;
+  if (n < 0) return fail_errno(errno, "Cannot read from the " + noun_);
+  if (n == 0) return false;
+  if (auto taken = take_({block_.data(), static_cast<size_t>(n)}); !taken) return tl::unexpected{taken.error()};
+  return true;
+}
+
+tl::unexpected<error> helper_call::nonsense() const {
+  return fail(fault::backend_failed, "The " + noun_ + " answers nonsense");
+}
+
+outcome<bool> helper_call::take_report(const progress_sink& progress) {
   char block[16384];
   auto n = read(report_.get(), block, sizeof block);
   if (n < 0 && errno == EINTR) return true;
@@ -190,10 +231,10 @@ outcome<bool> unpack_call::take_report(const progress_sink& progress) {
   pending_.append(block, static_cast<size_t>(n));
   std::string_view rest{pending_};
   while (!rest.empty()) {
-    if (metadata_left_ > 0) {
-      auto part = rest.substr(0, metadata_left_);
-      findings_.metadata += part;
-      metadata_left_ -= part.size();
+    if (text_left_ > 0) {
+      auto part = rest.substr(0, text_left_);
+      findings_.text += part;
+      text_left_ -= part.size();
       rest.remove_prefix(part.size());
       continue;
     }
@@ -207,7 +248,7 @@ outcome<bool> unpack_call::take_report(const progress_sink& progress) {
   return true;
 }
 
-outcome<void> unpack_call::obey(std::string_view line, const progress_sink& progress) {
+outcome<void> helper_call::obey(std::string_view line, const progress_sink& progress) {
   if (line == "d") return done_ = true, outcome<void>{};
   if (line.size() < 2 || line[1] != ' ') return nonsense();
   auto rest = line.substr(2);
@@ -215,15 +256,15 @@ outcome<void> unpack_call::obey(std::string_view line, const progress_sink& prog
   switch (line[0]) {
     case 'p':
       if (!take_number(rest, first) || !take_number(rest, second)) return nonsense();
-      if (progress) progress(std::min(first, second), second);
+      if (progress) progress(second ? std::min(first, second) : first, second);
       return {};
     case 'k':
       findings_.virtual_machine = rest == "vm";
       return {};
     case 'm':
       if (!take_number(rest, first) || first > metadata_size_max) return nonsense();
-      findings_.metadata.clear();
-      metadata_left_ = first;
+      findings_.text.clear();
+      text_left_ = first;
       return {};
     case 'e': {
       if (!take_number(rest, first) || first < 1 || first > static_cast<uint64_t>(fault::internal)) return nonsense();
