@@ -24,7 +24,8 @@ std::shared_ptr<saga> new_saga(const instance_data& me, const std::shared_ptr<co
   plan->description = std::move(description);
   plan->head = head;
   plan->entity = "instance/" + me.id();
-  plan->resources = {{"instances", {url_of_in("instances", me.project, me.name)}}, {"backups", {url_of(me, name)}}};
+  plan->resources = {{"instances", {url_of_in("instances", me.project, me.name)}},
+                     {"backups", {"/1.0/backups/" + name}}}; // clients cut the name off the end, or off this beginning
   plan->owner = me.self;
   return plan;
 }

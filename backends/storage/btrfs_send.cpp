@@ -22,7 +22,7 @@ outcome<void> send_subvolume(const std::string& path, const std::string& parent,
 }
 
 outcome<std::string> subvolume_uuid(const std::string& path) {
-  btrfs_util_subvolume_info info{};
+  struct btrfs_util_subvolume_info info {};
   auto code = btrfs_util_subvolume_info(path.c_str(), 0, &info);
   if (code != BTRFS_UTIL_OK) return fail(fault::backend_failed, "Cannot look at " + path + ": " + btrfs_util_strerror(code));
   std::string out;

@@ -188,6 +188,7 @@ class Backups:
         self.assertEqual(self.daemon.status(name), "Running", "the client has started it again")
         image = self.daemon.get(f"/1.0/images/aliases/{alias}")["target"]
         self.addCleanup(self.daemon.lxc, "image", "delete", image)
+        self.forget(copy)  # before its image
         shown = self.daemon.get(f"/1.0/images/{image}")
         self.assertEqual((shown["public"], shown["expires_at"], shown["properties"]), (True, "2099-01-02T03:04:05Z", {"os": "ours"}))
         self.daemon.lxc("image", "export", image, self.file("model"))
