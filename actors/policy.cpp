@@ -53,6 +53,9 @@ outcome<void> judge_nic(const judged& what, const std::string& name, const confi
   auto may = what.rule(rule);
   auto network = get(device, "network"), used = network.empty() ? get(device, "parent") : network;
   if (may == "block" || (may == "managed" && network.empty())) return refuse(what, "Device \"" + name + '"', rule);
+  // A name on the host may be somebody's: only who may use every link of the host chooses it.
+  if (may != "allow" && !get(device, "host_name").empty())
+    return refuse(what, "Option \"host_name\" of device \"" + name + '"', rule);
   auto list = what.rule(access);
   auto names = words_of(list);
   if (list.empty() || std::find(names.begin(), names.end(), used) != names.end()) return {};

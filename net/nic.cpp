@@ -265,15 +265,19 @@ outcome<void> plug_nic(const nic_link& nic, pid_t leader) {
               : nic.what == nic_link::kind::physical ? move_in
                                                      : add_veth;
   if (auto made = make(socket->get(), nic, leader); !made) return made;
-  outcome<void> up;
-  if (nic.has_host_end()) up = raise(socket->get(), nic.host_name);
+  outcome<void> up = claim_nic(nic);
+  if (up && nic.has_host_end()) up = raise(socket->get(), nic.host_name);
   if (up) up = set_up_inside(nic, leader);
   if (!up) static_cast<void>(unplug_nic(nic, leader));
   return up;
 }
 
+outcome<void> claim_nic(const nic_link& nic) {
+  return nic.has_host_end() ? mark_link(nic.host_name, nic.mark) : outcome<void>{};
+}
+
 outcome<void> unplug_nic(const nic_link& nic, pid_t leader) {
-  if (nic.has_host_end()) return remove_link(nic.host_name);
+  if (nic.has_host_end()) return remove_link(nic.host_name, nic.mark);
   auto inside = netlink::open_route_socket_of(leader);
   if (!inside) return tl::unexpected{inside.error()};
   auto link = netlink::find_link(inside->get(), nic.name);

@@ -98,6 +98,9 @@ TEST_CASE("which networks and devices may be used") {
   CHECK(allowed(restricted_but("restricted.devices.nic", "allow"),
                 with_nic({{"nictype", "bridged"}, {"parent", "br0"}})));
   CHECK_FALSE(allowed(restricted_but("restricted.devices.nic", "block"), with_nic({{"network", "n1"}})));
+  config_map named{{"network", "n1"}, {"host_name", "lxdbr0"}};
+  CHECK_FALSE(allowed(restricted, with_nic(named)));
+  CHECK(allowed(restricted_but("restricted.devices.nic", "allow"), with_nic(named)));
   auto access = restricted_but("restricted.networks.access", "n2, n1");
   CHECK(allowed(access, with_nic({{"network", "n1"}})));
   CHECK_FALSE(allowed(access, with_nic({{"network", "n"}})));

@@ -74,6 +74,27 @@ TEST_CASE("rules are made of checked words only") {
   CHECK_FALSE(rules_text("a b", {}, {}));
 }
 
+TEST_CASE("a card that could not be made takes nothing of others away") {
+  enter_own_network();
+  ip("link add trnicb5 type bridge");
+  guest victim{"trnicb5", "trnicv5", "00:16:3e:00:00:55"}, other{"trnicb5", "trnicv6", "00:16:3e:00:00:56"};
+  REQUIRE(mark_link("trnicv5", "troupe-test-victim.eth0"));
+  nic_link card;
+  card.parent = "trnicb5";
+  card.name = "lan8";
+  card.hwaddr = "00:16:3e:00:00:57";
+  card.mark = "troupe-test-other.eth1";
+  for (auto name : {"trnicb5", "trnicv5"}) {
+    INFO(name);
+    card.host_name = name;
+    CHECK_FALSE(plug_nic(card, other.pid()));
+    CHECK(unplug_nic(card, other.pid()));
+    CHECK_FALSE(claim_nic(card));
+    CHECK(get_link(name));
+  }
+  ip("link delete trnicb5");
+}
+
 TEST_CASE("a card is made inside, shaped, routed to, and gone when it is taken out") {
   enter_own_network();
   ip("link add trnicb0 type bridge");
@@ -82,6 +103,7 @@ TEST_CASE("a card is made inside, shaped, routed to, and gone when it is taken o
   nic_link card;
   card.parent = "trnicb0";
   card.host_name = "trnicv0";
+  card.mark = "troupe-test.eth7";
   card.name = "lan7";
   card.hwaddr = "00:16:3e:00:00:07";
   card.mtu = 1400;
