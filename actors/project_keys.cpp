@@ -46,6 +46,8 @@ constexpr project_key rows[] = {
     {"restricted.devices.unix-hotplug", text, "block", "block", "allow", "Hotplugged devices of the host"},
     {"restricted.devices.usb", text, "block", "block", "allow", "USB devices"},
     {"restricted.networks.access", text, "", "", "", "Networks that may be used; empty: all"},
+    {"restricted.networks.subnets", network_subnets, "", "", "",
+     "Subnets, as NETWORK:SUBNET, that cards may have routed to them; empty: none"},
     {"restricted.snapshots", text, "block", "block allow", "", "Snapshots"},
     {"restricted.virtual-machines.lowlevel", text, "block", "block", "allow", "raw.qemu and the like"},
     {"user.*", text, "", "", "", "Free data of the user"},

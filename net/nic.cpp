@@ -30,6 +30,8 @@ using route_ptr = std::unique_ptr<rtnl_route, netlink::freed_by<rtnl_route_put>>
 using neigh_ptr = std::unique_ptr<rtnl_neigh, netlink::freed_by<rtnl_neigh_put>>;
 using qdisc_ptr = std::unique_ptr<rtnl_qdisc, netlink::freed_by<rtnl_qdisc_put>>;
 
+// By this our routes on the host are told from those of the kernel and of others.
+constexpr uint8_t route_protocol = 116;
 constexpr uint64_t burst_min = 64 << 10, rate_max = INT32_MAX; // bytes; libnl's numbers are ints
 
 outcome<link_ptr> need_link(nl_sock* socket, const std::string& name) {
@@ -129,7 +131,8 @@ outcome<void> add_address(nl_sock* socket, int index, const std::string& text) {
 }
 
 /// `via` empty: to whoever is on the link.
-outcome<route_ptr> make_route(const std::string& to, const std::string& via, int index, uint32_t table) {
+outcome<route_ptr> make_route(const std::string& to, const std::string& via, int index, uint32_t table,
+                              uint8_t protocol) {
   auto target = parse_network(to);
   if (!target) return fail(fault::invalid, "Malformed subnet: " + to);
   route_ptr route{rtnl_route_alloc()};
@@ -137,7 +140,7 @@ outcome<route_ptr> make_route(const std::string& to, const std::string& via, int
   auto destination = netlink::to_nl(*target);
   rtnl_route_set_dst(route.get(), destination.get());
   rtnl_route_set_table(route.get(), table);
-  rtnl_route_set_protocol(route.get(), RTPROT_STATIC);
+  rtnl_route_set_protocol(route.get(), protocol);
   rtnl_route_set_scope(route.get(), via.empty() && target->family == AF_INET ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE);
   auto* hop = rtnl_route_nh_alloc();
   rtnl_route_nh_set_ifindex(hop, index);
@@ -146,13 +149,59 @@ outcome<route_ptr> make_route(const std::string& to, const std::string& via, int
   return route;
 }
 
-outcome<void> add_route(nl_sock* socket, const std::string& to, const std::string& via, int index,
-                        uint32_t table = RT_TABLE_MAIN) {
-  auto route = make_route(to, via, index, table);
+/// Inside an instance, where all routes are its own.
+outcome<void> set_route(nl_sock* socket, const std::string& to, const std::string& via, int index) {
+  auto route = make_route(to, via, index, RT_TABLE_MAIN, RTPROT_STATIC);
   if (!route) return tl::unexpected{route.error()};
   int rc = rtnl_route_add(socket, route->get(), NLM_F_REPLACE);
   if (rc < 0 && rc != -NLE_EXIST) return fail_nl(rc, "Cannot set the route to " + to);
   return {};
+}
+
+outcome<bool> has_route(nl_sock* socket, rtnl_route* wanted) {
+  auto routes = netlink::dump_routes(socket);
+  if (!routes) return tl::unexpected{routes.error()};
+  auto link_of = [](rtnl_route* route) {
+    return rtnl_route_get_nnexthops(route) == 1 ? rtnl_route_nh_get_ifindex(rtnl_route_nexthop_n(route, 0)) : 0;
+  };
+  bool found = false;
+  netlink::for_each<rtnl_route>(*routes, [&](rtnl_route* route) {
+    found = found || (rtnl_route_get_table(route) == rtnl_route_get_table(wanted) &&
+                      rtnl_route_get_protocol(route) == route_protocol && link_of(route) == link_of(wanted) &&
+                      nl_addr_cmp(rtnl_route_get_dst(route), rtnl_route_get_dst(wanted)) == 0);
+  });
+  return found;
+}
+
+/// On the host, where a route that is there already is somebody's.
+outcome<void> add_route(nl_sock* socket, const std::string& to, int index, uint32_t table = RT_TABLE_MAIN) {
+  auto route = make_route(to, "", index, table, route_protocol);
+  if (!route) return tl::unexpected{route.error()};
+  int rc = rtnl_route_add(socket, route->get(), NLM_F_CREATE | NLM_F_EXCL);
+  if (rc == -NLE_EXIST) {
+    auto ours = has_route(socket, route->get());
+    if (!ours) return tl::unexpected{ours.error()};
+    return *ours ? outcome<void>{} : fail(fault::already_exists, "The host has another route to " + to, to);
+  }
+  return rc < 0 ? fail_nl(rc, "Cannot set the route to " + to) : outcome<void>{};
+}
+
+/// What is routed to an instance must not be where the host itself, or another network, is.
+outcome<void> check_routes(nl_sock* socket, const std::vector<std::string>& routes) {
+  auto addresses = netlink::dump_addresses(socket);
+  if (!addresses) return tl::unexpected{addresses.error()};
+  outcome<void> good;
+  for (auto& text : routes) {
+    auto wanted = parse_network(text);
+    if (!wanted || wanted->prefix == 0) return fail(fault::invalid, "The host does not route " + text + " to an instance");
+    netlink::for_each<rtnl_addr>(*addresses, [&](rtnl_addr* entry) {
+      auto there = netlink::from_nl(rtnl_addr_get_local(entry));
+      if (good && there && there->family == wanted->family && overlap(*there, *wanted))
+        good = fail(fault::invalid, "The route to " + text + " overlaps with " + cidr_text(network_of(*there)) +
+                                        ", a network of the host");
+    });
+  }
+  return good;
 }
 
 outcome<void> set_up_inside(const nic_link& nic, pid_t leader) {
@@ -167,8 +216,8 @@ outcome<void> set_up_inside(const nic_link& nic, pid_t leader) {
     if (done) done = add_address(socket->get(), index, address);
   for (auto& gateway : nic.gateways) {
     bool v6 = gateway.find(':') != gateway.npos;
-    if (done && !v6) done = add_route(socket->get(), gateway + "/32", "", index);
-    if (done) done = add_route(socket->get(), v6 ? "::/0" : "0.0.0.0/0", gateway, index);
+    if (done && !v6) done = set_route(socket->get(), gateway + "/32", "", index);
+    if (done) done = set_route(socket->get(), v6 ? "::/0" : "0.0.0.0/0", gateway, index);
   }
   return done;
 }
@@ -211,7 +260,7 @@ outcome<void> set_routed(nl_sock* socket, const nic_link& nic, int index) {
   tables.push_back(RT_TABLE_MAIN);
   for (auto& address : nic.addresses)
     for (auto table : tables)
-      if (done) done = add_route(socket, address, "", index, table);
+      if (done) done = add_route(socket, address, index, table);
   return done ? answer_for(socket, nic, true) : done;
 }
 
@@ -308,11 +357,12 @@ outcome<void> settle_nic(const nic_link& nic) {
   if (done) done = set_queue(socket->get(), end->get(), nic.queue_length);
   if (done) done = shape(socket->get(), index, nic.ingress);
   if (done && nic.what == nic_link::kind::bridged) done = isolate(nic);
+  if (done) done = check_routes(socket->get(), nic.routes);
   if (!done || nic.routes.empty()) return done;
   auto link = need_link(socket->get(), route_link(nic));
   if (!link) return tl::unexpected{link.error()};
   for (auto& route : nic.routes)
-    if (done) done = add_route(socket->get(), route, "", rtnl_link_get_ifindex(link->get()));
+    if (done) done = add_route(socket->get(), route, rtnl_link_get_ifindex(link->get()));
   return done;
 }
 
@@ -324,7 +374,7 @@ void unsettle_nic(const nic_link& nic) {
   auto link = nic.routes.empty() ? outcome<link_ptr>{} : netlink::find_link(socket->get(), route_link(nic));
   if (!link || !*link) return;
   for (auto& text : nic.routes)
-    if (auto route = make_route(text, "", rtnl_link_get_ifindex(link->get()), RT_TABLE_MAIN))
+    if (auto route = make_route(text, "", rtnl_link_get_ifindex(link->get()), RT_TABLE_MAIN, route_protocol))
       static_cast<void>(rtnl_route_delete(socket->get(), route->get(), 0));
 }
 

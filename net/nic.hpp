@@ -37,7 +37,8 @@ outcome<void> claim_nic(const nic_link& nic);
 /// Takes it out; a physical one is back on the host then, under its own name. A link that is not this card's stays.
 outcome<void> unplug_nic(const nic_link& nic, pid_t leader);
 
-/// What the host has for a card that exists: addresses, routes, shaping.
+/// What the host has for a card that exists: addresses, routes, shaping. A route of somebody else is never replaced,
+/// and none may overlap with a network that the host is on (already_exists, invalid).
 outcome<void> settle_nic(const nic_link& nic);
 /// Takes away what would outlive the card itself, on the parent.
 void unsettle_nic(const nic_link& nic);

@@ -95,6 +95,30 @@ TEST_CASE("a card that could not be made takes nothing of others away") {
   ip("link delete trnicb5");
 }
 
+TEST_CASE("a card's routes leave those of the host alone") {
+  enter_own_network();
+  ip("link add trnicb6 type bridge");
+  ip("link set trnicb6 up");
+  ip("address add 203.0.113.1/25 dev trnicb6");
+  ip("address add fd00:6::1/64 dev trnicb6");
+  ip("route add 198.51.100.0/24 dev trnicb6");
+  guest other{"trnicb6", "trnicv7", "00:16:3e:00:00:77"};
+  nic_link card;
+  card.parent = "trnicb6";
+  card.host_name = "trnicv7";
+  auto before = shown({"ip", "route"}), before6 = shown({"ip", "-6", "route"});
+  for (auto route : {"0.0.0.0/0", "::/0", "203.0.113.0/25", "203.0.113.64/26", "203.0.113.0/24", "fd00:6::/64",
+                     "127.0.0.0/16", "198.51.100.0/24"}) {
+    INFO(route);
+    card.routes = {route};
+    CHECK_FALSE(settle_nic(card));
+    unsettle_nic(card);
+    CHECK(shown({"ip", "route"}) == before);
+    CHECK(shown({"ip", "-6", "route"}) == before6);
+  }
+  ip("link delete trnicb6");
+}
+
 TEST_CASE("a card is made inside, shaped, routed to, and gone when it is taken out") {
   enter_own_network();
   ip("link add trnicb0 type bridge");
