@@ -6,6 +6,12 @@
 #include "tests/net/playground.hpp"
 
 #include <catch2/catch.hpp>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 using namespace troupe;
 using namespace troupe::test;
@@ -24,6 +30,22 @@ nic_rules strict_card() {
   card.egress = 8'000'000;
   card.priority = 5;
   return card;
+}
+
+// A frame with an 802.1Q tag, from the card eth0 in the network namespace of `from`. It is there at return.
+void send_tagged(pid_t from) {
+  process sender{[from] {
+    unique_fd space{open(("/proc/" + std::to_string(from) + "/ns/net").c_str(), O_RDONLY)};
+    if (setns(space.get(), CLONE_NEWNET) != 0) _exit(1);
+    unsigned char frame[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x16, 0x3e, 0, 0, 0x33, 0x81, 0, 0, 5, 8, 0, 0x45};
+    sockaddr_ll to{};
+    to.sll_family = AF_PACKET;
+    to.sll_ifindex = static_cast<int>(if_nametoindex("eth0"));
+    unique_fd raw{socket(AF_PACKET, SOCK_RAW, 0)};
+    auto sent = sendto(raw.get(), frame, sizeof frame, 0, reinterpret_cast<sockaddr*>(&to), sizeof to);
+    _exit(sent == sizeof frame ? 0 : 1);
+  }};
+  CHECK(eventually([&] { return !sender.running(); }));
 }
 
 } // namespace
@@ -62,6 +84,42 @@ TEST_CASE("the rules of a card are one transaction, which nft takes, and which l
   CHECK_FALSE(has(shown({"nft", "list", "ruleset"}), "dnat"));
   REQUIRE(apply_rules("trnic-test", {}, {}));
   CHECK_FALSE(has(shown({"nft", "list", "ruleset"}), "trnic-test"));
+}
+
+TEST_CASE("who is held to an address does not get out with a tag before it") {
+  enter_own_network();
+  ip("link add trnicb4 type bridge");
+  ip("link set trnicb4 up");
+  guest sender{"trnicb4", "trnicv3", "00:16:3e:00:00:33"};
+  // Who stands behind the rules counts what has passed them.
+  REQUIRE(run({"nft", "add table bridge seen; add chain bridge seen c { type filter hook prerouting priority 0 ; }; "
+                      "add rule bridge seen c iifname trnicv3 ether type 0x8100 counter"})
+              .code == 0);
+  auto passed = [&] {
+    auto before = shown({"nft", "list", "table", "bridge", "seen"});
+    send_tagged(sender.pid());
+    return shown({"nft", "list", "table", "bridge", "seen"}) != before;
+  };
+  CHECK(passed());
+  nic_rules held{"trnicv3", "00:16:3e:00:00:33"};
+  for (bool v6 : {false, true}) {
+    held.ipv4_filtering = !v6;
+    held.ipv6_filtering = v6;
+    REQUIRE(apply_rules("trnic-test", {held}, {}));
+    CHECK_FALSE(passed());
+  }
+  REQUIRE(apply_rules("trnic-test", {}, {}));
+  CHECK(run({"nft", "delete", "table", "bridge", "seen"}).code == 0);
+  ip("link delete trnicb4");
+}
+
+TEST_CASE("the rules of an instance bear its whole name") {
+  enter_own_network();
+  auto table = "troupe-12345678-a.b-" + std::string(62, 'p') + "_" + std::string(63, 'i');
+  REQUIRE(apply_rules(table, {strict_card()}, {}));
+  CHECK(has(shown({"nft", "list", "ruleset"}), "table bridge " + table));
+  REQUIRE(apply_rules(table, {}, {}));
+  CHECK_FALSE(has(shown({"nft", "list", "ruleset"}), table));
 }
 
 TEST_CASE("rules are made of checked words only") {
