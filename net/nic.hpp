@@ -34,7 +34,8 @@ struct nic_link {
 outcome<void> plug_nic(const nic_link& nic, pid_t leader);
 /// Marks the host's end of a card that the driver has made, so that it can be removed.
 outcome<void> claim_nic(const nic_link& nic);
-/// Takes it out; a physical one is back on the host then, under its own name. A link that is not this card's stays.
+/// Takes it out; a physical one is back on the host then, under its own name. A link that is not this card's stays;
+/// wrong_state: a card of the host's that cannot be told from others inside.
 outcome<void> unplug_nic(const nic_link& nic, pid_t leader);
 
 /// What the host has for a card that exists: addresses, routes, shaping. A route of somebody else is never replaced,

@@ -37,7 +37,8 @@ void send_tagged(pid_t from) {
   process sender{[from] {
     unique_fd space{open(("/proc/" + std::to_string(from) + "/ns/net").c_str(), O_RDONLY)};
     if (setns(space.get(), CLONE_NEWNET) != 0) _exit(1);
-    unsigned char frame[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x16, 0x3e, 0, 0, 0x33, 0x81, 0, 0, 5, 8, 0, 0x45};
+    unsigned char frame[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x16, 0x3e, 0,
+                               0,    0x33, 0x81, 0,    0,    5,    8, 0,    0x45};
     sockaddr_ll to{};
     to.sll_family = AF_PACKET;
     to.sll_ifindex = static_cast<int>(if_nametoindex("eth0"));
@@ -177,6 +178,48 @@ TEST_CASE("a card's routes leave those of the host alone") {
   ip("link delete trnicb6");
 }
 
+TEST_CASE("who renames a card inside gives back that card, and no other") {
+  enter_own_network();
+  ip("link add trnicb7 type bridge");
+  guest other{"trnicb7", "trnicv8", "00:16:3e:00:00:88"};
+  REQUIRE(mark_link("trnicv8", "troupe-test.eth0"));
+  ip("link add trnicp2 type veth peer name trnicp3");
+  ip("link add trnicm0 type veth peer name trnicm1");
+  auto index_of = [](const char* name) { return get_link(name) ? get_link(name)->peer_index : -1; };
+  auto peer = index_of("trnicp2");
+  for (auto [what, parent] :
+       {std::pair{nic_link::kind::physical, "trnicp2"}, std::pair{nic_link::kind::macvlan, "trnicm0"}}) {
+    INFO(parent);
+    nic_link card;
+    card.what = what;
+    card.parent = parent;
+    card.name = "lan9";
+    REQUIRE(plug_nic(card, other.pid()));
+    ip("link set lan9 down", other.pid());
+    ip("link set lan9 name mine", other.pid());
+    ip("link add lan9 type veth peer name made", other.pid());
+    REQUIRE(unplug_nic(card, other.pid()));
+    CHECK(other.run({"ip", "link", "show", "mine"}).code != 0);
+    CHECK(other.run({"ip", "link", "show", "lan9"}).code == 0);
+    CHECK(other.run({"ip", "link", "show", "eth0"}).code == 0);
+    ip("link delete lan9", other.pid());
+  }
+  CHECK(index_of("trnicp2") == peer);
+  // What is tied to neither hardware nor the host could have been made inside.
+  guest third{"trnicb7", "trnicva", "00:16:3e:00:00:8a"};
+  ip("link add trnicp5 type veth peer name far netns " + std::to_string(third.pid()));
+  nic_link card;
+  card.what = nic_link::kind::physical;
+  card.parent = "trnicp5";
+  card.name = "lan9";
+  REQUIRE(plug_nic(card, other.pid()));
+  CHECK(unplug_nic(card, other.pid()).error().code == fault::wrong_state);
+  CHECK_FALSE(get_link("trnicp5"));
+  ip("link delete trnicp2");
+  ip("link delete trnicm0");
+  ip("link delete trnicb7");
+}
+
 TEST_CASE("a card is made inside, shaped, routed to, and gone when it is taken out") {
   enter_own_network();
   ip("link add trnicb0 type bridge");
@@ -214,6 +257,7 @@ TEST_CASE("a card is made inside, shaped, routed to, and gone when it is taken o
   CHECK_FALSE(get_link("trnicp0"));
   REQUIRE(unplug_nic(away, other.pid()));
   CHECK(get_link("trnicp0"));
+  REQUIRE(unplug_nic(away, other.pid()));
   ip("link delete trnicp0");
   ip("link delete trnicb0");
 }
