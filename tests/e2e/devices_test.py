@@ -456,6 +456,17 @@ class DevicesTest(DaemonTest):
         self.remove("u")
         self.assertFalse(path.exists())
 
+        # A socket inside is made by the instance's root: not where that may write nothing, and with ids it has.
+        shared = self.folder("proxied")
+        self.add("f", "disk", f"source={shared}", "path=/host-folder")
+        self.assertIn("Cannot listen", self.refused("y", "proxy", "listen=unix:/host-folder/s", "connect=tcp:127.0.0.1:7000", "bind=instance"))
+        self.assertEqual(list(shared.iterdir()), [])
+        self.remove("f")
+        self.assertIn("Cannot listen", self.refused("y", "proxy", "listen=unix:/tmp/s", "connect=tcp:127.0.0.1:7000", "bind=instance", f"uid={2**32 - 65536}"))
+        self.add("y", "proxy", "listen=unix:/tmp/s", "connect=tcp:127.0.0.1:7000", "bind=instance", "uid=5", "gid=6", "mode=0620")
+        self.assertEqual(self.inside("stat", "-c", "%F %a %u %g", "/tmp/s"), "socket 620 5 6")
+        self.remove("y")
+
         with socket.create_server(("127.0.0.1", 0)) as server:
             threading.Thread(target=self.answer_once, args=(server,), daemon=True).start()
             self.add("g", "proxy", "listen=tcp:127.0.0.1:7100", f"connect=tcp:127.0.0.1:{server.getsockname()[1]}", "bind=guest")
