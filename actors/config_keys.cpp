@@ -92,13 +92,6 @@ bool is_subnet(std::string_view value, int family) {
   return net && network_of(*net) == *net && net->prefix > 0; // a default route is the host's own
 }
 
-bool is_network_subnet(std::string_view value) {
-  auto colon = value.find(':');
-  if (colon == value.npos || !is_interface_name(value.substr(0, colon))) return false;
-  auto subnet = value.substr(colon + 1);
-  return is_subnet(subnet, AF_INET) || is_subnet(subnet, AF_INET6);
-}
-
 bool is_mode(std::string_view value) {
   return !value.empty() && value.size() <= 4 &&
          std::all_of(value.begin(), value.end(), [](char c) { return c >= '0' && c <= '7'; });
@@ -147,7 +140,6 @@ constexpr form_row forms[] = {
      [](std::string_view v) { return all_of_list(v, [](auto& one) { return is_subnet(one, AF_INET); }); }},
     {subnets_v6, "IPv6 subnets",
      [](std::string_view v) { return all_of_list(v, [](auto& one) { return is_subnet(one, AF_INET6); }); }},
-    {network_subnets, "a list of NETWORK:SUBNET", [](std::string_view v) { return all_of_list(v, is_network_subnet); }},
     {bits, "a rate like 10Mbit", [](std::string_view v) { return parse_bits(v).has_value(); }},
     {disk_io, "a rate like 10MB or 100iops",
      [](std::string_view v) {

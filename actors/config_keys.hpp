@@ -35,7 +35,6 @@ enum class value_type : uint8_t {
   ipv6_list,
   subnets_v4, // a list of subnets
   subnets_v6,
-  network_subnets, // a list of NETWORK:SUBNET
   bits,     // a rate: 10Mbit
   disk_io,  // a rate: 10MB, 100iops
   mode,     // 0660

@@ -102,7 +102,7 @@ uint32_t number_of(const config_map& args, std::string_view key, uint32_t fallba
 } // namespace
 
 std::shared_ptr<saga> instance_saga(const instance_data& me, std::shared_ptr<const header> head, std::string kind,
-                               std::string description) {
+                                    std::string description) {
   auto plan = std::make_shared<saga>();
   plan->kind = std::move(kind);
   plan->description = std::move(description);

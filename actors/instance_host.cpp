@@ -61,9 +61,8 @@ std::vector<nic_link> host_links_of(const instance_data& me) {
   std::vector<nic_link> out;
   for (auto& nic : cards) {
     auto link = link_of(nic, table_of(me));
-    bool known = std::any_of(out.begin(), out.end(), [&](auto& had) {
-      return had.host_name == link.host_name && had.mark == link.mark;
-    });
+    bool known = std::any_of(out.begin(), out.end(),
+                             [&](auto& had) { return had.host_name == link.host_name && had.mark == link.mark; });
     if (!known) out.push_back(std::move(link));
   }
   return out;
