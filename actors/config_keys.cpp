@@ -89,7 +89,7 @@ bool all_of_list(std::string_view value, Check&& check) {
 
 bool is_subnet(std::string_view value, int family) {
   auto net = parse_cidr(value, family);
-  return net && network_of(*net) == *net;
+  return net && network_of(*net) == *net && net->prefix > 0; // a default route is the host's own
 }
 
 bool is_mode(std::string_view value) {

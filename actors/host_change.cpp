@@ -1,6 +1,7 @@
 #include "actors/host_change.hpp"
 
 #include "actors/device_options.hpp"
+#include "net/links.hpp"
 
 #include <algorithm>
 #include <set>
@@ -29,7 +30,7 @@ struct changer {
 
   nic_link link(const expansion& in, const std::string& name) const {
     for (auto& nic : nics_of(in))
-      if (nic.device == name) return link_of(nic);
+      if (nic.device == name) return link_of(nic, it.table);
     return {};
   }
 
@@ -146,8 +147,11 @@ outcome<void> prepare_host(const expansion& effective, const std::string& table)
 }
 
 outcome<forwarders> complete_host(services& with, const host_change& what) {
-  for (auto& nic : nics_of(what.to))
-    if (auto done = settle_nic(link_of(nic)); !done) return tl::unexpected{done.error()};
+  for (auto& nic : nics_of(what.to)) {
+    auto card = link_of(nic, what.table);
+    auto done = claim_nic(card).and_then([&] { return settle_nic(card); });
+    if (!done) return tl::unexpected{done.error()};
+  }
   forwarders out;
   for (auto& [name, device] : what.to.devices) {
     if (!has_forwarder(device)) continue;
@@ -164,7 +168,12 @@ outcome<forwarders> complete_host(services& with, const host_change& what) {
 
 void clear_host_of(const expansion& last, const std::string& table) {
   if (has_rules(last)) static_cast<void>(apply_rules_of({}, table));
-  for (auto& nic : nics_of(last)) unsettle_nic(link_of(nic));
+  for (auto& nic : nics_of(last)) unsettle_nic(link_of(nic, table));
+}
+
+void remove_links(const std::vector<nic_link>& links) {
+  for (auto& link : links)
+    if (link.has_host_end()) static_cast<void>(remove_link(link.host_name, link.mark));
 }
 
 } // namespace troupe

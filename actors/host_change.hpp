@@ -29,5 +29,7 @@ outcome<void> prepare_host(const expansion& effective, const std::string& table)
 outcome<forwarders> complete_host(services& with, const host_change& what);
 /// Takes away what a life has left on the host beside its links.
 void clear_host_of(const expansion& last, const std::string& table);
+/// Their host's ends, as far as they are the instance's: they would go with its network namespace, only later.
+void remove_links(const std::vector<nic_link>& links);
 
 } // namespace troupe

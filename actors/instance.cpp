@@ -1,13 +1,14 @@
 #include "actors/instance.hpp"
 #include "actors/ask.hpp"
 #include "actors/guest.hpp"
+#include "actors/inside.hpp"
 #include "actors/instance_copy.hpp"
 #include "actors/instance_backup.hpp"
 #include "actors/instance_guest.hpp"
-#include "actors/retention.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/pools.hpp"
 #include "actors/project_claims.hpp"
+#include "actors/retention.hpp"
 #include "actors/store_actor.hpp"
 
 #include <caf/event_based_actor.hpp>
@@ -99,8 +100,8 @@ caf::response_promise exec(const instance_ptr& me, const run_exec& request) {
     return promise;
   }
   using result = outcome<exec_session_ptr>;
-  on_blocking_thread(
-      me->self, me->with,
+  inside_instance(
+      me->self, me->with, me->key(),
       [&with = me->with, key = me->key(), leader = me->status.read([](auto s) { return s.getLeader(); }),
        plan = request.plan, console = request.console]() -> result {
         auto session = console ? with.containers.console(key, plan->width, plan->height)

@@ -75,6 +75,9 @@ struct instance_data {
   bool halt_forced = false;
   bool boot_abandoned = false; // a forced stop came while it was starting
 
+  bool telling_ready = false;         // what the guest has said of itself is on its way to the disk
+  std::optional<uint64_t> ready_life; // the life that is known to have become ready
+
   bool clearing = false; // what the last life left on the host is being removed
   std::vector<std::function<void()>> when_clear;
 

@@ -2,6 +2,7 @@
 
 #include "actors/ask.hpp"
 #include "actors/host_change.hpp"
+#include "actors/inside.hpp"
 #include "actors/instance_status.hpp"
 #include "actors/names.hpp"
 #include "actors/networks.hpp"
@@ -62,8 +63,8 @@ void announce(const instance_ptr& me, const expansion& to, std::function<void()>
 void change_now(const instance_ptr& me, host_change what, std::function<void(outcome<void>)> then) {
   auto to = what.to;
   auto life = me->life;
-  on_blocking_thread(
-      me->self, me->with, [&with = me->with, what]() mutable { return change_host(with, std::move(what)); },
+  inside_instance(
+      me->self, me->with, me->key(), [&with = me->with, what]() mutable { return change_host(with, std::move(what)); },
       [me, to, life, then](outcome<forwarders> done) {
         if (done && life == me->life) {
           me->forwarding = std::move(*done);
@@ -93,8 +94,8 @@ void run_forwarder_again(const instance_ptr& me, uint64_t life, const std::strin
   auto at = me->live.devices.find(device);
   if (life != me->life || !is_up(*me) || at == me->live.devices.end() || !has_forwarder(at->second)) return;
   auto tell = restarts_forwarders(me, life);
-  on_blocking_thread(
-      me->self, me->with,
+  inside_instance(
+      me->self, me->with, me->key(),
       [&with = me->with, who = live_instance_of(*me), device, config = at->second, tell] {
         return start_forwarder(with, who, device, config, [tell, device] { tell(device); });
       },
@@ -215,8 +216,9 @@ void recover_life(const instance_ptr& me, bool rebooted) {
   auto to = me->live;
   me->live = {me->live.config, me->booted};
   me->forwarding.clear(); // they have ended with the init they were for
-  on_blocking_thread(
-      me->self, me->with, [&with = me->with, what = change_of(me, me->live)] { return complete_host(with, what); },
+  inside_instance(
+      me->self, me->with, me->key(),
+      [&with = me->with, what = change_of(me, me->live)] { return complete_host(with, what); },
       [me, to](outcome<forwarders> done) {
         if (!done) log().error("Instance {} after its reboot: {}", me->id(), done.error().message);
         if (done) me->forwarding = std::move(*done);

@@ -47,7 +47,9 @@ wanted read_wanted(schema::InstanceSpec::Reader is, schema::UpdateInstance::Read
     out.devices = std::move(devices);
   }
   std::erase_if(out.config, [](auto& entry) { return entry.second.empty(); });
-  // The server keeps its own state: what a client sends back of it is not taken, except a MAC it chooses.
+  // The server keeps its own state: what a client sends back of it, or makes up, is not taken, except a MAC it chooses.
+  std::erase_if(out.config,
+                [](auto& entry) { return entry.first.starts_with("volatile.") && !entry.first.ends_with(".hwaddr"); });
   for (auto& [key, value] : to_map(is.getConfig()))
     if (key.starts_with("volatile.") && !(key.ends_with(".hwaddr") && out.config.count(key))) out.config[key] = value;
   return out;
@@ -100,7 +102,7 @@ uint32_t number_of(const config_map& args, std::string_view key, uint32_t fallba
 } // namespace
 
 std::shared_ptr<saga> instance_saga(const instance_data& me, std::shared_ptr<const header> head, std::string kind,
-                               std::string description) {
+                                    std::string description) {
   auto plan = std::make_shared<saga>();
   plan->kind = std::move(kind);
   plan->description = std::move(description);

@@ -2,6 +2,7 @@
 #include "actors/ask.hpp"
 #include "actors/guest.hpp"
 #include "actors/instance_status.hpp"
+#include "actors/store_actor.hpp"
 #include "actors/warnings.hpp"
 
 #include <caf/event_based_actor.hpp>
@@ -34,15 +35,24 @@ void close_guest_door(const instance_ptr& me, std::function<void()> then) {
   ask<void>(me->self, doors, gone, [then](const outcome<void>&) { then(); });
 }
 
-caf::result<caf::unit_t> note_ready(const instance_ptr& me, bool ready) {
-  if (me->now != instance_state::RUNNING) return to_caf({fault::wrong_state, "Instance is not running"});
-  if (me->status.read([](schema::InstanceStatus::Reader s) { return s.getReady(); }) == ready) return caf::unit;
+caf::response_promise note_ready(const instance_ptr& me, bool ready) {
+  auto promise = promise_of(me->self);
+  outcome<void> good;
+  if (me->now != instance_state::RUNNING) good = fail(fault::wrong_state, "Instance is not running");
+  if (good && me->telling_ready) good = fail(fault::busy, "The last change is not recorded yet");
+  bool was = me->status.read([](schema::InstanceStatus::Reader s) { return s.getReady(); });
+  if (!good || was == ready) {
+    answer(promise, good);
+    return promise;
+  }
+  me->telling_ready = true;
   me->status = changed(me->status, [&](schema::InstanceStatus::Builder s) { s.setReady(ready); });
-  if (ready)
-    record_unasked(me, "instance-ready");
-  else
-    record_state(me, "");
-  return caf::unit;
+  bool told = !ready || std::exchange(me->ready_life, me->life) == me->life;
+  commit(me->self, me->with, result_with(me, told ? "" : "instance-ready")->more, [me, promise](outcome<void> done) {
+    me->telling_ready = false;
+    answer(promise, done);
+  });
+  return promise;
 }
 
 } // namespace troupe

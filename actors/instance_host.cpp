@@ -2,7 +2,6 @@
 #include "actors/instance_adapt.hpp"
 #include "actors/instance_guest.hpp"
 #include "actors/instance_status.hpp"
-#include "net/links.hpp"
 #include "runtime/child.hpp"
 
 #include <algorithm>
@@ -20,7 +19,7 @@ void clear_host(const instance_ptr& me) {
       me->self, me->with,
       [&with = me->with, key = me->key(), links = host_links_of(*me), live = std::exchange(me->live, {}),
        table = table_of(*me)]() -> outcome<void> {
-        for (auto& name : links) static_cast<void>(remove_link(name));
+        remove_links(links);
         clear_host_of(live, table);
         with.containers.sweep(key);
         return {};
@@ -54,15 +53,19 @@ void watch(const instance_ptr& me, boot_result& alive) {
                                                      [actor, life] { caf::anon_send(actor, monitor_ended{life}); });
 }
 
-std::vector<std::string> host_links_of(const instance_data& me) {
-  std::vector<std::string> names;
+std::vector<nic_link> host_links_of(const instance_data& me) {
+  auto cards = nics_of(me.live);
   if (auto spec = me.spec())
     for (auto& nic : spec->read([&](auto s) { return nics_of(expand(me.with.db.read(), s)); }))
-      if (link_of(nic).has_host_end()) names.push_back(nic.host_name);
-  for (auto& nic : nics_of(me.live))
-    if (link_of(nic).has_host_end() && std::find(names.begin(), names.end(), nic.host_name) == names.end())
-      names.push_back(nic.host_name);
-  return names;
+      cards.push_back(std::move(nic));
+  std::vector<nic_link> out;
+  for (auto& nic : cards) {
+    auto link = link_of(nic, table_of(me));
+    bool known = std::any_of(out.begin(), out.end(),
+                             [&](auto& had) { return had.host_name == link.host_name && had.mark == link.mark; });
+    if (!known) out.push_back(std::move(link));
+  }
+  return out;
 }
 
 void settle_down(const instance_ptr& me) {

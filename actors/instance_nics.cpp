@@ -81,11 +81,12 @@ nic_plan plan_of(const nic_facts& nic) {
   return plan;
 }
 
-nic_link link_of(const nic_facts& nic) {
+nic_link link_of(const nic_facts& nic, const std::string& table) {
   nic_link link;
   link.what = static_cast<nic_link::kind>(nic.kind);
   link.parent = nic.bridge;
   link.host_name = nic.host_name;
+  link.mark = table + "." + nic.device;
   link.name = nic.name;
   link.hwaddr = nic.hwaddr;
   link.mtu = nic.mtu;

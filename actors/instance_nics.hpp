@@ -21,7 +21,8 @@ std::vector<nic_facts> nics_of(const expansion& effective);
 
 /// The same card as the driver, the kernel's links and the firewall see it.
 nic_plan plan_of(const nic_facts& nic);
-nic_link link_of(const nic_facts& nic);
+/// `table`: the name of the instance's firewall tables, which no other instance has.
+nic_link link_of(const nic_facts& nic, const std::string& table);
 nic_rules rules_of(const nic_facts& nic);
 
 /// Gives every nic without one a MAC and a host-side name, as volatile keys; drops those of devices that are gone.

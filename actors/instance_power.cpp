@@ -5,7 +5,6 @@
 #include "actors/instance_status.hpp"
 #include "actors/networks.hpp"
 #include "actors/pools.hpp"
-#include "net/links.hpp"
 
 #include <caf/event_based_actor.hpp>
 #include <poll.h>
@@ -75,8 +74,9 @@ void end_boot(services& with, const std::string& key, boot_result& alive, const 
   static_cast<void>(with.containers.kill(key, alive.leader));
   pollfd end{alive.monitor_pidfd.get(), POLLIN, 0};
   poll(&end, 1, 30'000);
-  for (auto& nic : nics_of(live))
-    if (link_of(nic).has_host_end()) static_cast<void>(remove_link(nic.host_name));
+  std::vector<nic_link> links;
+  for (auto& nic : nics_of(live)) links.push_back(link_of(nic, table));
+  remove_links(links);
   clear_host_of(live, table);
   with.containers.sweep(key);
 }
@@ -186,11 +186,10 @@ void boot(const instance_ptr& me, const step_act& step, sure_promise promise) {
 // ---- halt
 
 outcome<void> kill_now(instance_driver& driver, const std::string& key, pid_t leader,
-                       const std::vector<std::string>& links) {
+                       const std::vector<nic_link>& links) {
   auto killed = driver.kill(key, leader);
   // The kernel takes some 25 ms for a link, as long as for the processes: both at once, instead of one after the other.
-  if (killed)
-    for (auto& name : links) static_cast<void>(remove_link(name));
+  if (killed) remove_links(links);
   return killed;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "actors/instance.hpp"
+#include "net/nic.hpp"
 
 namespace troupe {
 
@@ -33,6 +34,7 @@ void record_state(const instance_ptr& me, const std::string& reason);
 void watch(const instance_ptr& me, boot_result& alive);
 /// The last life is over: its record, and what it left on the host.
 void settle_down(const instance_ptr& me);
-std::vector<std::string> host_links_of(const instance_data& me);
+/// The host's ends of the cards that it has or should have.
+std::vector<nic_link> host_links_of(const instance_data& me);
 
 } // namespace troupe

@@ -3,6 +3,7 @@
 #include "actors/device_options.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
+#include "net/cidr.hpp"
 
 #include <algorithm>
 
@@ -48,11 +49,37 @@ outcome<void> judge_privilege(const judged& what) {
   return {};
 }
 
+bool is_granted(std::string_view list, std::string_view network, std::string_view route) {
+  auto wanted = parse_cidr(route);
+  for (auto& grant : words_of(list)) {
+    auto colon = grant.find(':');
+    auto subnet = parse_cidr(std::string_view{grant}.substr(colon + 1));
+    if (wanted && subnet && grant.substr(0, colon) == network && contains(*subnet, *wanted)) return true;
+  }
+  return false;
+}
+
+// A route is the whole host's: it takes packets from whoever else has that subnet.
+outcome<void> judge_routes(const judged& what, const std::string& name, const config_map& device) {
+  constexpr std::string_view rule = "restricted.networks.subnets";
+  auto list = what.rule(rule);
+  if (list.empty() && what.rule("restricted.devices.nic") == "allow") return {};
+  for (auto option : {"ipv4.routes", "ipv6.routes"})
+    for (auto& route : words_of(get(device, option)))
+      if (!is_granted(list, get(device, "network"), route))
+        return refuse(what, "The route to " + route + " of device \"" + name + '"', rule);
+  return {};
+}
+
 outcome<void> judge_nic(const judged& what, const std::string& name, const config_map& device) {
   constexpr std::string_view rule = "restricted.devices.nic", access = "restricted.networks.access";
   auto may = what.rule(rule);
   auto network = get(device, "network"), used = network.empty() ? get(device, "parent") : network;
   if (may == "block" || (may == "managed" && network.empty())) return refuse(what, "Device \"" + name + '"', rule);
+  // A name on the host may be somebody's: only who may use every link of the host chooses it.
+  if (may != "allow" && !get(device, "host_name").empty())
+    return refuse(what, "Option \"host_name\" of device \"" + name + '"', rule);
+  if (auto good = judge_routes(what, name, device); !good) return good;
   auto list = what.rule(access);
   auto names = words_of(list);
   if (list.empty() || std::find(names.begin(), names.end(), used) != names.end()) return {};

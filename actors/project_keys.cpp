@@ -2,6 +2,7 @@
 
 #include "actors/names.hpp"
 #include "backends/image/archives.hpp"
+#include "net/names.hpp"
 
 #include <algorithm>
 #include <array>
@@ -10,6 +11,8 @@ namespace troupe {
 namespace {
 
 using enum value_type;
+
+constexpr std::string_view network_subnets = "restricted.networks.subnets";
 
 constexpr project_key rows[] = {
     {"backups.compression_algorithm", text, "", "", "", "How backups are compressed; empty: as the server says"},
@@ -46,6 +49,7 @@ constexpr project_key rows[] = {
     {"restricted.devices.unix-hotplug", text, "block", "block", "allow", "Hotplugged devices of the host"},
     {"restricted.devices.usb", text, "block", "block", "allow", "USB devices"},
     {"restricted.networks.access", text, "", "", "", "Networks that may be used; empty: all"},
+    {network_subnets, text, "", "", "", "Subnets, as NETWORK:SUBNET, that cards may have routed to them; empty: none"},
     {"restricted.snapshots", text, "block", "block allow", "", "Snapshots"},
     {"restricted.virtual-machines.lowlevel", text, "block", "block", "allow", "raw.qemu and the like"},
     {"user.*", text, "", "", "", "Free data of the user"},
@@ -54,8 +58,20 @@ constexpr project_key rows[] = {
 // Known to LXD, not built yet: a clear refusal instead of a typo's.
 constexpr std::string_view later_keys[] = {"backups.", "features.", "images.", "limits.", "replica.", "restricted."};
 
+// "lxdbr0:192.0.2.0/24, lxdbr0:2001:db8::/64"
+bool are_network_subnets(std::string_view value) {
+  auto words = words_of(value);
+  return std::all_of(words.begin(), words.end(), [](std::string_view word) {
+    auto colon = word.find(':');
+    if (colon == word.npos || !is_interface_name(word.substr(0, colon))) return false;
+    auto subnet = word.substr(colon + 1);
+    return is_well_formed(subnets_v4, subnet) || is_well_formed(subnets_v6, subnet);
+  });
+}
+
 outcome<void> check_project_value(const project_key& row, const std::string& key, const std::string& value) {
-  bool good = is_well_formed(row.form, value) && (row.choices.empty() || has_word(row.choices, value));
+  bool good = is_well_formed(row.form, value) && (row.choices.empty() || has_word(row.choices, value)) &&
+              (row.key != network_subnets || are_network_subnets(value));
   if (has_word(row.later, row.form == boolean && is_true(value) ? "true" : std::string_view{value}))
     return fail(fault::unsupported, "\"" + value + "\" as value of \"" + key + "\" is not supported yet");
   if (!good) return fail(fault::invalid, "\"" + value + "\" is no valid value of \"" + key + "\"");

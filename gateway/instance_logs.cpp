@@ -1,11 +1,14 @@
 #include "gateway/instance_logs.hpp"
 
 #include "actors/records.hpp"
+#include "gateway/rest/output_recorder.hpp"
 
 #include <algorithm>
 #include <fcntl.h>
 #include <filesystem>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace troupe {
 namespace {
@@ -52,12 +55,52 @@ outcome<void> instance_logs::remove(kind which, const std::string& name) const {
   return fail_errno(errno, "Cannot delete the log file " + name);
 }
 
+namespace {
+
+constexpr uint64_t recordings_bytes_max = 1 << 30; // of an instance: they lie on the disk that the daemon needs itself
+constexpr size_t recordings_max = 1000;
+
+struct recording {
+  std::filesystem::path path;
+  timespec made;
+  uint64_t bytes;
+};
+
+/// Makes room for one more. Who records holds a lock on its file.
+outcome<void> make_room(const std::string& folder) {
+  std::vector<recording> complete;
+  uint64_t bytes = output_recorder::bytes_max;
+  std::error_code none;
+  for (auto& entry : std::filesystem::directory_iterator{folder, none}) {
+    unique_fd file{::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
+    struct stat info {};
+    if (!file || ::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
+    bool grows = ::flock(file.get(), LOCK_EX | LOCK_NB) != 0;
+    if (!grows) complete.push_back({entry.path(), info.st_mtim, static_cast<uint64_t>(info.st_size)});
+    bytes += grows ? output_recorder::bytes_max : static_cast<uint64_t>(info.st_size);
+  }
+  std::sort(complete.begin(), complete.end(), [](auto& a, auto& b) {
+    return std::pair{a.made.tv_sec, a.made.tv_nsec} > std::pair{b.made.tv_sec, b.made.tv_nsec};
+  });
+  while (!complete.empty() && (bytes > recordings_bytes_max || complete.size() >= recordings_max)) {
+    ::unlink(complete.back().path.c_str());
+    bytes -= complete.back().bytes;
+    complete.pop_back();
+  }
+  if (bytes > recordings_bytes_max) return fail(fault::busy, "Too many commands of this instance are being recorded");
+  return {};
+}
+
+} // namespace
+
 outcome<unique_fd> instance_logs::record(const std::string& name) const {
   for (auto& dir : {root_, folder(kind::exec_output)})
     if (::mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(errno, "Cannot make " + dir);
+  if (auto room = make_room(folder(kind::exec_output)); !room) return tl::unexpected{room.error()};
   unique_fd made{::open((folder(kind::exec_output) + "/" + name).c_str(),
                         O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)};
-  if (!made) return fail_errno(errno, "Cannot make the recording " + name);
+  if (!made || ::flock(made.get(), LOCK_EX | LOCK_NB) != 0)
+    return fail_errno(errno, "Cannot make the recording " + name);
   return made;
 }
 

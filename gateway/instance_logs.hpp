@@ -25,7 +25,8 @@ public:
   outcome<file> open(kind which, const std::string& name) const;
   /// fault::forbidden: liblxc's present log and configuration stay.
   outcome<void> remove(kind which, const std::string& name) const;
-  /// A new recording, for writing.
+  /// A new recording, for writing; it counts as one that grows until this descriptor is closed. The oldest that are
+  /// complete go when there are too many. fault::busy: too many are being made.
   outcome<unique_fd> record(const std::string& name) const;
 
 private:

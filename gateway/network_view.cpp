@@ -14,7 +14,9 @@
 namespace troupe {
 namespace {
 
-message<schema::NetworkState> state_of(const link_facts& link, const std::vector<link_facts>& all) {
+using names = std::optional<std::set<std::string>>; // none: all
+
+message<schema::NetworkState> state_of(const link_facts& link, const std::vector<link_facts>& all, const names& shown) {
   return message<schema::NetworkState>::make([&](schema::NetworkState::Builder out) {
     out.setHwaddr(link.hwaddr);
     out.setMtu(link.mtu);
@@ -29,7 +31,7 @@ message<schema::NetworkState> state_of(const link_facts& link, const std::vector
     if (link.kind != "bridge") return;
     std::vector<std::string> ports;
     for (auto& other : all)
-      if (other.master == link.name) ports.push_back(other.name);
+      if (other.master == link.name && (!shown || shown->count(other.name))) ports.push_back(other.name);
     auto bridge = out.initBridge();
     auto id = link.hwaddr;
     std::erase(id, ':');
@@ -56,8 +58,8 @@ std::string to_lower(std::string text) {
   return text;
 }
 
-// The MAC addresses of the instances that somebody may see; none: all.
-std::optional<std::set<std::string>> cards_of(const services& with, const principal& who) {
+// What `fact` says of each card of the instances that somebody may see.
+names of_cards(const services& with, const principal& who, std::string (*fact)(const nic_facts&)) {
   if (who.level == trust::full) return std::nullopt;
   std::set<std::string> out;
   auto records = with.db.read();
@@ -66,7 +68,7 @@ std::optional<std::set<std::string>> cards_of(const services& with, const princi
     if (!who.may("can_view", {"instance", std::string{key.substr(0, slash)}, std::string{key.substr(slash + 1)}}))
       return true;
     message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader spec) {
-      for (auto& nic : nics_of(expand(records, spec))) out.insert(to_lower(nic.hwaddr)); // as leases have it
+      for (auto& nic : nics_of(expand(records, spec))) out.insert(fact(nic));
     });
     return true;
   });
@@ -75,12 +77,14 @@ std::optional<std::set<std::string>> cards_of(const services& with, const princi
 
 } // namespace
 
-outcome<message<schema::NetworkState>> measure_network(const std::string& name) {
+outcome<message<schema::NetworkState>> measure_network(const services& with, const std::string& name,
+                                                       const principal& who) {
   auto links = list_links();
   if (!links) return tl::unexpected{links.error()};
   auto at = std::find_if(links->begin(), links->end(), [&](auto& link) { return link.name == name; });
   if (at == links->end()) return fail(fault::not_found, "Network interface not found");
-  return state_of(*at, *links);
+  bool all = who.may("can_view_unmanaged_networks", the_server());
+  return state_of(*at, *links, all ? names{} : of_cards(with, who, [](const nic_facts& nic) { return nic.host_name; }));
 }
 
 outcome<std::vector<message<schema::NetworkLease>>>
@@ -94,7 +98,7 @@ leases_of(const services& with, const message<schema::NetworkSpec>& network, con
   for (auto key : {"ipv4.address", "ipv6.address"})
     if (auto cidr = get(config, key); cidr.find('/') != cidr.npos)
       out.push_back(lease_of(name + ".gw", "", std::string{cidr.substr(0, cidr.find('/'))}, "gateway"));
-  auto shown = cards_of(with, who);
+  auto shown = of_cards(with, who, [](const nic_facts& nic) { return to_lower(nic.hwaddr); }); // as leases have it
   for (auto& lease : *leases)
     if (!shown || lease.hwaddr.empty() || shown->count(lease.hwaddr))
       out.push_back(lease_of(lease.hostname, lease.hwaddr, lease.address, lease.is_static ? "static" : "dynamic"));

@@ -10,8 +10,9 @@ namespace troupe {
 
 // What the host knows of a network; both read the host, so they block.
 
-/// Of any interface, managed or not; error not_found.
-outcome<message<schema::NetworkState>> measure_network(const std::string& name);
+/// Of any interface, managed or not; error not_found. Ports of a bridge: those that `who` may know of.
+outcome<message<schema::NetworkState>> measure_network(const services& with, const std::string& name,
+                                                       const principal& who);
 
 /// Addresses given out, the network's own first; of instances, those that `who` may see.
 outcome<std::vector<message<schema::NetworkLease>>>

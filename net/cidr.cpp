@@ -76,4 +76,6 @@ bool overlap(const cidr& a, const cidr& b) {
   return network_of(left).bytes == network_of(right).bytes;
 }
 
+bool contains(const cidr& subnet, const cidr& part) { return subnet.prefix <= part.prefix && overlap(subnet, part); }
+
 } // namespace troupe

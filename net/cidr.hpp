@@ -32,5 +32,6 @@ cidr network_of(const cidr& value);
 /// The address `offset` places after the start of the subnet, or, when negative, before its end (-1: the last one).
 cidr nth_address(const cidr& subnet, int offset);
 bool overlap(const cidr& a, const cidr& b);
+bool contains(const cidr& subnet, const cidr& part);
 
 } // namespace troupe

@@ -7,7 +7,9 @@
 #include <linux/rtnetlink.h>
 #include <map>
 #include <net/if.h>
+#include <netlink/attr.h>
 #include <netlink/errno.h>
+#include <netlink/msg.h>
 
 namespace troupe {
 namespace {
@@ -32,6 +34,11 @@ constexpr counter_row counter_rows[] = {
     {RTNL_LINK_RX_ERRORS, &link_counters::rx_errors},   {RTNL_LINK_TX_ERRORS, &link_counters::tx_errors},
     {RTNL_LINK_RX_DROPPED, &link_counters::rx_dropped}, {RTNL_LINK_TX_DROPPED, &link_counters::tx_dropped},
 };
+
+bool is_veth(rtnl_link* link) {
+  auto* type = link == nullptr ? nullptr : rtnl_link_get_type(link);
+  return type != nullptr && std::string_view{type} == "veth";
+}
 
 std::string type_of(unsigned flags) {
   std::string out = "unknown";
@@ -132,14 +139,35 @@ outcome<link_facts> get_link(const std::string& name) {
   return std::move(*at);
 }
 
-outcome<void> remove_link(const std::string& name) {
+outcome<void> mark_link(const std::string& name, const std::string& mark) {
+  auto socket = netlink::open_route_socket();
+  if (!socket) return tl::unexpected{socket.error()};
+  auto link = netlink::find_link(socket->get(), name);
+  if (!link) return tl::unexpected{link.error()};
+  if (!is_veth(link->get())) return fail(fault::not_found, "There is no card " + name, name);
+  if (auto* alias = rtnl_link_get_ifalias(link->get()); alias != nullptr && mark != alias)
+    return fail(fault::already_exists, "The link " + name + " is somebody else's", name);
+  // libnl reads aliases and does not write them.
+  std::unique_ptr<nl_msg, netlink::freed_by<nlmsg_free>> request{nlmsg_alloc_simple(RTM_SETLINK, 0)};
+  ifinfomsg which{};
+  which.ifi_index = rtnl_link_get_ifindex(link->get());
+  if (!request || nlmsg_append(request.get(), &which, sizeof which, NLMSG_ALIGNTO) < 0 ||
+      nla_put_string(request.get(), IFLA_IFALIAS, mark.c_str()) < 0)
+    return fail(fault::backend_failed, "Cannot allocate a message");
+  if (int rc = nl_send_sync(socket->get(), request.release()); rc < 0) return fail_nl(rc, "Cannot mark link " + name);
+  return {};
+}
+
+outcome<void> remove_link(const std::string& name, const std::string& mark) {
   if (!is_interface_name(name)) return fail(fault::invalid, "The link's name is malformed");
   auto socket = netlink::open_route_socket();
   if (!socket) return tl::unexpected{socket.error()};
-  netlink::link_ptr link{rtnl_link_alloc()};
-  if (!link) return fail(fault::backend_failed, "Cannot allocate a link");
-  rtnl_link_set_name(link.get(), name.c_str());
-  int rc = rtnl_link_delete(socket->get(), link.get());
+  auto link = netlink::find_link(socket->get(), name);
+  if (!link) return tl::unexpected{link.error()};
+  if (!is_veth(link->get())) return {};
+  auto* alias = rtnl_link_get_ifalias(link->get());
+  if (mark.empty() || alias == nullptr || mark != alias) return {};
+  int rc = rtnl_link_delete(socket->get(), link->get()); // by its index, as it was found
   if (rc < 0 && !netlink::is_gone(rc)) return fail_nl(rc, "Cannot remove link " + name);
   return {};
 }

@@ -46,7 +46,10 @@ outcome<std::vector<link_facts>> list_links_of(pid_t leader);
 outcome<link_facts> get_link(const std::string& name);
 /// By sysfs, so of the namespace sysfs was mounted in. not_found: no such link, or it is no bridge.
 outcome<bridge_facts> get_bridge(const std::string& name);
-/// Deletes a link if it is there (a veth end left by a killed monitor).
-outcome<void> remove_link(const std::string& name);
+/// Says whose a veth end is, where nothing inside an instance can change it: in its alias. At most 255 bytes.
+/// already_exists: it has another's.
+outcome<void> mark_link(const std::string& name, const std::string& mark);
+/// Deletes a veth end that bears this mark. No such link, or one of somebody else: nothing to do.
+outcome<void> remove_link(const std::string& name, const std::string& mark);
 
 } // namespace troupe

@@ -16,6 +16,7 @@ struct nic_link {
   kind what = kind::bridged;
   std::string parent;    // bridged: the bridge; macvlan, physical: the host's link; routed: may be empty
   std::string host_name; // the host's end of a veth pair
+  std::string mark;      // that it bears there: it is only removed with this
   std::string name;      // inside
   std::string hwaddr;
   uint32_t mtu = 0;                             // 0: the parent's
@@ -31,10 +32,14 @@ struct nic_link {
 
 /// Makes the card and puts it, up, into the network namespace of process `leader`.
 outcome<void> plug_nic(const nic_link& nic, pid_t leader);
-/// Takes it out; a physical one is back on the host then, under its own name.
+/// Marks the host's end of a card that the driver has made, so that it can be removed.
+outcome<void> claim_nic(const nic_link& nic);
+/// Takes it out; a physical one is back on the host then, under its own name. A link that is not this card's stays;
+/// wrong_state: a card of the host's that cannot be told from others inside.
 outcome<void> unplug_nic(const nic_link& nic, pid_t leader);
 
-/// What the host has for a card that exists: addresses, routes, shaping.
+/// What the host has for a card that exists: addresses, routes, shaping. A route of somebody else is never replaced,
+/// and none may overlap with a network that the host is on (already_exists, invalid).
 outcome<void> settle_nic(const nic_link& nic);
 /// Takes away what would outlive the card itself, on the parent.
 void unsettle_nic(const nic_link& nic);

@@ -14,13 +14,13 @@ namespace {
 constexpr uint64_t burst_min = 64 << 10; // bytes
 
 bool is_table_name(const std::string& name) {
-  return !name.empty() && name.size() < 120 &&
+  return !name.empty() && name.size() <= 200 &&
          std::all_of(name.begin(), name.end(),
                      [](char c) {
                        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                              c == '_';
+                              c == '_' || c == '.';
                      }) &&
-         !(name[0] >= '0' && name[0] <= '9') && name[0] != '-';
+         !(name[0] >= '0' && name[0] <= '9') && name[0] != '-' && name[0] != '.';
 }
 
 /// The link-local address that the kernel makes of a MAC.
@@ -116,6 +116,8 @@ outcome<void> add_nic(texts& to, const nic_rules& nic) {
   // IPv6 first: who may not send IPv4 at all is asked last.
   if (nic.ipv6_filtering) done = add_ipv6(rules, in, nic);
   if (done && nic.ipv4_filtering) done = add_ipv4(rules, in, nic);
+  // A tag before the IP header hides it from the rules above.
+  if (nic.ipv4_filtering || nic.ipv6_filtering) rules += in + "ether type != { arp, ip, ip6 } drop\n";
   return done;
 }
 

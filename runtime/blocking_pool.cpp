@@ -1,11 +1,13 @@
 #include "runtime/blocking_pool.hpp"
 
+#include "runtime/keyed_work.hpp"
 #include "runtime/log.hpp"
 
 #include <algorithm>
 #include <condition_variable>
 #include <csignal>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <pthread.h>
@@ -28,6 +30,51 @@ void run_guarded(std::function<void()> work) {
   }
 }
 
+/// Threads for keyed work. A key has as many of them as it has calls that run, and each takes the next of the same key.
+class lanes {
+public:
+  bool submit(keyed_work job) {
+    std::lock_guard held{lock_};
+    auto& its = lanes_[job.key];
+    if (its.running == keyed_each_max) {
+      if (its.queue.size() >= keyed_queue_max) return false;
+      its.queue.push_back(std::move(job.work));
+      return true;
+    }
+    bool taken = threads_.submit([this, job] { serve(job); });
+    if (taken) ++its.running;
+    if (its.running == 0) lanes_.erase(job.key);
+    return taken;
+  }
+
+private:
+  struct lane {
+    size_t running = 0;
+    std::deque<std::function<void()>> queue;
+  };
+
+  void serve(const keyed_work& first) {
+    for (auto work = first.work; work; work = next(first.key)) run_guarded(std::move(work));
+  }
+
+  /// Empty: the thread's place in the lane is given up.
+  std::function<void()> next(const std::string& key) {
+    std::lock_guard held{lock_};
+    auto at = lanes_.find(key);
+    if (at->second.queue.empty()) {
+      if (--at->second.running == 0) lanes_.erase(at);
+      return {};
+    }
+    auto work = std::move(at->second.queue.front());
+    at->second.queue.pop_front();
+    return work;
+  }
+
+  std::mutex lock_; // guards lanes_
+  std::map<std::string, lane> lanes_;
+  blocking_pool threads_{keyed_threads_max}; // last: it ends first
+};
+
 } // namespace
 
 struct blocking_pool::data {
@@ -49,7 +96,8 @@ struct blocking_pool::data {
   std::vector<idler*> idle; // the last to become idle is called first, so that the others can retire
   std::optional<pthread_t> retired;
   size_t threads = 0;
-  bool closing = false;
+  bool closing = false, no_more_keyed = false;
+  std::unique_ptr<lanes> keyed; // made with the first work for it
 
   void call_one() {
     auto* next = idle.back();
@@ -113,6 +161,11 @@ blocking_pool::blocking_pool(size_t threads_max, size_t queue_max, std::chrono::
 
 blocking_pool::~blocking_pool() {
   std::unique_lock held{data_->lock};
+  auto keyed = std::move(data_->keyed);
+  data_->no_more_keyed = true;
+  held.unlock();
+  keyed.reset(); // what it finishes may still submit here
+  held.lock();
   data_->closing = true;
   while (!data_->idle.empty()) data_->call_one();
   data_->empty.wait(held, [this] { return data_->threads == 0; });
@@ -122,7 +175,12 @@ blocking_pool::~blocking_pool() {
 }
 
 bool blocking_pool::submit(std::function<void()> work) {
-  std::lock_guard held{data_->lock};
+  std::unique_lock held{data_->lock};
+  if (auto* job = work.target<keyed_work>()) {
+    if (data_->no_more_keyed) return false;
+    if (!data_->keyed) data_->keyed = std::make_unique<lanes>();
+    return data_->keyed->submit(std::move(*job));
+  }
   if (data_->closing || data_->queue.size() >= data_->queue_max) return false;
   data_->queue.push_back(std::move(work));
   if (!data_->idle.empty())

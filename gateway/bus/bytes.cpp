@@ -1,5 +1,7 @@
 #include "gateway/bus/bytes.hpp"
 
+#include "gateway/bus/inside.hpp"
+
 #include <unistd.h>
 
 namespace troupe::on_bus {
@@ -51,7 +53,7 @@ kj::Promise<void> send_from(const place& at, std::shared_ptr<const unique_fd> fi
 }
 
 kj::Promise<void> send_rest(const place& at, std::shared_ptr<const unique_fd> socket, bus::ByteStream::Client to) {
-  return on_blocking_thread(at, [socket] { return read_some(socket->get()); })
+  return inside_instance(at, [socket] { return read_some(socket->get()); })
       .then([at, socket, to](std::string&& chunk) mutable -> kj::Promise<void> {
         if (chunk.empty()) return to.endRequest().send().ignoreResult();
         auto request = to.writeRequest(capnp::MessageSize{chunk.size() / 8 + 16, 0});
@@ -62,16 +64,15 @@ kj::Promise<void> send_rest(const place& at, std::shared_ptr<const unique_fd> so
 
 class file_receiver final : public bus::ByteStream::Server {
 public:
-  file_receiver(place at, std::shared_ptr<const unique_fd> file, std::function<void()> ended)
-      : at_{std::move(at)}, file_{std::move(file)}, ended_{std::move(ended)} {}
+  file_receiver(place at, std::shared_ptr<const unique_fd> file, std::function<void()> ended, bool inside)
+      : at_{std::move(at)}, file_{std::move(file)}, ended_{std::move(ended)}, inside_{inside} {}
 
   kj::Promise<void> write(WriteContext context) override {
     if (!file_) refuse(fault::wrong_state, "The stream was ended");
     auto bytes = context.getParams().getBytes().asChars();
-    return on_blocking_thread(at_,
-                              [file = file_, chunk = std::string{bytes.begin(), bytes.size()}] {
-                                return write_chunk(file->get(), chunk);
-                              })
+    return on_thread([file = file_, chunk = std::string{bytes.begin(), bytes.size()}] {
+             return write_chunk(file->get(), chunk);
+           })
         .then([](bool) {});
   }
   kj::Promise<void> end(EndContext) override {
@@ -80,13 +81,20 @@ public:
       if (auto done = driver.finish_write(*file); !done) return tl::unexpected{done.error()};
       return true;
     };
-    return on_blocking_thread(at_, std::move(finish)).then([ended = ended_](bool) { ended(); });
+    return on_thread(std::move(finish)).then([ended = ended_](bool) { ended(); });
   }
 
 private:
+  template <class Work>
+  kj::Promise<bool> on_thread(Work work) {
+    if (inside_) return inside_instance(at_, std::move(work));
+    return on_blocking_thread(at_, std::move(work));
+  }
+
   place at_;
   std::shared_ptr<const unique_fd> file_;
   std::function<void()> ended_;
+  bool inside_; // what is written to may hang
 };
 
 } // namespace
@@ -102,7 +110,12 @@ kj::Promise<void> send_stream(const place& at, std::shared_ptr<const unique_fd> 
 
 bus::ByteStream::Client receive_file(const place& at, std::shared_ptr<const unique_fd> file,
                                      std::function<void()> ended) {
-  return kj::heap<file_receiver>(at, std::move(file), std::move(ended));
+  return kj::heap<file_receiver>(at, std::move(file), std::move(ended), false);
+}
+
+bus::ByteStream::Client receive_inside(const place& at, std::shared_ptr<const unique_fd> file,
+                                       std::function<void()> ended) {
+  return kj::heap<file_receiver>(at, std::move(file), std::move(ended), true);
 }
 
 } // namespace troupe::on_bus

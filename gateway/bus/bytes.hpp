@@ -16,5 +16,8 @@ kj::Promise<void> send_stream(const place& at, std::shared_ptr<const unique_fd> 
 /// A stream whose bytes are appended to a file, by blocking threads; `ended` runs at its end, before that is answered.
 bus::ByteStream::Client receive_file(const place& at, std::shared_ptr<const unique_fd> file,
                                      std::function<void()> ended);
+/// The same of the instance at `at`, whose files may hang.
+bus::ByteStream::Client receive_inside(const place& at, std::shared_ptr<const unique_fd> file,
+                                       std::function<void()> ended);
 
 } // namespace troupe::on_bus

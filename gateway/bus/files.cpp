@@ -1,5 +1,6 @@
 #include "actors/instance.hpp"
 #include "gateway/bus/bytes.hpp"
+#include "gateway/bus/inside.hpp"
 #include "gateway/bus/methods.hpp"
 #include "gateway/file_events.hpp"
 
@@ -12,12 +13,12 @@ std::string absolute(capnp::Text::Reader path) {
   return out.front() == '/' ? out : "/" + out;
 }
 
-// Where the instance's files are right now, then `work(driver, root)` on a blocking thread.
+// Where the instance's files are right now, then `work(driver, root)` on a thread for what may hang in it.
 template <class Work>
 auto with_root(const place& at, Work work) {
   return ask<file_root_ptr>(at, role::instances, to_instance{at.head->project, at.name()}, locate_root{at.head})
       .then([at, work](file_root_ptr&& root) {
-        return on_blocking_thread(at, [&driver = at.with().containers, root, work] { return work(driver, *root); });
+        return inside_instance(at, [&driver = at.with().containers, root, work] { return work(driver, *root); });
       });
 }
 
@@ -103,7 +104,7 @@ kj::Promise<void> write_file(const call_ptr& c) {
   how.append = params.getAppend();
   return make_file(c, path, how).then([c, path](open_file&& file) {
     auto told = [at = c->at, path] { tell(at, "instance-file-pushed", path); };
-    c->results<bus::Files::WriteResults>().setTo(receive_file(c->at, file, told));
+    c->results<bus::Files::WriteResults>().setTo(receive_inside(c->at, file, told));
   });
 }
 

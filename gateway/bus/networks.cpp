@@ -83,7 +83,9 @@ kj::Promise<void> network_leases(const call_ptr& c) {
 kj::Promise<void> network_state(const call_ptr& c) {
   if (!c->at.head->who.may("can_view_unmanaged_networks", the_server()))
     network_of(c, c->with().db.read()); // the host's are not his business
-  return reply_from_blocking_thread(c, [name = c->at.name()] { return measure_network(name); });
+  return reply_from_blocking_thread(c, [&with = c->with(), name = c->at.name(), head = c->at.head] {
+    return measure_network(with, name, head->who);
+  });
 }
 
 } // namespace troupe::on_bus

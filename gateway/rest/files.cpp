@@ -3,6 +3,7 @@
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 
+#include <chrono>
 #include <ctime>
 #include <fcntl.h>
 #include <sys/sendfile.h>
@@ -101,10 +102,17 @@ outcome<file_write> write_of(const rest_request& from) {
   return how;
 }
 
+// An instance that takes what it gets byte by byte is not waited for: at least so much of a second.
+constexpr uint64_t slowest = 256 << 10;
+constexpr auto patience = std::chrono::seconds{60};
+
 outcome<void> copy(int from, uint64_t size, int to) {
+  auto end = std::chrono::steady_clock::now() + patience + std::chrono::seconds{size / slowest};
   off_t at = 0;
   while (static_cast<uint64_t>(at) < size) {
-    auto moved = sendfile(to, from, &at, std::min<uint64_t>(size - static_cast<uint64_t>(at), 1 << 20));
+    if (std::chrono::steady_clock::now() > end)
+      return fail(fault::timed_out, "The instance takes the upload too slowly");
+    auto moved = sendfile(to, from, &at, std::min<uint64_t>(size - static_cast<uint64_t>(at), slowest));
     if (moved < 0 && errno == EINTR) continue;
     if (moved < 0) return fail_errno(errno, "Cannot write the file");
     if (moved == 0) return fail(fault::backend_failed, "The upload ended early");

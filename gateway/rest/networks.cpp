@@ -124,7 +124,7 @@ void get_network_state(const rest_request& from) {
   if (!sees_host(from) && !from.with().db.read().get(table::networks, key_of(from.parameter(0))))
     return reply_error(from, {fault::not_found, "Network not found"});
   reply_from_blocking_thread(from, [from]() -> outcome<std::string> {
-    auto state = measure_network(from.parameter(0));
+    auto state = measure_network(from.with(), from.parameter(0), from.head->who);
     if (!state) return tl::unexpected{state.error()};
     return to_json(*state);
   });

@@ -27,6 +27,7 @@ using namespace troupe;
 using namespace troupe::proxy;
 
 constexpr int ready = 3;
+constexpr unsigned start_seconds = 30; // a folder of the instance's may hang, and the daemon waits for us
 
 [[noreturn]] void give_up(const std::string& why) {
   auto line = why + "\n";
@@ -88,13 +89,15 @@ int main(int argc, char** argv) {
   owner_of_socket owner;
   if (std::sscanf(argv[7], "%u:%u:%o", &owner.uid, &owner.gid, &owner.mode) != 3) give_up("Malformed owner");
   auto base = static_cast<uint32_t>(std::strtoul(argv[9], nullptr, 10));
-  if (inside) {
-    owner.uid += base;
-    owner.gid += base;
+  ::alarm(start_seconds);
+  unique_fd root; // the instance's
+  if (inside && base > 0) {
+    root.reset(::open(("/proc/" + std::to_string(leader) + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC));
+    if (!root) give_up("Cannot open the instance's namespaces");
   }
   auto host = open_side("self"), instance = open_side(std::to_string(leader));
   step_to(inside ? instance : host, *listen);
-  auto listeners = open_listeners(*listen, owner);
+  auto listeners = open_listeners(*listen, owner, root.get());
   if (!listeners) give_up(listeners.error().message);
   // Back, or over: with the files of that side, wherever this one's were.
   if (inside && listen->what == proxy_address::kind::unix_path && ::setns(host.mounts.get(), CLONE_NEWNS) < 0)
@@ -102,6 +105,7 @@ int main(int argc, char** argv) {
   step_to(inside ? host : instance, *connect);
   drop_to(argv[8]);
   if (::write(ready, "\n", 1) != 1) return 1;
+  ::alarm(0);
   ::close(ready);
   forwarder all{std::move(*listeners), *connect, std::strcmp(argv[6], "header") == 0};
   all.run(alive.get(), signals.get());

@@ -98,6 +98,18 @@ TEST_CASE("which networks and devices may be used") {
   CHECK(allowed(restricted_but("restricted.devices.nic", "allow"),
                 with_nic({{"nictype", "bridged"}, {"parent", "br0"}})));
   CHECK_FALSE(allowed(restricted_but("restricted.devices.nic", "block"), with_nic({{"network", "n1"}})));
+  config_map named{{"network", "n1"}, {"host_name", "lxdbr0"}};
+  CHECK_FALSE(allowed(restricted, with_nic(named)));
+  CHECK(allowed(restricted_but("restricted.devices.nic", "allow"), with_nic(named)));
+  auto routed = [](const char* to) { return with_nic({{"network", "n1"}, {"ipv4.routes", to}}); };
+  CHECK_FALSE(allowed(restricted, routed("192.0.2.0/24")));
+  CHECK(allowed(restricted_but("restricted.devices.nic", "allow"), routed("192.0.2.0/24")));
+  auto subnets = restricted_but("restricted.networks.subnets", "n2:198.51.100.0/24, n1:192.0.2.0/25");
+  CHECK(check_project_config(subnets));
+  CHECK_FALSE(check_project_config(restricted_but("restricted.networks.subnets", "192.0.2.0/25")));
+  CHECK(allowed(subnets, routed("192.0.2.0/25,192.0.2.8/29")));
+  for (auto route : {"192.0.2.0/24", "192.0.2.128/25", "198.51.100.0/25", "192.0.2.0/25,198.51.100.0/25"})
+    CHECK_FALSE(allowed(subnets, routed(route)));
   auto access = restricted_but("restricted.networks.access", "n2, n1");
   CHECK(allowed(access, with_nic({{"network", "n1"}})));
   CHECK_FALSE(allowed(access, with_nic({{"network", "n"}})));

@@ -4,6 +4,8 @@
 #include <catch2/catch.hpp>
 #include <csignal>
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 
 using namespace troupe;
@@ -109,6 +111,40 @@ TEST_CASE("a command is confined to the container", "[lxc]") {
   CHECK(seen.out.find("..") == std::string::npos);
   CHECK(seen.out.find("2000000") != std::string::npos);
   CHECK(seen.out.find("\n3\n4\n") == std::string::npos); // 3 is ls's own
+}
+
+TEST_CASE("a command that cannot begin because of a file system of the container's own is given up", "[lxc]") {
+  running world{"stuck"};
+  int told[2];
+  REQUIRE(::pipe2(told, O_CLOEXEC) == 0);
+  unique_fd mounted{told[0]}, tell{told[1]};
+  pid_t server = ::fork(); // serves a FUSE file system at /root, and answers nothing
+  if (server == 0) {
+    auto enter = [&](const char* what) {
+      unique_fd space{::open(("/proc/" + std::to_string(world.run.leader) + "/ns/" + what).c_str(), O_RDONLY)};
+      return ::setns(space.get(), 0) == 0;
+    };
+    bool inside = enter("user") && enter("mnt") && ::setresgid(0, 0, 0) == 0 && ::setresuid(0, 0, 0) == 0;
+    int fuse = inside ? ::open("/dev/fuse", O_RDWR) : -1;
+    auto options = "fd=" + std::to_string(fuse) + ",rootmode=40000,user_id=0,group_id=0";
+    bool good = fuse >= 0 && ::mount("hang", "/root", "fuse", 0, options.c_str()) == 0;
+    if (::write(tell.get(), good ? "y" : "n", 1) != 1) ::_exit(1);
+    for (;;) ::pause();
+  }
+  char answer = 0;
+  REQUIRE(::read(mounted.get(), &answer, 1) == 1);
+  if (answer == 'y') {
+    auto stuck = execute(world, command({"true"}));
+    REQUIRE_FALSE(stuck.code);
+    CHECK(stuck.code.error().code == fault::timed_out);
+    auto plan = command({"true"});
+    plan.cwd = "/";
+    CHECK(*execute(world, std::move(plan)).code == 0);
+  } else {
+    WARN("no FUSE here");
+  }
+  ::kill(server, SIGKILL);
+  ::waitpid(server, nullptr, 0);
 }
 
 TEST_CASE("a signal reaches the command", "[lxc]") {

@@ -110,38 +110,6 @@ void check_confinement(lxc_world& world, const file_root& root, const fs::path& 
 
 } // namespace
 
-TEST_CASE("files of a stopped container", "[lxc]") {
-  lxc_world world{"files"};
-  file_root root{0, world.plan().root, world.plan().ids};
-  check_everything(world, root);
-  write_text(world.place / "secret", "secret\n");
-  check_confinement(world, root, world.place / "secret");
-  CHECK(world.driver->read_file(root, "/")->entries.size() > 5);
-}
-
-TEST_CASE("files of a running container are those that it sees itself", "[lxc]") {
-  lxc_world world{"livefiles"};
-  auto run = world.driver->start(world.plan());
-  REQUIRE(run);
-  file_root root{run->leader, world.plan().root, world.plan().ids};
-  world.shell(run->leader, "while [ ! -e /run/booted ]; do sleep 0.05; done");
-  CHECK(content(world, root, "/run/booted") == "booted\n");
-  CHECK(world.shell(run->leader, "mknod /root/pipe p; echo $?") == "0\n");
-  CHECK(world.driver->read_file(root, "/root/pipe").error().code == fault::unsupported);
-  CHECK(put(world, root, "/root/pipe", "x").error().code == fault::invalid);
-  CHECK_FALSE(world.driver->read_file(root, "/proc/1/root/etc")); // a magic link
-  check_everything(world, root);
-  write_text(world.place / "secret", "secret\n");
-  check_confinement(world, root, world.place / "secret");
-  CHECK(world.shell(run->leader, "cat /root/a; ls -ln /root/a").find("1000     1000") != std::string::npos);
-
-  file_root wrong{::getpid(), world.plan().root, world.plan().ids}; // never a host process
-  CHECK(world.driver->read_file(wrong, "/etc/passwd").error().code == fault::wrong_state);
-  world.driver->kill("c1", run->leader);
-  REQUIRE(readable(run->monitor_pidfd.get()));
-  CHECK(world.driver->read_file(root, "/etc/passwd").error().code == fault::wrong_state);
-}
-
 namespace {
 
 std::string packet(const std::string& body) {
@@ -172,6 +140,76 @@ std::string counted(const std::string& text) {
 }
 
 } // namespace
+
+TEST_CASE("files of a stopped container", "[lxc]") {
+  lxc_world world{"files"};
+  file_root root{0, world.plan().root, world.plan().ids};
+  check_everything(world, root);
+  write_text(world.place / "secret", "secret\n");
+  check_confinement(world, root, world.place / "secret");
+  CHECK(world.driver->read_file(root, "/")->entries.size() > 5);
+}
+
+TEST_CASE("nothing in a container is given to an id that it has not got", "[lxc]") {
+  lxc_world world{"ids"};
+  file_root root{0, world.plan().root, world.plan().ids};
+  REQUIRE(root.ids.size > 0);
+  file_write how;
+  for (auto id : {root.ids.size, 0u - root.ids.host, 0xffffffffu}) { // the second is the host's root, by wrapping
+    how.uid = id;
+    how.gid = 0;
+    CHECK(world.driver->write_file(root, "/root/owned", how).error().code == fault::invalid);
+    std::swap(how.uid, how.gid);
+    CHECK(world.driver->write_file(root, "/root/owned", how).error().code == fault::invalid);
+  }
+  auto socket = world.driver->serve_sftp(root);
+  REQUIRE(socket);
+  answer_of(socket->get(), std::string{"\1\0\0\0\3", 5});
+  auto give_to = [&](uint32_t id) { // SETSTAT of the owner; the status behind the id of the answer
+    auto request = std::string{"\11\0\0\0\1", 5} + counted("/etc/passwd") + std::string{"\0\0\0\2", 4};
+    for (auto one : {id, 0u})
+      for (int shift : {24, 16, 8, 0}) request += static_cast<char>(one >> shift);
+    return answer_of(socket->get(), request).at(8);
+  };
+  CHECK(give_to(1000) == 0);
+  for (auto id : {root.ids.size, 0u - root.ids.host, 0xffffffffu}) CHECK(give_to(id) == 4);
+}
+
+TEST_CASE("a folder with more names than a message holds is refused", "[lxc]") {
+  lxc_world world{"names"};
+  file_root root{0, world.plan().root, world.plan().ids};
+  auto folder = world.place / "c1/rootfs/full";
+  fs::create_directory(folder);
+  unique_fd at{::open(folder.c_str(), O_PATH | O_DIRECTORY)};
+  for (int i = 0; i < 130'000; ++i) {
+    auto name = std::to_string(i) + std::string(249, 'x');
+    REQUIRE(::mknodat(at.get(), name.c_str(), S_IFREG | 0600, 0) == 0);
+  }
+  CHECK(world.driver->read_file(root, "/full").error().code == fault::too_large);
+}
+
+TEST_CASE("files of a running container are those that it sees itself", "[lxc]") {
+  lxc_world world{"livefiles"};
+  auto run = world.driver->start(world.plan());
+  REQUIRE(run);
+  file_root root{run->leader, world.plan().root, world.plan().ids};
+  world.shell(run->leader, "while [ ! -e /run/booted ]; do sleep 0.05; done");
+  CHECK(content(world, root, "/run/booted") == "booted\n");
+  CHECK(world.shell(run->leader, "mknod /root/pipe p; echo $?") == "0\n");
+  CHECK(world.driver->read_file(root, "/root/pipe").error().code == fault::unsupported);
+  CHECK(put(world, root, "/root/pipe", "x").error().code == fault::invalid);
+  CHECK_FALSE(world.driver->read_file(root, "/proc/1/root/etc")); // a magic link
+  check_everything(world, root);
+  write_text(world.place / "secret", "secret\n");
+  check_confinement(world, root, world.place / "secret");
+  CHECK(world.shell(run->leader, "cat /root/a; ls -ln /root/a").find("1000     1000") != std::string::npos);
+
+  file_root wrong{::getpid(), world.plan().root, world.plan().ids}; // never a host process
+  CHECK(world.driver->read_file(wrong, "/etc/passwd").error().code == fault::wrong_state);
+  world.driver->kill("c1", run->leader);
+  REQUIRE(readable(run->monitor_pidfd.get()));
+  CHECK(world.driver->read_file(root, "/etc/passwd").error().code == fault::wrong_state);
+}
 
 TEST_CASE("SFTP ends with its socket, and leads nowhere else", "[lxc]") {
   lxc_world world{"sftp"};

@@ -456,6 +456,17 @@ class DevicesTest(DaemonTest):
         self.remove("u")
         self.assertFalse(path.exists())
 
+        # A socket inside is made by the instance's root: not where that may write nothing, and with ids it has.
+        shared = self.folder("proxied")
+        self.add("f", "disk", f"source={shared}", "path=/host-folder")
+        self.assertIn("Cannot listen", self.refused("y", "proxy", "listen=unix:/host-folder/s", "connect=tcp:127.0.0.1:7000", "bind=instance"))
+        self.assertEqual(list(shared.iterdir()), [])
+        self.remove("f")
+        self.assertIn("Cannot listen", self.refused("y", "proxy", "listen=unix:/tmp/s", "connect=tcp:127.0.0.1:7000", "bind=instance", f"uid={2**32 - 65536}"))
+        self.add("y", "proxy", "listen=unix:/tmp/s", "connect=tcp:127.0.0.1:7000", "bind=instance", "uid=5", "gid=6", "mode=0620")
+        self.assertEqual(self.inside("stat", "-c", "%F %a %u %g", "/tmp/s"), "socket 620 5 6")
+        self.remove("y")
+
         with socket.create_server(("127.0.0.1", 0)) as server:
             threading.Thread(target=self.answer_once, args=(server,), daemon=True).start()
             self.add("g", "proxy", "listen=tcp:127.0.0.1:7100", f"connect=tcp:127.0.0.1:{server.getsockname()[1]}", "bind=guest")
@@ -512,6 +523,27 @@ class DevicesTest(DaemonTest):
         self.assertEqual(self.inside("cat", "/proc/mounts"), before)
         self.assertEqual(self.group("pids", "pids.max"), "max")
         self.assertNotIn("a", self.daemon.get(f"/1.0/instances/{self.c}")["devices"])
+
+    def test_cards_take_nothing_of_the_host_or_of_others(self):
+        other = self.daemon.launch("bystander")
+        self.addCleanup(self.daemon.lxc, "delete", "-f", other, check=False)
+        theirs = self.daemon.get(f"/1.0/instances/{other}")["config"]["volatile.eth0.host_name"]
+        card = {"type": "nic", "network": self.daemon.bridge}
+        routes = lambda: run("ip", "route").stdout
+        before = routes()
+        for more in ({"host_name": self.daemon.bridge}, {"host_name": theirs}, {"ipv4.routes": "0.0.0.0/0"},
+                     {"ipv4.routes": f"{self.daemon.subnet}.0/24"}, {"ipv4.routes": f"{self.daemon.subnet}.128/25"}):
+            status, error = self.daemon.outcome("PATCH", f"/1.0/instances/{self.c}", {"devices": {"eth9": {**card, **more}}})
+            self.assertGreaterEqual(status, 400, (more, error))
+            self.assertEqual(routes(), before, more)
+            for name in (self.daemon.bridge, theirs):
+                self.assertTrue(pathlib.Path(f"/sys/class/net/{name}").exists(), (more, name))
+        # Nor by the state that only the server writes.
+        change = {"config": {"volatile.eth9.host_name": self.daemon.bridge}, "devices": {"eth9": card}}
+        self.assertLess(self.daemon.outcome("PATCH", f"/1.0/instances/{self.c}", change)[0], 300)
+        self.assertTrue(self.daemon.get(f"/1.0/instances/{self.c}")["config"]["volatile.eth9.host_name"].startswith("veth"))
+        self.remove("eth9")
+        self.assertTrue(pathlib.Path(f"/sys/class/net/{self.daemon.bridge}").exists())
 
 
 if __name__ == "__main__":

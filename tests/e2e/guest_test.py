@@ -230,6 +230,13 @@ class GuestTest(Templates, DaemonTest):
             self.assertEqual(self.daemon.request("GET", f"/1.0/instances/{name}/files?path=/etc/hostname"), (200, f"{name}\n".encode()))
             self.assertEqual(self.daemon.exec(name, "echo", "alive").stdout, "alive\n")
             self.assertTrue(self.daemon.get(f"/1.0/instances/{name}/state")["pid"])
+            for _ in range(30):  # more than there are threads for everything else
+                command = {"command": ["true"], "cwd": "/box/hang", "record-output": False, "wait-for-websocket": False}
+                self.assertEqual(self.daemon.request("POST", f"/1.0/instances/{name}/exec", command)[0], 202)
+            self.assertIn(name, self.daemon.lxc("list").stdout)
+            calm = self.daemon.launch("unhung")
+            self.addCleanup(self.daemon.lxc, "delete", "-f", calm, check=False)
+            self.assertEqual(self.daemon.exec(calm, "echo", "alive").stdout, "alive\n")
             self.daemon.lxc("stop", "-f", name)
             self.daemon.lxc("delete", name)
         finally:
@@ -292,6 +299,10 @@ class GuestTest(Templates, DaemonTest):
         self.assertEqual(self.guest(name, "PATCH", "/1.0", '{"state": "Ready"}', raw=True)[0], 200)
         self.assertEqual(self.daemon.status(name), "Ready")
         self.assertEqual(self.guest(name, "PATCH", "/1.0", '{"state": "else"}')[0], 400)
+        for state in ("Started", "Ready") * 3:  # a life becomes ready once: the log is not the guest's to fill
+            self.assertEqual(self.guest(name, "PATCH", "/1.0", json.dumps({"state": state}), raw=True)[0], 200)
+        history = json.dumps(self.daemon.get(f"/1.0/events/history?entity=instance/default/{name}"))
+        self.assertEqual(history.count('"instance-ready"'), 1)
         self.daemon.stop()
         self.daemon.start()
         self.assertEqual(self.guest(name, "GET", "/1.0")[1]["state"], "Ready")

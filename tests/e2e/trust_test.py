@@ -299,6 +299,28 @@ class TrustTest(HttpsTest):
             self.assertEqual(self.call(method, f"{path}?project=ta", body, a)[0], 403, path)
         self.assertEqual(self.call("GET", "/1.0/images", identity=a)[1]["metadata"], [])  # default's, without a project that borrows
 
+    def test_cards_of_tenants_are_not_the_hosts(self):
+        config = {"restricted": "true", "features.images": "false", "features.profiles": "false"}
+        self.assertEqual(self.daemon.outcome("POST", "/1.0/projects", {"name": "tc", "config": config})[0], 201)
+        self.addCleanup(self.daemon.outcome, "DELETE", "/1.0/projects/tc")
+        tenant = Identity(self.folder, "tc")
+        self.trust(tenant, restricted=True, projects=["tc"])
+        for project, name in (("tc", "tenant"), ("default", "bystander")):
+            self.daemon.lxc("launch", "busybox", name, "--project", project)
+            self.addCleanup(self.daemon.lxc, "delete", "-f", name, "--project", project)
+        self.daemon.note_cards()
+        mine, theirs = (self.daemon.get(f"/1.0/instances/{name}")["config"]["volatile.eth0.host_name"] for name in ("tenant?project=tc", "bystander"))
+        card = {"type": "nic", "network": self.daemon.bridge}
+        for more in ({"host_name": self.daemon.bridge}, {"host_name": "mine0"}, {"ipv4.routes": "198.51.100.0/24"}):
+            status, error = self.call("PATCH", "/1.0/instances/tenant?project=tc", {"devices": {"eth1": {**card, **more}}}, tenant)
+            self.assertEqual(status, 403, (more, error))
+        state = self.call("GET", f"/1.0/networks/{self.daemon.bridge}/state?project=tc", identity=tenant)[1]["metadata"]
+        self.assertEqual(state["bridge"]["upper_devices"], [mine])
+        self.assertIn(theirs, self.daemon.get(f"/1.0/networks/{self.daemon.bridge}/state")["bridge"]["upper_devices"])
+        granted = {"config": {"restricted.networks.subnets": f"{self.daemon.bridge}:198.51.100.0/24"}}
+        self.assertEqual(self.daemon.outcome("PATCH", "/1.0/projects/tc", granted)[0], 200)
+        self.assertLess(self.call("PATCH", "/1.0/instances/tenant?project=tc", {"devices": {"eth1": {**card, "ipv4.routes": "198.51.100.0/25"}}}, tenant)[0], 300)
+
     def test_tokens_of_our_own_client(self):
         token = self.daemon.troupe("config", "trust", "add", "--name", "phone", "--restricted", "--projects", "default").stdout.strip()
         self.assertIn("phone", self.daemon.troupe("config", "trust", "list-tokens").stdout)

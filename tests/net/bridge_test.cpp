@@ -217,13 +217,20 @@ TEST_CASE("a bridge tells its id, its settings and its ports") {
   CHECK(get_bridge("../../x").error().code == fault::invalid);
 }
 
-TEST_CASE("veth ends in one namespace know each other, and are removed by name") {
+TEST_CASE("veth ends in one namespace know each other, and are removed by name and mark") {
   enter_own_network();
   ip("link add trnend0 type veth peer name trnend1");
   CHECK(get_link("trnend0")->peer == "trnend1");
   CHECK(get_link("trnend1")->peer == "trnend0");
   CHECK_FALSE(get_link("trnend0")->up);
-  REQUIRE(remove_link("trnend0"));
+  REQUIRE(remove_link("trnend0", "mine")); // it bears no mark
+  CHECK(get_link("trnend0"));
+  REQUIRE(mark_link("trnend0", "mine"));
+  for (auto mark : {"another's", ""}) {
+    REQUIRE(remove_link("trnend0", mark));
+    CHECK(get_link("trnend0"));
+  }
+  REQUIRE(remove_link("trnend0", "mine"));
   CHECK_FALSE(get_link("trnend1"));
-  CHECK(remove_link("trnend0"));
+  CHECK(remove_link("trnend0", "mine"));
 }

@@ -1,5 +1,7 @@
 #include "runtime/blocking_pool.hpp"
 
+#include "runtime/keyed_work.hpp"
+
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <future>
@@ -9,7 +11,7 @@
 #include <vector>
 
 using namespace std::chrono_literals;
-using troupe::blocking_pool;
+using namespace troupe;
 
 TEST_CASE("as many jobs as threads run side by side, and no more") {
   std::promise<void> open, third;
@@ -33,6 +35,43 @@ TEST_CASE("as many jobs as threads run side by side, and no more") {
   }
   CHECK(most == 3);
   CHECK(inside == 9 - 900);
+}
+
+TEST_CASE("whose calls hang holds up neither the pool nor other keys") {
+  std::promise<void> open;
+  auto gate = open.get_future().share();
+  std::atomic<int> hanging = 0, ended = 0;
+  {
+    blocking_pool pool{1};
+    for (size_t i = 0; i < keyed_each_max + 20; ++i)
+      REQUIRE(pool.submit(keyed_work{"bad", [&] {
+                                       ++hanging;
+                                       gate.wait();
+                                       ++ended;
+                                     }}));
+    for (auto key : {"good", "fine"}) {
+      std::promise<void> ran;
+      REQUIRE(pool.submit(keyed_work{key, [&] { ran.set_value(); }}));
+      ran.get_future().wait();
+    }
+    std::promise<void> ran;
+    REQUIRE(pool.submit([&] { ran.set_value(); }));
+    ran.get_future().wait();
+    CHECK(hanging <= static_cast<int>(keyed_each_max));
+    open.set_value();
+  }
+  CHECK(ended == static_cast<int>(keyed_each_max) + 20); // each in its turn
+}
+
+TEST_CASE("a key has so much work, and no more") {
+  std::promise<void> open;
+  auto gate = open.get_future().share();
+  blocking_pool pool{1};
+  for (size_t i = 0; i < keyed_each_max + keyed_queue_max; ++i)
+    REQUIRE(pool.submit(keyed_work{"bad", [gate] { gate.wait(); }}));
+  CHECK_FALSE(pool.submit(keyed_work{"bad", [] {}}));
+  CHECK(pool.submit(keyed_work{"good", [] {}}));
+  open.set_value();
 }
 
 TEST_CASE("a full queue refuses work") {

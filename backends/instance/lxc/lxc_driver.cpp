@@ -123,7 +123,7 @@ public:
   outcome<void> unfreeze(const std::string& key) override { return set_frozen(key, false); }
 
   outcome<std::unique_ptr<exec_session>> exec(const std::string& key, pid_t, exec_plan plan) override {
-    auto request = exec_request(job(key, 0), plan);
+    auto request = exec_request(job(key, entry_job), plan);
     std::array fds{plan.stdio[0].get(), plan.stdio[1].get(), plan.stdio[2].get()};
     auto reply = plan.interactive ? zygote_.run(request) : zygote_.run(request, fds);
     if (!reply) return tl::unexpected{reply.error()};
@@ -133,7 +133,7 @@ public:
   }
 
   outcome<std::unique_ptr<exec_session>> console(const std::string& key, uint16_t width, uint16_t height) override {
-    auto reply = zygote_.run(attach_request(job(key, 0), width, height));
+    auto reply = zygote_.run(attach_request(job(key, entry_job), width, height));
     if (!reply) return tl::unexpected{reply.error()};
     if (reply->fds.size() != 1) return fail(fault::internal, "The lxc helper gave no console");
     return std::make_unique<lxc_console>(std::move(reply->socket), std::move(reply->fds[0]));
@@ -207,7 +207,8 @@ public:
   }
 
 private:
-  static constexpr uint32_t short_job = 30, file_job = 60; // seconds
+  static constexpr uint32_t short_job = 30, file_job = 60, // seconds
+      entry_job = 30;                                      // until the command runs
   static constexpr int freeze_wait_ms = 10000;
 
   /// Where liblxc, run by root, keeps its locks.

@@ -4,31 +4,41 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 namespace troupe::proxy {
 namespace {
 
-constexpr size_t buffer_bytes = 32 << 10, datagram_bytes = 64 << 10, sessions_max = 1024;
+constexpr size_t buffer_bytes = 32 << 10, datagram_bytes = 64 << 10, sessions_max = 1024, streams_max = 2048;
 constexpr uint64_t leader_tag = 2048, signal_tag = 2049; // behind those of listeners, of which there are at most 1,024
 constexpr auto session_idle = std::chrono::seconds{60};
 
 /// What one side has sent and the other has not taken.
 struct flow {
-  std::vector<char> bytes;
+  std::unique_ptr<char[]> bytes; // while there is something
   size_t begin = 0, end = 0;
   bool finished = false; // no more comes
   bool shut = false;     // and the other side knows
 
-  bool full() const { return end == bytes.size(); }
+  bool full() const { return end == buffer_bytes; }
   bool empty() const { return begin == end; }
+  char* room() {
+    if (!bytes) bytes = std::make_unique_for_overwrite<char[]>(buffer_bytes);
+    return bytes.get() + end;
+  }
+  void release_if_empty() {
+    if (!empty()) return;
+    bytes.reset();
+    begin = end = 0;
+  }
 };
 
 /// False: the connection is broken.
 bool fill(flow& it, int from) {
   if (it.finished || it.full()) return true;
-  auto n = ::recv(from, it.bytes.data() + it.end, it.bytes.size() - it.end, 0);
+  auto n = ::recv(from, it.room(), buffer_bytes - it.end, 0);
   if (n > 0) it.end += static_cast<size_t>(n);
   if (n == 0) it.finished = true;
   return n >= 0 || errno == EAGAIN || errno == EINTR;
@@ -36,11 +46,11 @@ bool fill(flow& it, int from) {
 
 bool drain(flow& it, int to) {
   if (!it.empty()) {
-    auto n = ::send(to, it.bytes.data() + it.begin, it.end - it.begin, MSG_NOSIGNAL);
+    auto n = ::send(to, it.bytes.get() + it.begin, it.end - it.begin, MSG_NOSIGNAL);
     if (n < 0) return errno == EAGAIN || errno == EINTR;
     it.begin += static_cast<size_t>(n);
-    if (it.empty()) it.begin = it.end = 0;
   }
+  it.release_if_empty();
   if (it.empty() && it.finished && !it.shut) {
     it.shut = true;
     ::shutdown(to, SHUT_WR);
@@ -84,6 +94,7 @@ struct forwarder::stream {
   unique_fd client, server;
   bool connecting = true;
   flow up, down; // towards the server, towards the client
+  clock::time_point last = clock::now();
 };
 
 struct forwarder::session {
@@ -134,16 +145,15 @@ void forwarder::accept_stream(listener& from) {
     if (errno == EMFILE || errno == ENFILE) pause_listeners(true);
     return;
   }
+  if (streams_.size() >= streams_max) make_room();
   auto it = std::make_unique<stream>();
   it->server = connect_to(from.index, false);
   if (!it->server) return;
   it->tag = next_;
   next_ += 2; // of the client, and of the server behind it
-  it->up.bytes.resize(buffer_bytes);
-  it->down.bytes.resize(buffer_bytes);
   if (header_) {
     auto text = header_of(client.get());
-    std::copy(text.begin(), text.end(), it->up.bytes.begin());
+    std::copy(text.begin(), text.end(), it->up.room());
     it->up.end = text.size();
   }
   it->client = std::move(client);
@@ -157,7 +167,14 @@ void forwarder::close_stream(stream& it) {
   pause_listeners(false);
 }
 
+void forwarder::make_room() {
+  auto oldest = std::min_element(streams_.begin(), streams_.end(),
+                                 [](auto& a, auto& b) { return a.second->last < b.second->last; });
+  close_stream(*oldest->second);
+}
+
 void forwarder::move_stream(stream& it) {
+  it.last = clock::now();
   if (it.connecting) {
     int problem = 0;
     socklen_t size = sizeof problem;

@@ -27,11 +27,12 @@ struct listener {
   unique_fd folder; // of a unix socket: where its file is, to be removed at the end
   std::string file;
 };
-/// In the namespaces that the process is in.
-outcome<std::vector<listener>> open_listeners(const proxy_address& where, const owner_of_socket& owner);
+/// In the namespaces that the process is in. A socket's file is made by the root of the user namespace `root`, whose
+/// ids `owner` has then; -1: by this process.
+outcome<std::vector<listener>> open_listeners(const proxy_address& where, const owner_of_socket& owner, int root);
 
-/// Passes on what comes until a descriptor says that it is over. One thread; memory and descriptors are bounded by the
-/// connections there are, and a full table makes newcomers wait.
+/// Passes on what comes until a descriptor says that it is over. One thread. There are at most `streams_max`
+/// connections (the one that was idle for longest makes room), each with memory only for what is on its way.
 class forwarder {
 public:
   forwarder(std::vector<listener> listeners, proxy_address to, bool header);
@@ -48,6 +49,7 @@ private:
   void move_stream(stream& it);
   void move_session(session& it);
   void close_stream(stream& it);
+  void make_room();
   void watch(int fd, uint32_t events, uint64_t tag, bool fresh);
   void pause_listeners(bool pause);
   int expire();

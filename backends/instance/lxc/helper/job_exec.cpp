@@ -19,6 +19,10 @@
 namespace troupe::lxc {
 namespace {
 
+/// For the way to the command's first instruction, on which file systems of the instance's own may hang. Shorter than
+/// the job's, which would not end the command.
+constexpr int start_patience_ms = 20'000;
+
 enum class stage : int { chdir, exec };
 
 /// Why the command did not start; written by the process inside to a pipe that a successful exec closes.
@@ -132,6 +136,11 @@ outcome<void> look_after(job_context& job, pid_t command) {
 }
 
 outcome<void> check_started(int report, const command_line& line) {
+  pollfd told{report, POLLIN, 0};
+  int n = 0;
+  while ((n = ::poll(&told, 1, start_patience_ms)) < 0 && errno == EINTR) {
+  }
+  if (n == 0) return fail(fault::timed_out, "The command does not start: a file system of the instance hangs");
   start_failure failure{};
   if (::read(report, &failure, sizeof failure) != sizeof failure || failure.where == stage::exec) return {};
   return fail(fault::invalid, "The instance has no working directory " + (line.cwd.empty() ? "/" : line.cwd));
@@ -176,9 +185,11 @@ outcome<void> run_exec(job_context& job, schema::ExecJob::Reader request) {
   pty.slave.reset();
   auto told = answer::make([](schema::HelperAnswer::Builder a) { a.setRunning(); });
   if (auto started = check_started(report_read.get(), line); !started) {
+    ::kill(command, SIGKILL);
     ::waitpid(command, nullptr, 0);
     return started;
   }
+  ::alarm(0); // from here on it takes as long as it takes
   auto sent =
       interactive ? send_message(job.socket, told, std::array{pty.master.get()}) : send_message(job.socket, told);
   pty.master.reset();

@@ -25,6 +25,7 @@ namespace {
 struct opened_root {
   unique_fd directory, proc;
   uint32_t base = 0;
+  uint32_t ids = 0; // how many the instance has; 0: all
 };
 
 outcome<opened_root> enter_running(schema::FileJob::Reader request) {
@@ -32,6 +33,7 @@ outcome<opened_root> enter_running(schema::FileJob::Reader request) {
   bool mapped = request.getRoot().getIdCount() > 0;
   opened_root result;
   result.proc = open_proc_self_fd();
+  result.ids = request.getRoot().getIdCount();
   auto pidfd = open_leader(leader, request.getRoot().getHostId(), request.getRoot().getIdCount());
   if (!pidfd) return tl::unexpected{pidfd.error()};
   if (::setns(pidfd->get(), CLONE_NEWNS | (mapped ? CLONE_NEWUSER : 0)) < 0)
@@ -51,6 +53,7 @@ outcome<opened_root> open_root(job_context& job, schema::FileJob::Reader request
   opened_root result;
   result.proc = open_proc_self_fd();
   result.base = view->owner;
+  result.ids = request.getRoot().getIdCount();
   result.directory = unique_fd{::open(view->path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
   if (!result.directory) return fail_errno(errno, "Cannot open the root file system " + view->path);
   return result;
@@ -75,13 +78,22 @@ std::string absolute_target(const std::string& link, const std::string& target) 
   return result.empty() ? "/" : result;
 }
 
+// A listing is one message: a text is a pointer and whole words there, and about as much here before it is sent.
+constexpr size_t listing_bytes_max = frame_bytes_max / 2, entry_bytes = 16;
+
 outcome<std::vector<std::string>> list_entries(int fd, const std::string& path) {
   DIR* directory = ::fdopendir(fd);
   if (directory == nullptr) return fail_errno(errno, "Cannot list " + path);
   std::vector<std::string> names;
-  while (auto* entry = ::readdir(directory))
-    if (std::string_view name = entry->d_name; name != "." && name != "..") names.emplace_back(name);
+  size_t bytes = 0;
+  while (auto* entry = bytes <= listing_bytes_max ? ::readdir(directory) : nullptr) {
+    std::string_view name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    names.emplace_back(name);
+    bytes += name.size() + entry_bytes;
+  }
   ::closedir(directory);
+  if (bytes > listing_bytes_max) return fail(fault::too_large, "There are too many entries in " + path);
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -235,6 +247,9 @@ outcome<void> make_other(const opened_root& root, const std::string& path, schem
 
 outcome<void> write_path(job_context& job, const opened_root& root, const std::string& path,
                          schema::FileJob::Write::Reader how) {
+  if (root.ids > 0 && std::max(how.getUid(), how.getGid()) >= root.ids) // beyond them are the ids of others
+    return fail(fault::invalid,
+                "The instance has no such user or group; its ids end at " + std::to_string(root.ids - 1));
   if (how.getType() == 'f') {
     auto fd = write_regular(root, path, how);
     if (!fd) return tl::unexpected{fd.error()};
@@ -276,7 +291,7 @@ outcome<void> run_file(job_context& job, schema::FileJob::Reader request) {
     case schema::FileJob::SFTP:
       ::alarm(0); // as long as somebody is at the other end
       if (auto told = send_message(job.socket, done_answer()); !told) return told;
-      return serve_sftp(job.socket, root->directory.get(), root->proc.get(), root->base);
+      return serve_sftp(job.socket, root->directory.get(), root->proc.get(), {root->base, root->ids});
   }
   return fail(fault::unsupported, "The lxc helper does not know this file job");
 }

@@ -28,6 +28,7 @@ constexpr uint32_t packet_bytes_max = (256 << 10) + 1024; // as OpenSSH's
 constexpr uint32_t read_bytes_max = 256 << 10;
 constexpr size_t handles_max = 1024;
 constexpr int names_per_answer = 100;
+constexpr unsigned patience_seconds = 60; // for one answer
 
 enum attribute : uint32_t { has_size = 1, has_owner = 2, has_mode = 4, has_times = 8, has_more = 0x80000000 };
 
@@ -103,11 +104,15 @@ struct place {
 
 class server {
 public:
-  server(int socket, int root, int proc, uint32_t base) : socket_{socket}, root_{root}, proc_{proc}, base_{base} {}
+  server(int socket, int root, int proc, sftp_ids ids)
+      : socket_{socket}, root_{root}, proc_{proc}, base_{ids.base}, ids_{ids.count} {}
 
   outcome<void> run() {
-    for (std::string packet; receive(packet);)
+    for (std::string packet; receive(packet);) {
+      ::alarm(patience_seconds); // the client may go away while a file system hangs, and nobody else ends this
       if (auto sent = answer(packet); !sent) return sent;
+      ::alarm(0);
+    }
     return {};
   }
 
@@ -134,6 +139,7 @@ private:
     return receive_all(packet.data(), size);
   }
   outcome<void> send(writer&& what) {
+    ::alarm(0); // a client takes its time
     auto bytes = std::move(what).take();
     return write_all(socket_, bytes.data(), bytes.size(), "to the SFTP client");
   }
@@ -358,6 +364,7 @@ private:
       auto file = reopen(proc_, fd, O_WRONLY);
       if (!file || ::ftruncate(file.get(), static_cast<off_t>(how.size)) < 0) return -1;
     }
+    if (how.flags & has_owner && ids_ > 0 && std::max(how.uid, how.gid) >= ids_) return errno = EINVAL, -1;
     if (how.flags & has_owner && ::fchownat(fd, "", how.uid + base_, how.gid + base_, AT_EMPTY_PATH) < 0) return -1;
     if (how.flags & has_mode && ::fchmodat(proc_, name.c_str(), how.mode, 0) < 0) return -1;
     timespec times[] = {{how.accessed, 0}, {how.modified, 0}};
@@ -478,7 +485,7 @@ private:
   }
 
   int socket_, root_, proc_;
-  uint32_t base_;
+  uint32_t base_, ids_;
   std::map<std::string, open_handle> handles_;
   uint64_t last_handle_ = 0;
   std::string buffer_;
@@ -486,8 +493,8 @@ private:
 
 } // namespace
 
-outcome<void> serve_sftp(int socket, int root, int proc_self_fd, uint32_t base) {
-  return server{socket, root, proc_self_fd, base}.run();
+outcome<void> serve_sftp(int socket, int root, int proc_self_fd, sftp_ids ids) {
+  return server{socket, root, proc_self_fd, ids}.run();
 }
 
 } // namespace troupe::lxc
