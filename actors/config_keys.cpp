@@ -6,6 +6,7 @@
 #include "actors/schedule.hpp"
 #include "actors/server_keys.hpp"
 #include "actors/snapshot_pattern.hpp"
+#include "backends/instance/id_maps.hpp"
 #include "backends/storage/size.hpp"
 #include "backends/storage/storage_driver.hpp"
 #include "net/cidr.hpp"
@@ -148,6 +149,8 @@ constexpr form_row forms[] = {
     {span, "spans like 1M 2H 3d 4w 5m 6y", [](std::string_view v) { return later_by(0, v).has_value(); }},
     {times, "a cron line, or @daily and the like", [](std::string_view v) { return schedule::parse(v).has_value(); }},
     {pattern, "a pattern with %d", [](std::string_view v) { return render_pattern(v, 0).has_value(); }},
+    {idmap, "lines like both 1000 1000, or uid 50-60 500-510, without the root inside",
+     [](std::string_view v) { return check_id_exceptions(v).has_value(); }},
     {mode, "an octal mode", is_mode},
     {value_type::path, "an absolute path without \"..\"", is_path},
     {endpoint, "an address like tcp:127.0.0.1:80", [](std::string_view v) { return parse_endpoint(v).has_value(); }},
@@ -243,6 +246,12 @@ outcome<void> check_expanded(const snapshot& from, std::string_view project, con
   if (!get(*root, "size").empty() && !pool->read([](auto p) { return has_quotas(view(p.getDriver())); }))
     return fail(fault::unsupported,
                 "The storage pool \"" + std::string{on} + "\" cannot limit the size of a root disk (only btrfs can)");
+  if (!get(effective.config, "raw.seccomp").empty())
+    for (auto& [key, value] : effective.config)
+      if (key.starts_with("security.syscalls.") && !value.empty() && is_true(value) && key.find("intercept") != key.npos)
+        return fail(fault::invalid, "\"raw.seccomp\" is the whole policy: \"" + key + "\" cannot be set beside it");
+  if (is_true(get(effective.config, "security.privileged")) && !get(effective.config, "raw.idmap").empty())
+    return fail(fault::invalid, "A privileged instance has the host's ids: \"raw.idmap\" cannot be set");
   for (auto& [name, device] : effective.devices) {
     if (auto good = check_volume_of(from, project, name, device); !good) return good;
     auto network = get(device, "network");

@@ -43,6 +43,7 @@ enum class value_type : uint8_t {
   span,     // of a snapshot's life
   times,    // when snapshots are made
   pattern,  // of snapshots' names
+  idmap,    // lines like "both 1000 1000"
 };
 bool is_well_formed(value_type type, std::string_view value);
 /// For a person: "a size".

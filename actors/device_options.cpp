@@ -1,5 +1,6 @@
 #include "actors/device_options.hpp"
 
+#include "actors/found_devices.hpp"
 #include "actors/names.hpp"
 #include "net/proxy_address.hpp"
 
@@ -101,6 +102,7 @@ outcome<void> check_combination(const judged& it, std::string_view kind) {
   if (kind.starts_with("nic-")) return check_nic(it);
   if (kind == "unix-char" || kind == "unix-block") return check_node(it);
   if (kind == "proxy") return check_proxy(it);
+  if (auto problem = fault_of_found(kind, it.device); !problem.empty()) return it.bad(problem);
   return {};
 }
 

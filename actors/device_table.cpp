@@ -9,7 +9,7 @@ using enum applies;
 constexpr std::string_view for_vms = "it is for virtual machines, which are not there yet",
                            no_vlan = "VLANs are not built; make a bridge for each",
                            no_maas = "MAAS is not supported, nor by newer LXD", no_bgp = "routes are not announced",
-                           no_uevents = "hot-plugged devices of the host are not watched",
+                           whole_cards = "only whole cards are handed out",
                            of_incus = "it is an option of Incus";
 
 constexpr device_kind kinds[] = {
@@ -27,9 +27,9 @@ constexpr device_kind kinds[] = {
     {"proxy", "restricted.devices.proxy", "Connections to one side are passed on to the other"},
     {"unix-block", "restricted.devices.unix-block", "A block device of the host"},
     {"unix-char", "restricted.devices.unix-char", "A character device of the host"},
-    {"unix-hotplug", "restricted.devices.unix-hotplug", "Devices of the host as they come and go", no_uevents},
-    {"usb", "restricted.devices.usb", "A USB device of the host", no_uevents},
-    {"gpu", "restricted.devices.gpu", "A graphics card", "give its nodes below /dev/dri as unix-char devices"},
+    {"unix-hotplug", "restricted.devices.unix-hotplug", "What drivers make of USB devices, as they come and go"},
+    {"usb", "restricted.devices.usb", "USB devices of the host, as they come and go"},
+    {"gpu", "restricted.devices.gpu", "The nodes of graphics cards; all cards, if none is named"},
     {"tpm", "", "A TPM made by software", "containers get none: the kernel's proxy for it is not used"},
     {"infiniband", "restricted.devices.infiniband", "An InfiniBand card", "InfiniBand is not supported"},
     {"pci", "restricted.devices.pci", "A PCI device", for_vms},
@@ -39,7 +39,8 @@ constexpr bool needed = true, optional = false;
 constexpr std::string_view veths = "nic-bridged nic-p2p nic-routed",
                            movable = "nic-bridged nic-macvlan nic-p2p nic-routed",
                            nics = "nic-bridged nic-macvlan nic-p2p nic-physical nic-routed",
-                           nodes = "unix-block unix-char";
+                           nodes = "unix-block unix-char", found = "gpu unix-hotplug usb",
+                           plugged = "unix-hotplug usb";
 
 constexpr device_option options[] = {
     {"disk", "boot.priority", integer, "", optional, replug, "Boot order", {}, for_vms},
@@ -156,6 +157,24 @@ constexpr device_option options[] = {
     {"proxy", "security.gid", whole, "0", optional, replug, "Group that the forwarder runs as"},
     {"proxy", "security.uid", whole, "0", optional, replug, "User that the forwarder runs as"},
     {"proxy", "uid", whole, "0", optional, replug, "Owner of a listening unix socket"},
+
+    {found, "gid", whole, "0", optional, replug, "Group inside"},
+    {found, "mode", mode, "0660", optional, replug, "Mode inside"},
+    {found, "productid", text, "", optional, replug, "Product, as four hexadecimal digits"},
+    {found, "uid", whole, "0", optional, replug, "Owner inside"},
+    {found, "vendorid", text, "", optional, replug, "Vendor, as four hexadecimal digits"},
+    {plugged, "required", boolean, "false", optional, replug, "Whether the instance starts without any"},
+    {"usb", "busnum", whole, "", optional, replug, "Number of its bus"},
+    {"usb", "devnum", whole, "", optional, replug, "Its number on the bus"},
+    {"usb", "serial", line, "", optional, replug, "Its serial number"},
+    {"unix-hotplug", "ownership.inherit", boolean, "", optional, replug, "Owner as on the host", {},
+     "the host's ids mean nothing inside"},
+    {"unix-hotplug", "subsystem", line, "", optional, replug, "What the kernel takes it for: tty, block, hidraw"},
+    {"gpu", "gputype", text, "physical", optional, replug, "What of it", "physical"},
+    {"gpu", "id", whole, "", optional, replug, "Number of the card"},
+    {"gpu", "mdev", text, "", optional, replug, "Virtual card", {}, whole_cards},
+    {"gpu", "mig.*", text, "", optional, replug, "Part of a card", {}, whole_cards},
+    {"gpu", "pci", line, "", optional, replug, "Address on the PCI bus"},
 
     {nodes, "gid", whole, "0", optional, replug, "Group inside"},
     {nodes, "major", whole, "", optional, replug, "Device number; not set: the host's"},

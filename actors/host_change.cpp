@@ -50,6 +50,7 @@ struct changer {
       unsettle_nic(card);
       return unplug_nic(card, it.who.leader);
     }
+    if (is_found(device)) return unplug_found(name, device);
     if (type.starts_with("unix-")) {
       auto node = node_of(name, device);
       // A node that the host has no more cannot be told from others; its rule goes with the instance.
@@ -60,6 +61,47 @@ struct changer {
       it.running.erase(at);
     }
     return {};
+  }
+
+  outcome<void> unplug_found(const std::string& name, const config_map& device) {
+    auto nodes = remembered_nodes(name, device);
+    if (nodes.empty() && it.repair) nodes = find_nodes(name, device).value_or(nodes);
+    for (auto& node : nodes)
+      if (auto done = with.containers.unplug(it.who, node); !done) return done;
+    return {};
+  }
+
+  outcome<void> plug_found(const std::string& name) {
+    auto& device = it.to.devices.at(name);
+    auto nodes = find_nodes(name, device);
+    if (!nodes) return tl::unexpected{nodes.error()};
+    remember_nodes(device, *nodes);
+    for (auto& node : *nodes)
+      if (auto done = with.containers.plug(it.who, node); !done) return done;
+    return {};
+  }
+
+  // The device is the same, what the host has for it may not be. That it has none any more is no error.
+  outcome<void> follow_host(const std::string& name) {
+    auto& device = it.to.devices.at(name);
+    config_map now = device, had;
+    for (auto& from : it.from) had.insert(device_of(from, name).begin(), device_of(from, name).end());
+    remember_nodes(now, find_nodes(name, device).value_or(std::vector<node_plan>{}));
+    for (auto& node : remembered_nodes(name, had))
+      if (!is_among(node, now))
+        if (auto done = with.containers.unplug(it.who, node); !done) return done;
+    for (auto& node : remembered_nodes(name, now))
+      if (!is_among(node, had))
+        if (auto done = with.containers.plug(it.who, node); !done) return done;
+    device = now;
+    return {};
+  }
+
+  static bool is_among(const node_plan& node, const config_map& device) {
+    config_map one;
+    remember_nodes(one, {node});
+    auto at = device.find(one.begin()->first);
+    return at != device.end() && at->second == one.begin()->second;
   }
 
   outcome<void> plug(const std::string& name) {
@@ -75,6 +117,7 @@ struct changer {
       auto code = done.error().code == fault::not_found ? fault::invalid : done.error().code;
       return fail(code, "Device \"" + name + "\": " + done.error().message);
     }
+    if (is_found(device)) return plug_found(name);
     if (type.starts_with("unix-")) {
       auto node = node_of(name, device);
       if (!node) return tl::unexpected{node.error()};
@@ -130,16 +173,19 @@ struct changer {
       if (auto done = settle_nic(link(it.to, name)); !done) return done;
     for (auto& name : replugged)
       if (auto done = plug(name); !done) return done;
+    for (auto& [name, device] : it.to.devices)
+      if (is_found(device) && std::find(replugged.begin(), replugged.end(), name) == replugged.end())
+        if (auto done = follow_host(name); !done) return done;
     return {};
   }
 };
 
 } // namespace
 
-outcome<forwarders> change_host(services& with, host_change what) {
+outcome<host_now> change_host(services& with, host_change what) {
   changer change{with, what};
   if (auto done = change.run(); !done) return tl::unexpected{done.error()};
-  return std::move(what.running);
+  return host_now{std::move(what.running), std::move(what.to.devices)};
 }
 
 outcome<void> prepare_host(const expansion& effective, const std::string& table) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "actors/found_devices.hpp"
 #include "actors/instance_devices.hpp"
 #include "actors/instance_proxies.hpp"
 
@@ -19,9 +20,15 @@ struct host_change {
   std::function<void(const std::string& device)> forwarder_ended;
 };
 
-/// Applies the difference; what is as it should be is not touched. Answers with all forwarders that run afterwards. On
-/// error some of it was done: change back with `repair`. Blocks.
-outcome<forwarders> change_host(services& with, host_change what);
+/// What a running instance has beyond its record.
+struct host_now {
+  forwarders running;
+  device_map devices; // with the nodes that were found for them
+};
+
+/// Applies the difference; what is as it should be is not touched. Answers with all that is there afterwards. On error
+/// some of it was done: change back with `repair`. Blocks.
+outcome<host_now> change_host(services& with, host_change what);
 
 /// What a boot needs besides what liblxc does: the firewall's part, before it ...
 outcome<void> prepare_host(const expansion& effective, const std::string& table);

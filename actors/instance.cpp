@@ -2,8 +2,9 @@
 #include "actors/ask.hpp"
 #include "actors/guest.hpp"
 #include "actors/inside.hpp"
-#include "actors/instance_copy.hpp"
+#include "actors/instance_adapt.hpp"
 #include "actors/instance_backup.hpp"
+#include "actors/instance_copy.hpp"
 #include "actors/instance_guest.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/pools.hpp"
@@ -200,9 +201,10 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
         me->busy_with.clear();
         serve_next(me);
       },
+      [me](host_changed) { follow_devices(me); },
       [me](monitor_ended gone) { on_monitor_ended(me, gone.life); },
       [me](leader_ended gone) { on_leader_ended(me, gone.life); },
-      [me](halt_timeout late) { on_halt_timeout(me, late.life); },
+      [me](halt_timeout late) { on_halt_timeout(me, late); },
       [](resume& back) { back.run(); },
   };
 }

@@ -38,6 +38,9 @@ struct locate_root {
 };
 using file_root_ptr = std::shared_ptr<const file_root>;
 
+/// Devices of the host have come or gone.
+struct host_changed {};
+
 /// INTERNAL: what the host says of the instance's processes; `life` tells this life from an older one.
 struct monitor_ended {
   uint64_t life = 0;
@@ -47,6 +50,7 @@ struct leader_ended {
 };
 struct halt_timeout {
   uint64_t life = 0;
+  bool forced = false; // of a forced stop
 };
 
 struct instance_data {
@@ -132,7 +136,7 @@ caf::response_promise take_back(const instance_ptr& me, const step_undo& undo);
 void restore(const instance_ptr& me, const status_record& recorded);
 void on_monitor_ended(const instance_ptr& me, uint64_t life);
 void on_leader_ended(const instance_ptr& me, uint64_t life);
-void on_halt_timeout(const instance_ptr& me, uint64_t life);
+void on_halt_timeout(const instance_ptr& me, const halt_timeout& late);
 
 } // namespace troupe
 
@@ -142,6 +146,7 @@ TROUPE_LOCAL_MESSAGE(troupe::exec_session_ptr)
 TROUPE_LOCAL_MESSAGE(troupe::delete_instance)
 TROUPE_LOCAL_MESSAGE(troupe::locate_root)
 TROUPE_LOCAL_MESSAGE(troupe::file_root_ptr)
+TROUPE_LOCAL_MESSAGE(troupe::host_changed)
 TROUPE_LOCAL_MESSAGE(troupe::monitor_ended)
 TROUPE_LOCAL_MESSAGE(troupe::leader_ended)
 TROUPE_LOCAL_MESSAGE(troupe::halt_timeout)

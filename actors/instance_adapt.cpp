@@ -4,12 +4,14 @@
 #include "actors/host_change.hpp"
 #include "actors/inside.hpp"
 #include "actors/instance_status.hpp"
+#include "actors/lifecycle_event.hpp"
 #include "actors/names.hpp"
 #include "actors/networks.hpp"
 #include "actors/pools.hpp"
 #include "actors/project_keys.hpp"
 #include "actors/store_actor.hpp"
 
+#include <algorithm>
 #include <caf/event_based_actor.hpp>
 
 namespace troupe {
@@ -65,10 +67,10 @@ void change_now(const instance_ptr& me, host_change what, std::function<void(out
   auto life = me->life;
   inside_instance(
       me->self, me->with, me->key(), [&with = me->with, what]() mutable { return change_host(with, std::move(what)); },
-      [me, to, life, then](outcome<forwarders> done) {
+      [me, to, life, then](outcome<host_now> done) mutable {
         if (done && life == me->life) {
-          me->forwarding = std::move(*done);
-          me->live = to;
+          me->forwarding = std::move(done->running);
+          me->live = {std::move(to.config), std::move(done->devices)};
           me->status = with_life(*me, me->status);
         }
         then(done ? outcome<void>{} : outcome<void>{tl::unexpected{done.error()}});
@@ -195,7 +197,7 @@ void follow_record(const instance_ptr& me, std::function<void()> then) {
     propose_quietly(me->self, me->with, std::move(change));
   }
   auto to = live_part(settled.read([&](auto s) { return expand(records, s); }));
-  if (to.devices == me->live.devices && to.config == me->live.config) return then();
+  if (to.devices == without_nodes(me->live.devices) && to.config == me->live.config) return then();
   auto had = me->live;
   adapt(me, to, false, {}, [me, to, had, then](outcome<void> done) {
     if (done) {
@@ -207,11 +209,50 @@ void follow_record(const instance_ptr& me, std::function<void()> then) {
   });
 }
 
+namespace {
+
+void tell_of_nodes(const instance_ptr& me, const device_map& before) {
+  static const config_map none;
+  batch change;
+  auto of = [](const device_map& devices, const std::string& name) -> const config_map& {
+    auto at = devices.find(name);
+    return at == devices.end() ? none : at->second;
+  };
+  auto tell = [&](const device_map& in, const device_map& not_in, std::string_view action) {
+    for (auto& [name, device] : in)
+      for (auto& node : remembered_nodes(name, device)) {
+        auto same = remembered_nodes(name, of(not_in, name));
+        if (std::any_of(same.begin(), same.end(), [&](auto& other) { return other.path == node.path; })) continue;
+        header head;
+        head.project = me->project;
+        change.events.push_back(lifecycle_event(head, "instance", me->name, action, me->url(),
+                                                {{"device", name}, {"path", node.path}}));
+      }
+  };
+  tell(before, me->live.devices, "instance-device-unplugged");
+  tell(me->live.devices, before, "instance-device-plugged");
+  if (!change.events.empty()) propose_quietly(me->self, me->with, std::move(change));
+}
+
+} // namespace
+
+void follow_devices(const instance_ptr& me) {
+  auto& devices = me->live.devices;
+  bool any = std::any_of(devices.begin(), devices.end(), [](auto& entry) { return is_found(entry.second); });
+  if (!any || !is_up(*me)) return;
+  adapt(me, me->live, false, {}, [me, before = devices](outcome<void> done) {
+    if (!done) return log().error("Instance {}: {}", me->id(), done.error().message);
+    if (before == me->live.devices) return;
+    record_state(me, "");
+    tell_of_nodes(me, before);
+  });
+}
+
 void recover_life(const instance_ptr& me, bool rebooted) {
   if (!rebooted) {
     for (auto& [name, device] : me->live.devices)
       if (has_forwarder(device)) run_forwarder_again(me, me->life, name);
-    return;
+    return follow_devices(me);
   }
   auto to = me->live;
   me->live = {me->live.config, me->booted};

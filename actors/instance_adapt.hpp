@@ -23,6 +23,8 @@ void adapt(const instance_ptr& me, expansion to, bool repair, std::vector<expans
            std::function<void(outcome<void>)> then);
 /// The same, to what the record says now; errors are logged, and it keeps what it had.
 void follow_record(const instance_ptr& me, std::function<void()> then);
+/// Devices of the host have come or gone: usb, unix-hotplug and gpu devices follow.
+void follow_devices(const instance_ptr& me);
 /// After a reboot from inside it has what it was booted with, and after a restart of the daemon nobody looks after its
 /// forwarders.
 void recover_life(const instance_ptr& me, bool rebooted);

@@ -1,6 +1,7 @@
 #include "actors/instance_devices.hpp"
 
 #include "actors/device_options.hpp"
+#include "actors/found_devices.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
 #include "backends/storage/size.hpp"
@@ -102,9 +103,16 @@ outcome<std::optional<node_plan>> node_of(const std::string& name, const config_
   return plan;
 }
 
-outcome<std::vector<node_plan>> nodes_of(const expansion& effective) {
+outcome<std::vector<node_plan>> nodes_of(expansion& effective) {
   std::vector<node_plan> out;
   for (auto& [name, device] : effective.devices) {
+    if (is_found(device)) {
+      auto nodes = find_nodes(name, device);
+      if (!nodes) return tl::unexpected{nodes.error()};
+      remember_nodes(device, *nodes);
+      out.insert(out.end(), nodes->begin(), nodes->end());
+      continue;
+    }
     if (!get(device, "type").starts_with("unix-")) continue;
     auto node = node_of(name, device);
     if (!node) return tl::unexpected{node.error()};

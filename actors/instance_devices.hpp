@@ -20,7 +20,8 @@ disk_places disk_places_of(const services& with, const snapshot& records, std::s
 std::vector<mount_plan> mounts_of(const expansion& effective, const disk_places& places);
 /// A node that is not required, and not there, is nothing. invalid: it is required.
 outcome<std::optional<node_plan>> node_of(const std::string& name, const config_map& device);
-outcome<std::vector<node_plan>> nodes_of(const expansion& effective);
+/// All of them; those that were found on the host are remembered in their devices.
+outcome<std::vector<node_plan>> nodes_of(expansion& effective);
 /// Bounds of the disks, the root disk's on the volume that is there.
 std::vector<disk_limit> disk_limits_of(const expansion& effective, const std::string& root_path,
                                        const disk_places& places);

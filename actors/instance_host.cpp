@@ -2,6 +2,7 @@
 #include "actors/instance_adapt.hpp"
 #include "actors/instance_guest.hpp"
 #include "actors/instance_status.hpp"
+#include "actors/warnings.hpp"
 #include "runtime/child.hpp"
 
 #include <algorithm>
@@ -11,6 +12,14 @@
 namespace troupe {
 namespace {
 
+void warn_of(const instance_ptr& me, const std::vector<pid_t>& hanging) {
+  std::string list;
+  for (auto pid : hanging) list += (list.empty() ? "" : ", ") + std::to_string(pid);
+  log().warn("Instance {}: processes {} hang in the kernel", me->id(), list);
+  raise_warning(me->with, warnings::hanging_processes, me->project, me->url(),
+                "They are killed and wait for a device or file system of the host: " + list);
+}
+
 // What the last life left on the host goes before the next begins: they would bear the same names.
 void clear_host(const instance_ptr& me) {
   me->clearing = true;
@@ -18,13 +27,13 @@ void clear_host(const instance_ptr& me) {
   on_blocking_thread(
       me->self, me->with,
       [&with = me->with, key = me->key(), links = host_links_of(*me), live = std::exchange(me->live, {}),
-       table = table_of(*me)]() -> outcome<void> {
+       table = table_of(*me)]() -> outcome<std::vector<pid_t>> {
         remove_links(links);
         clear_host_of(live, table);
-        with.containers.sweep(key);
-        return {};
+        return with.containers.sweep(key);
       },
-      [me](const outcome<void>&) {
+      [me](const outcome<std::vector<pid_t>>& hanging) {
+        if (hanging && !hanging->empty()) warn_of(me, *hanging);
         close_guest_door(me, [me] {
           me->clearing = false;
           for (auto& go_on : std::exchange(me->when_clear, {})) go_on();
@@ -122,8 +131,33 @@ void on_leader_ended(const instance_ptr& me, uint64_t life) {
       });
 }
 
-void on_halt_timeout(const instance_ptr& me, uint64_t life) {
-  if (life != me->life || !me->halting.pending() || me->halt_forced) return;
+// The kill was sent a while ago. The end of its monitor is what tells, here as well; or a start that fails for it.
+void end_by_force(const instance_ptr& me) {
+  if (me->now == instance_state::STARTING)
+    return on_blocking_thread(
+        me->self, me->with,
+        [&with = me->with, key = me->key()]() -> outcome<void> {
+          static_cast<void>(with.containers.sweep(key));
+          return {};
+        },
+        [](const outcome<void>&) {});
+  auto it = me->status.read([](schema::InstanceStatus::Reader s) {
+    return instance_found{s.getLeader(), s.getMonitor(), s.getMonitorStart()};
+  });
+  on_blocking_thread(
+      me->self, me->with, [&with = me->with, key = me->key(), it] { return with.containers.end_by_force(key, it); },
+      [me, life = me->life](const outcome<void>& done) {
+        if (done || life != me->life || !me->halting.pending()) return;
+        move(me, trigger::still_running);
+        me->halting.deliver(to_caf(done.error()));
+        me->halting = {};
+        me->halt_forced = false;
+      });
+}
+
+void on_halt_timeout(const instance_ptr& me, const halt_timeout& late) {
+  if (late.life != me->life || !me->halting.pending() || late.forced != me->halt_forced) return;
+  if (late.forced) return end_by_force(me);
   move(me, trigger::still_running);
   me->halting.deliver(
       to_caf({fault::timed_out, "Failed shutting down instance, status is \"Running\": it did not stop in time"}));

@@ -23,6 +23,8 @@ using boot_outcome = outcome<std::shared_ptr<booted>>;
 
 std::string argument(const saga_step& step, std::string_view key) { return std::string{get(step.args, key)}; }
 
+constexpr int64_t force_patience = 10; // seconds that killed processes have before more is done
+
 // ---- boot
 
 struct boot_request {
@@ -34,6 +36,11 @@ struct boot_request {
 void boot_failed(const instance_ptr& me, const boot_request& request, error why) {
   move(me, trigger::failed);
   me->status = status_now(me);
+  if (std::exchange(me->boot_abandoned, false)) { // which is what a forced stop wanted
+    me->halting.deliver(step_result_ptr{result_with(me, "")});
+    me->halting = {};
+    me->halt_forced = false;
+  }
   close_guest_door(me, [promise = request.promise, why = to_caf(why)] { promise.deliver(why); });
 }
 
@@ -59,6 +66,7 @@ void boot_done(const instance_ptr& me, const boot_request& request, boot_outcome
   }
   if (me->boot_abandoned) {
     me->boot_abandoned = false;
+    me->self->delayed_send(me->self, std::chrono::seconds{force_patience}, halt_timeout{me->life, true});
     me->self->send(caf::actor_cast<caf::actor>(me->self), resume{[me] {
                      static_cast<void>(
                          me->with.containers.kill(me->key(), me->status.read([](auto s) { return s.getLeader(); })));
@@ -199,6 +207,7 @@ void halt(const instance_ptr& me, const step_act& step, sure_promise promise) {
     me->boot_abandoned = true;
     me->halting = promise;
     me->halt_forced = true;
+    me->self->delayed_send(me->self, std::chrono::seconds{force_patience}, halt_timeout{me->life, true});
     return;
   }
   if (!move(me, force ? trigger::force_stop : trigger::stop))
@@ -207,7 +216,8 @@ void halt(const instance_ptr& me, const step_act& step, sure_promise promise) {
   me->halting = promise;
   me->halt_forced = force;
   auto timeout = std::strtoll(argument(step.step, "timeout").c_str(), nullptr, 10);
-  if (!force && timeout >= 0) me->self->delayed_send(me->self, std::chrono::seconds{timeout}, halt_timeout{me->life});
+  if (force) timeout = force_patience;
+  if (timeout >= 0) me->self->delayed_send(me->self, std::chrono::seconds{timeout}, halt_timeout{me->life, force});
   auto leader = me->status.read([](auto s) { return s.getLeader(); });
   on_blocking_thread(
       me->self, me->with,

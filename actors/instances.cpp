@@ -13,6 +13,7 @@
 #include "actors/operation_record.hpp"
 #include "actors/project_claims.hpp"
 #include "actors/store_actor.hpp"
+#include "runtime/host_events.hpp"
 
 #include <algorithm>
 #include <caf/event_based_actor.hpp>
@@ -39,6 +40,7 @@ struct instances_data {
   std::map<std::string, std::string> import_of;                         // operation -> upload number
   uint64_t next_upload = 1;
   uint64_t next_id = 1;
+  std::unique_ptr<host_events> host;
 };
 using data_ptr = std::shared_ptr<instances_data>;
 
@@ -364,6 +366,11 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
   all->cut_off = cut_off(with.db.read());
   adopt_running(all);
   reserve_unfinished(all);
+  auto heard = [&with] { caf::anon_send(with.find(role::instances), host_changed{}); };
+  if (auto events = host_events::listen(with.io, heard))
+    all->host = std::move(*events);
+  else
+    log().warn("{}", events.error().message);
   end_children_with(self, [all](auto each) {
     for (auto& [name, child] : all->active) each(child);
   });
@@ -447,6 +454,9 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
         release(all, at->second);
         if (auto upload = all->import_of.extract(over.id)) all->imports.erase(upload.mapped());
         all->creating.erase(at);
+      },
+      [all](host_changed) {
+        for (auto& [name, child] : all->active) all->self->send(child, host_changed{});
       },
       [all](start_waves) { start_all(all); },
       [all](stop_waves) -> caf::result<caf::unit_t> {

@@ -60,7 +60,7 @@ std::string container_key_reference() {
       "and\n"
       "option that LXD has for containers is here: it works, or it is refused with this reason. "
       "`tests/e2e/keys_test.py`\n"
-      "and `tests/e2e/devices_test.py` show the effect of each that works.\n\n"
+      "and `syscalls_test.py`, `devices_test.py` and `found_devices_test.py` beside it show the effect of each that works.\n\n"
       "A change of a running container counts at once, or at its next start; a device is changed in place or taken out "
       "and\n"
       "put in again. What a profile says reaches running containers in the same way.\n\n"

@@ -19,6 +19,8 @@ namespace warnings {
 inline constexpr warning_kind part_restarted{"Part of the daemon restarted", schema::Warning::Severity::MODERATE};
 inline constexpr warning_kind no_guest_api{"Guest API not available", schema::Warning::Severity::LOW};
 inline constexpr warning_kind no_dnsmasq{"Network without DHCP and DNS", schema::Warning::Severity::HIGH};
+inline constexpr warning_kind hanging_processes{"Processes of a stopped instance hang in the kernel",
+                                                schema::Warning::Severity::HIGH};
 } // namespace warnings
 
 /// Records it; nobody waits. `url`: of the entity. Any thread.

@@ -17,6 +17,7 @@
 #include "gateway/door.hpp"
 #include "gateway/guest_door.hpp"
 #include "gateway/rest_door.hpp"
+#include "gateway/syscall_door.hpp"
 #include "gateway/tls_listeners.hpp"
 #include "runtime/measured_actor.hpp"
 #include "runtime/config.hpp"
@@ -218,6 +219,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   blocking_pool sink_threads{sinks_max}; // ends before the actors' system does: its work answers to actors
   tls_listeners listeners{with};
   guest_door guests{with};
+  syscall_door syscalls{with};
   auto root = spawn_supervisor(system, tree(with, sink_threads, listeners, guests));
   std::atomic<bool> gave_up = false; // it fails too often to go on: better a new process than half a daemon
   root->attach_functor([&gave_up](const caf::error& why) {

@@ -36,6 +36,8 @@ struct RootView {
   shifted @4 :Bool;     # ids are rewritten on disk
   hostId  @5 :UInt32;
   idCount @6 :UInt32;   # 0: privileged
+  uidMap  @7 :Text;     # for a boot: as the kernel's uid_map; empty: privileged
+  gidMap  @8 :Text;
 }
 
 struct StartJob {

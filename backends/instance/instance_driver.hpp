@@ -168,6 +168,9 @@ public:
   virtual outcome<void> request_stop(pid_t leader) = 0;
   /// Kills init. Returns at once; the monitor's end tells when it is all gone.
   virtual outcome<void> kill(const std::string& key, pid_t leader) = 0;
+  /// For an instance that `kill` did not end in time: frees what it waits for, as far as that is its own, and ends its
+  /// monitor if it must. The monitor's end tells, as always; timed_out: not even that ends.
+  virtual outcome<void> end_by_force(const std::string& key, const instance_found& it) = 0;
   virtual outcome<void> freeze(const std::string& key) = 0;
   virtual outcome<void> unfreeze(const std::string& key) = 0;
   /// Starts a command; `stdio` descriptors of the plan are consumed.
@@ -219,8 +222,9 @@ public:
     std::vector<disk_traffic> disks;
   };
   virtual counters count(const std::string& key, pid_t leader) = 0;
-  /// Removes what a dead instance of this key may have left on the host (cgroups, sockets); idempotent.
-  virtual void sweep(const std::string& key) = 0;
+  /// Removes what a dead instance of this key may have left on the host (processes, cgroups, sockets); idempotent, and
+  /// done within seconds. Returns the processes that hang in the kernel: they are killed, but there until it lets go.
+  virtual std::vector<pid_t> sweep(const std::string& key) = 0;
 };
 
 } // namespace troupe

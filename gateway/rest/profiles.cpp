@@ -18,8 +18,19 @@ std::string profile_json(const rest_request& from, const snapshot& records, cons
   return out + "}";
 }
 
+// Ansible's module sends back the whole answer that it got, with its changes beside it.
+constexpr const char* of_an_answer[] = {"type", "status", "status_code", "operation", "error_code", "error", "metadata"};
+
+outcome<message<schema::ProfilePut>> wanted_of(const rest_request& from) {
+  auto json = json_body(from);
+  if (!json) return tl::unexpected{json.error()};
+  if (json->is_object() && json->value("type", nlohmann::json{}) == "sync")
+    for (auto field : of_an_answer) json->erase(field);
+  return message_from<schema::ProfilePut>(*json);
+}
+
 void change(const rest_request& from, verb what, const std::string& name, const std::string& location) {
-  auto body = body_of<schema::ProfilePut>(from);
+  auto body = wanted_of(from);
   if (!body) return reply_error(from, body.error());
   ask_sync(from, role::profiles, location, change_profile{what, from.head, name, {}, from.etag(), *body});
 }

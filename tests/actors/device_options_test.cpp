@@ -121,7 +121,7 @@ TEST_CASE("Nodes of the host, and what is no device at all") {
   CHECK(device({{"type", "unix-char"}, {"path", "/dev/x"}, {"mode", "rw"}}) == fault::invalid);
   CHECK(device({}) == fault::invalid);
   CHECK(device({{"type", "dsik"}}) == fault::invalid);
-  CHECK(device({{"type", "gpu"}}) == fault::unsupported);
+  CHECK(device({{"type", "tpm"}}) == fault::unsupported);
   CHECK(refused(check_devices({{"../d", {{"type", "none"}}}})) == fault::invalid);
 }
 

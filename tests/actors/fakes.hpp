@@ -31,6 +31,7 @@ struct no_driver : instance_driver {
   outcome<std::optional<instance_found>> await_reboot(const std::string&) override { return never; }
   outcome<void> request_stop(pid_t) override { return never; }
   outcome<void> kill(const std::string&, pid_t) override { return never; }
+  outcome<void> end_by_force(const std::string&, const instance_found&) override { return {}; }
   outcome<void> freeze(const std::string&) override { return never; }
   outcome<void> unfreeze(const std::string&) override { return never; }
   outcome<std::unique_ptr<exec_session>> exec(const std::string&, pid_t, exec_plan) override { return never; }
@@ -48,7 +49,7 @@ struct no_driver : instance_driver {
   outcome<void> remove_file(const file_root&, const std::string&) override { return never; }
   usage measure(const std::string&, pid_t) override { return {}; }
   counters count(const std::string&, pid_t) override { return {}; }
-  void sweep(const std::string&) override {}
+  std::vector<pid_t> sweep(const std::string&) override { return {}; }
 };
 
 struct folder {

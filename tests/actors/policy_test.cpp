@@ -163,7 +163,8 @@ TEST_CASE("project keys: values, what is not built yet, what nobody knows") {
     return checked.error().code;
   };
   CHECK(code({{"limits.memory", "1GiB"}, {"restricted.devices.gpu", "block"}, {"user.x", "y"}}) == std::nullopt);
-  CHECK(code({{"restricted.devices.gpu", "allow"}}) == fault::unsupported);
+  CHECK(code({{"restricted.devices.infiniband", "allow"}}) == fault::unsupported);
+  CHECK(code({{"restricted.devices.gpu", "allow"}}) == std::nullopt);
   CHECK(code({{"restricted.devices.proxy", "allow"}, {"restricted.devices.disk.paths", "/a, /b"}}) == std::nullopt);
   CHECK(code({{"restricted.devices.gpu", "perhaps"}}) == fault::invalid);
   CHECK(code({{"features.networks", "yes"}}) == fault::unsupported);

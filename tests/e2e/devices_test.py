@@ -17,7 +17,10 @@ import unittest
 from troupe_e2e import BIN, DaemonTest, eventually, run
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs/container-keys.md"
-PROVED = set()
+# Shown by found_devices_test.py.
+PROVED = {(kind, option) for kind in ("usb", "unix-hotplug", "gpu") for option in ("uid", "gid", "mode", "vendorid", "productid")}
+PROVED |= {("usb", option) for option in ("busnum", "devnum", "serial", "required")} | {("gpu", option) for option in ("gputype", "id", "pci")}
+PROVED |= {("unix-hotplug", option) for option in ("subsystem", "required")}
 
 
 def proves(kind, *options):
@@ -511,6 +514,33 @@ class DevicesTest(DaemonTest):
         self.remove("n")
         self.assertNotIn(f"dport {port}", self.nft())
         self.remove("eth0")
+
+    # --- values of strangers
+
+    def test_no_option_takes_line_breaks_or_control_characters(self):
+        """Walks the working options of all devices; what a shell would run stays a value."""
+        marker = f"/tmp/{self.daemon.tag}-hacked"
+        bodies = {"disk": {"type": "disk", "source": "/usr", "path": "/evil"}, "proxy": {"type": "proxy", "listen": "tcp:127.0.0.1:1", "connect": "tcp:127.0.0.1:2"},
+                  "unix-char": {"type": "unix-char", "source": "/dev/null", "path": "/evil"}, "unix-block": {"type": "unix-block", "path": "/evil", "required": "false"},
+                  "usb": {"type": "usb"}, "unix-hotplug": {"type": "unix-hotplug", "vendorid": "0000"}, "gpu": {"type": "gpu"},
+                  "nic-macvlan": {"type": "nic", "nictype": "macvlan", "parent": "no-such-link"}, "nic-physical": {"type": "nic", "nictype": "physical", "parent": "no-such-link"},
+                  "nic-bridged": {"type": "nic", "nictype": "bridged", "parent": self.daemon.bridge}, "nic-p2p": {"type": "nic", "nictype": "p2p"},
+                  "nic-routed": {"type": "nic", "nictype": "routed", "ipv4.address": "10.1.2.3"}}
+        rows = rows_that_work()
+        self.assertEqual({kind for kind, _ in rows}, set(bodies))
+        for kind, option in sorted(rows):
+            for evil in ("a\nb", f"/x\nlxc.hook.pre-start = /bin/touch {marker}", "a\x01b", "a\rb", "a\x7fb\x1b[2J", "a\0b"):
+                status, error = self.daemon.outcome("PATCH", f"/1.0/instances/{self.c}", {"devices": {"evil": {**bodies[kind], option: evil}}})
+                self.assertGreaterEqual(status, 400, (kind, option, evil))
+            for evil in (f"$(touch {marker})", f"`touch {marker}`", f";touch {marker};", "../../etc", "%s%n"):
+                self.daemon.outcome("PATCH", f"/1.0/instances/{self.c}", {"devices": {"evil": {**bodies[kind], option: evil}}})
+                self.daemon.outcome("PUT", f"/1.0/instances/{self.c}", {**self.record(), "devices": {}})
+        self.assertFalse(os.path.exists(marker))
+        self.assertEqual(self.inside("echo", "alive"), "alive")
+
+    def record(self):
+        record = self.daemon.get(f"/1.0/instances/{self.c}")
+        return {key: record[key] for key in ("architecture", "config", "ephemeral", "profiles", "description")}
 
     # --- what a crash leaves
 

@@ -10,8 +10,9 @@ import unittest
 from troupe_e2e import DaemonTest, eventually
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs/container-keys.md"
+INTERCEPTED = {f"security.syscalls.intercept.{call}" for call in ("mknod", "setxattr", "sysinfo")}  # by syscalls_test.py
 # Shown by snapshots_test.py, copies_test.py (and the tiers by retention_test.cpp) and by the tests of the guest API.
-PROVED = {"snapshots.expiry", "snapshots.pattern", "snapshots.schedule", "snapshots.schedule.stopped", "snapshots.keep.hourly", "snapshots.keep.daily",
+PROVED = INTERCEPTED | {"snapshots.expiry", "snapshots.pattern", "snapshots.schedule", "snapshots.schedule.stopped", "snapshots.keep.hourly", "snapshots.keep.daily",
           "snapshots.keep.weekly", "snapshots.keep.monthly", "security.devlxd", "security.devlxd.images"}
 
 RLIMITS = {  # key: (value, /proc/PID/limits row, soft and hard as it shows them)
@@ -199,6 +200,30 @@ class KeysTest(DaemonTest):
         self.restart()
         self.assertIn(" /dev/.lxc/proc ", self.inside("cat", "/proc/mounts"))
         self.unset("security.nesting")
+
+    @proves("raw.idmap")
+    def test_ids_that_are_the_hosts_own(self):
+        for value in ("both 1000", "both 0 0", "nobody 1 1", "uid 1-5 1-4", "uid 5 5\ngid 5 5\nboth 5 5"):
+            self.assertIn("raw.idmap", self.refused(f"raw.idmap={value}"))
+        self.set("raw.idmap=both 1234 1000\nuid 50000-50009 500-509")
+        folder = self.daemon.home / "ids"
+        folder.mkdir(mode=0o777)
+        folder.chmod(0o777)
+        self.restart()
+        table = pathlib.Path(f"/proc/{self.leader()}/uid_map").read_text().split("\n")
+        self.assertIn(["1000", "1234", "1"], [line.split() for line in table])
+        self.assertIn(["500", "50000", "10"], [line.split() for line in table])
+        self.daemon.lxc("config", "device", "add", self.c, "ids", "disk", f"source={folder}", "path=/ids")
+        self.daemon.lxc("exec", self.c, "--user", "1000", "--group", "1000", "--", "touch", "/ids/own")
+        self.assertEqual(((folder / "own").stat().st_uid, (folder / "own").stat().st_gid), (1234, 1234))
+        self.inside("sh", "-c", "touch /root/of; chown 1000:1000 /root/of; chown 505 /root/of")
+        self.assertEqual(self.inside("stat", "-c", "%u:%g", "/root/of"), "505:1000")  # the root's ids follow
+        self.inside("touch", "/root/plain")
+        self.daemon.lxc("config", "device", "remove", self.c, "ids")
+        self.assertIn("privileged", self.refused("security.privileged=true"))
+        self.unset("raw.idmap")
+        self.restart()
+        self.assertEqual(self.inside("stat", "-c", "%u:%g", "/root/of"), "505:1000")  # nothing was rewritten on disk
 
     @proves("boot.autostart", "boot.autostart.priority", "boot.autostart.delay", "boot.stop.priority", "boot.host_shutdown_timeout")
     def test_waves_at_boot_and_at_shutdown(self):

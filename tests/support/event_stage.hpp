@@ -22,6 +22,7 @@ public:
   outcome<std::optional<instance_found>> await_reboot(const std::string&) override { return no(); }
   outcome<void> request_stop(pid_t) override { return no(); }
   outcome<void> kill(const std::string&, pid_t) override { return no(); }
+  outcome<void> end_by_force(const std::string&, const instance_found&) override { return {}; }
   outcome<void> freeze(const std::string&) override { return no(); }
   outcome<void> unfreeze(const std::string&) override { return no(); }
   outcome<std::unique_ptr<exec_session>> exec(const std::string&, pid_t, exec_plan) override { return no(); }
@@ -39,7 +40,7 @@ public:
   outcome<unique_fd> serve_sftp(const file_root&) override { return no(); }
   usage measure(const std::string&, pid_t) override { return {}; }
   counters count(const std::string&, pid_t) override { return {}; }
-  void sweep(const std::string&) override {}
+  std::vector<pid_t> sweep(const std::string&) override { return {}; }
 
 private:
   static tl::unexpected<error> no() { return fail(fault::unsupported, "Nothing runs here"); }

@@ -4,11 +4,14 @@
 #include "backends/instance/lxc/proc_facts.hpp"
 #include "messages/unique_fd.hpp"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
 #include <memory>
+#include <set>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,6 +31,16 @@ void prune(const std::string& path) {
     if (entry->d_type == DT_DIR && std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0)
       prune(path + "/" + entry->d_name);
   ::rmdir(path.c_str());
+}
+
+void add_processes(const std::string& group, std::set<pid_t>& to) {
+  auto text = read_small(group + "/cgroup.procs");
+  for (size_t at = 0; at < text.size(); at = std::min(text.find('\n', at), text.size() - 1) + 1)
+    if (auto pid = static_cast<pid_t>(std::strtol(text.c_str() + at, nullptr, 10)); pid > 0) to.insert(pid);
+  std::unique_ptr<DIR, close_directory> directory{::opendir(group.c_str())};
+  while (auto* entry = directory ? ::readdir(directory.get()) : nullptr)
+    if (entry->d_type == DT_DIR && std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0)
+      add_processes(group + "/" + entry->d_name, to);
 }
 
 std::string mount_point(const std::string& controllers) {
@@ -97,6 +110,30 @@ bool cgroup_tree::frozen(const std::string& key) const {
     return true;
   auto state = read(key, "freezer", "freezer.state");
   return state && !state->starts_with("THAWED");
+}
+
+void cgroup_tree::thaw(const std::string& key) const {
+  if (auto state = read(key, "freezer", "freezer.state"); state && !state->starts_with("THAWED"))
+    write(key, "freezer", "freezer.state", "THAWED");
+}
+
+std::vector<pid_t> cgroup_tree::processes(const std::string& key, group_part part) const {
+  std::set<pid_t> found;
+  for (const auto& h : hierarchies_) {
+    add_processes(h.directory + "/" + payload_cgroup(prefix_, key), found);
+    if (part == group_part::all) add_processes(h.directory + "/" + monitor_cgroup(prefix_, key), found);
+  }
+  return {found.begin(), found.end()};
+}
+
+void cgroup_tree::put_aside(const std::vector<pid_t>& processes) {
+  for (const auto& place : read_cgroups("self")) {
+    unique_fd file{::open((place.directory + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC)};
+    for (auto pid : processes) {
+      auto text = std::to_string(pid);
+      if (file && ::write(file.get(), text.data(), text.size()) < 0) continue; // it has ended after all
+    }
+  }
 }
 
 void cgroup_tree::remove(const std::string& key) const {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 #include <vector>
 
 namespace troupe::lxc {
@@ -17,6 +18,9 @@ std::vector<cgroup_place> read_cgroups(const std::string& process); // "self", "
 
 /// Moves this process into those groups, as far as they exist.
 void enter_cgroups(const std::vector<cgroup_place>& places);
+
+/// An instance's groups: those of its processes, or its monitor's too.
+enum class group_part : uint8_t { payload, all };
 
 /// The control groups of one daemon's containers in every hierarchy of this host. liblxc starts from the group of the
 /// machine's init; below that everything of a daemon is in `prefix`. Stateless and thread-safe; reads files, never
@@ -32,6 +36,12 @@ public:
   std::string path(const std::string& key, std::string_view controller) const;
 
   bool frozen(const std::string& key) const;
+  /// The v1 freezer keeps even a killed task; in cgroup v2 a frozen one dies at once.
+  void thaw(const std::string& key) const;
+  /// Those in its groups and in groups below them.
+  std::vector<pid_t> processes(const std::string& key, group_part part) const;
+  /// Moves them to this process's own groups.
+  static void put_aside(const std::vector<pid_t>& processes);
   /// Removes the groups of a container that is gone; one that still has processes stays.
   void remove(const std::string& key) const;
   /// Removes the daemon's own groups when no container is left.

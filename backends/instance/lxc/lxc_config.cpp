@@ -77,17 +77,23 @@ void add_mounts(settings& out, const boot_plan& plan, const host_facts& host) {
   out.emplace_back("lxc.mount.entry", "sysfs dev/.lxc/sys sysfs create=dir,optional 0 0");
 }
 
-void add_security(settings& out, const boot_plan& plan, const host_facts& host) {
-  bool nesting = is_true(get(plan.config, "security.nesting"));
-  if (plan.ids.size > 0) {
-    auto range = " 0 " + std::to_string(plan.ids.host) + " " + std::to_string(plan.ids.size);
-    out.emplace_back("lxc.idmap", "u" + range);
-    out.emplace_back("lxc.idmap", "g" + range);
+void add_map(settings& out, const char* whose, const std::string& map) {
+  for (size_t at = 0; at < map.size();) {
+    auto end = map.find('\n', at);
+    out.emplace_back("lxc.idmap", whose + map.substr(at, end - at));
+    at = end + 1;
   }
+}
+
+void add_security(settings& out, const boot_plan& plan, const id_maps& maps, const host_facts& host) {
+  bool nesting = is_true(get(plan.config, "security.nesting"));
+  add_map(out, "u ", maps.uids);
+  add_map(out, "g ", maps.gids);
   out.emplace_back("lxc.cap.drop",
                    nesting ? "sys_time sys_module sys_rawio" : "sys_time sys_module sys_rawio mac_admin mac_override");
   // Without AppArmor in the kernel any value of this key would break checkpoint and restore.
   if (host.apparmor) out.emplace_back("lxc.apparmor.profile", "unconfined");
+  if (!notified_calls(plan.config).empty()) out.emplace_back("lxc.seccomp.notify.proxy", "unix:" + host.syscalls);
   if (!plan_policy(plan.config).empty())
     out.emplace_back("lxc.seccomp.profile", policy_file(host, plan.key));
   else if (is_true(get(plan.config, "security.syscalls.deny_default", "true")))
@@ -180,15 +186,38 @@ bool is_allowed_anyway(const node_plan& node) {
 
 std::string policy_file(const host_facts& host, const std::string& key) { return host.seccomp_deny + "." + key; }
 
+namespace {
+
+/// Those that wait until somebody has looked at them. A node's kind is in four bits of its mode.
+struct notified_row {
+  std::string_view key, lines;
+};
+constexpr notified_row notified[] = {
+    {"security.syscalls.intercept.mknod", "mknod notify [1,8192,SCMP_CMP_MASKED_EQ,61440]\n"
+                                          "mknodat notify [2,8192,SCMP_CMP_MASKED_EQ,61440]\n"},
+    {"security.syscalls.intercept.setxattr", "setxattr notify [3,1,SCMP_CMP_EQ]\n"},
+    {"security.syscalls.intercept.sysinfo", "sysinfo notify\n"},
+};
+
+} // namespace
+
+std::string notified_calls(const config_map& config) {
+  std::string out;
+  for (auto& row : notified)
+    if (is_true(get(config, row.key))) out += row.lines;
+  return out;
+}
+
 std::string plan_policy(const config_map& config) {
   if (auto raw = get(config, "raw.seccomp"); !raw.empty()) return std::string{raw} + "\n";
   if (auto allow = get(config, "security.syscalls.allow"); !allow.empty())
-    return "2\nallowlist\n[all]\n" + std::string{allow} + "\n";
+    return "2\nallowlist\n[all]\n" + std::string{allow} + "\n" + notified_calls(config);
   auto deny = get(config, "security.syscalls.deny");
-  if (deny.empty()) return {};
+  auto calls = notified_calls(config);
+  if (deny.empty() && calls.empty()) return {};
   bool by_default = is_true(get(config, "security.syscalls.deny_default", "true"));
   return (by_default ? seccomp_policy(is_true(get(config, "security.nesting"))) : "2\ndenylist\n[all]\n") +
-         std::string{deny} + "\n";
+         std::string{deny} + "\n" + calls;
 }
 
 std::string seccomp_policy(bool nesting) {
@@ -245,7 +274,7 @@ host_facts read_host() {
   return host;
 }
 
-outcome<settings> make_settings(const boot_plan& plan, const host_facts& host) {
+outcome<settings> make_settings(const boot_plan& plan, const id_maps& maps, const host_facts& host) {
   settings out;
   for (const auto& [key, value] : common) out.emplace_back(key, value);
   out.emplace_back("lxc.uts.name", plan.name);
@@ -253,7 +282,7 @@ outcome<settings> make_settings(const boot_plan& plan, const host_facts& host) {
   out.emplace_back("lxc.cgroup.dir.monitor", monitor_cgroup(host.cgroup_prefix, plan.key));
   out.emplace_back("lxc.cgroup.dir.monitor.pivot", host.cgroup_prefix);
   add_personality(out, plan);
-  add_security(out, plan, host);
+  add_security(out, plan, maps, host);
   add_mounts(out, plan, host);
   add_devices(out, plan, host);
   add_nics(out, plan);

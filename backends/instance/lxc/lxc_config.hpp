@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backends/instance/id_maps.hpp"
 #include "backends/instance/instance_driver.hpp"
 
 #include <string>
@@ -22,6 +23,7 @@ struct host_facts {
   std::string cgroup_prefix;           // unique per daemon
   std::string seccomp_deny;            // file of the default policy
   std::string seccomp_deny_nesting;    // the same for security.nesting
+  std::string syscalls;                // socket of who does system calls; empty: the kernel tells of none
 };
 host_facts read_host();
 
@@ -30,12 +32,14 @@ using settings = std::vector<std::pair<std::string, std::string>>;
 
 /// The whole configuration but for the root file system, which the helper assembles. Nothing of the distribution's
 /// defaults is included. `invalid` when a limit cannot be read.
-outcome<settings> make_settings(const boot_plan& plan, const host_facts& host);
+outcome<settings> make_settings(const boot_plan& plan, const id_maps& maps, const host_facts& host);
 
 /// The default system call policy in liblxc's format.
 std::string seccomp_policy(bool nesting);
 /// The policy that the configuration asks for; empty: the default one, or none.
 std::string plan_policy(const config_map& config);
+/// Lines of it: system calls that wait for troupe-syscalls.
+std::string notified_calls(const config_map& config);
 /// Where an instance's own policy is.
 std::string policy_file(const host_facts& host, const std::string& key);
 

@@ -3,6 +3,7 @@
 #include "backends/instance/lxc/cgroup_counters.hpp"
 #include "backends/instance/lxc/cgroup_tree.hpp"
 #include "backends/instance/lxc/kernel_modules.hpp"
+#include "backends/instance/lxc/leftovers.hpp"
 #include "backends/instance/lxc/lxc_config.hpp"
 #include "backends/instance/lxc/lxc_exec.hpp"
 #include "backends/instance/lxc/lxc_limits.hpp"
@@ -72,6 +73,8 @@ public:
     ::chmod(stage().c_str(), 0755);
     unique_fd locks{::open((place_.lxcpath + start_locks).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)};
     host_.cgroup_prefix = place_.cgroup_prefix;
+    if (read_small("/proc/sys/kernel/seccomp/actions_avail").find("user_notif") != std::string::npos)
+      host_.syscalls = place_.lxcpath + "/.syscalls";
     host_.seccomp_deny = place_.lxcpath + "/seccomp";
     host_.seccomp_deny_nesting = place_.lxcpath + "/seccomp-nesting";
     policies_ = replace_file(host_.seccomp_deny, seccomp_policy(false)).and_then([&] {
@@ -89,13 +92,20 @@ public:
 
   outcome<boot_result> start(const boot_plan& plan) override {
     if (!policies_) return tl::unexpected{policies_.error()};
-    auto settings = make_settings(plan, host_);
+    if (host_.syscalls.empty() && !notified_calls(plan.config).empty())
+      return fail(fault::unsupported, "This kernel does not tell of system calls: security.syscalls.intercept.* cannot work");
+    auto maps = maps_of(plan.ids, get(plan.config, "raw.idmap"));
+    if (!maps) return tl::unexpected{maps.error()};
+    auto settings = make_settings(plan, *maps, host_);
     if (!settings) return tl::unexpected{settings.error()};
     if (auto policy = plan_policy(plan.config); !policy.empty())
       if (auto done = replace_file(policy_file(host_, plan.key), policy); !done) return tl::unexpected{done.error()};
     if (auto done = load_modules(get(plan.config, "linux.kernel_modules")); !done) return tl::unexpected{done.error()};
-    auto reply = zygote_.run(start_request(job(plan.key, 0), plan, *settings, place_.cgroup_prefix));
-    if (!reply) return tl::unexpected{reply.error()};
+    auto reply = zygote_.run(start_request(job(plan.key, start_job), plan, *maps, *settings, place_.cgroup_prefix));
+    if (!reply) {
+      sweep(plan.key); // of a start that had to be ended
+      return tl::unexpected{reply.error()};
+    }
     auto found = read_found(*reply);
     if (!found || !*found || reply->fds.size() != 2) return fail(fault::internal, "The lxc helper gave a wrong answer");
     return boot_result{(*found)->leader, (*found)->monitor, (*found)->monitor_start, std::move(reply->fds[0]),
@@ -113,10 +123,18 @@ public:
 
   outcome<void> kill(const std::string& key, pid_t leader) override {
     auto killed = signal_process(leader, SIGKILL);
-    // The v1 freezer keeps even a killed task; in cgroup v2 a frozen one dies at once.
-    if (auto state = cgroups_.read(key, "freezer", "freezer.state"); state && !state->starts_with("THAWED"))
-      cgroups_.write(key, "freezer", "freezer.state", "THAWED");
+    cgroups_.thaw(key);
     return killed;
+  }
+
+  outcome<void> end_by_force(const std::string& key, const instance_found& it) override {
+    unique_fd monitor{static_cast<int>(::syscall(SYS_pidfd_open, it.monitor, 0))};
+    if (!monitor || read_proc(it.monitor).start != it.monitor_start) return {};
+    kill_all(cgroups_, key, group_part::payload, patience);
+    if (await_end(it.leader, {}) && await_end(it.monitor, patience)) return {};
+    ::syscall(SYS_pidfd_send_signal, monitor.get(), SIGKILL, nullptr, 0);
+    if (await_end(it.monitor, patience)) return {};
+    return fail(fault::timed_out, "The instance's monitor hangs in the kernel");
   }
 
   outcome<void> freeze(const std::string& key) override { return set_frozen(key, true); }
@@ -200,15 +218,17 @@ public:
   usage measure(const std::string& key, pid_t) override;
   counters count(const std::string& key, pid_t) override { return count_cgroups(cgroups_, host_.unified_cgroups, key); }
 
-  void sweep(const std::string& key) override {
-    cgroups_.remove(key);
+  std::vector<pid_t> sweep(const std::string& key) override {
+    auto hanging = clear_away(cgroups_, key, patience);
     ::unlink(policy_file(host_, key).c_str());
     ::unlink((lock_directory() + "/." + key).c_str());
+    return hanging;
   }
 
 private:
-  static constexpr uint32_t short_job = 30, file_job = 60, // seconds
-      entry_job = 30;                                      // until the command runs
+  static constexpr uint32_t short_job = 30, file_job = 60, start_job = 120, // seconds
+      entry_job = 30;                                                      // until the command runs
+  static constexpr std::chrono::seconds patience{5};                       // with processes that were killed
   static constexpr int freeze_wait_ms = 10000;
 
   /// Where liblxc, run by root, keeps its locks.

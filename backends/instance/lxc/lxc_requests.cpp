@@ -97,11 +97,14 @@ job_request rule_request(const job_address& job, const std::string& rule, bool a
   });
 }
 
-job_request start_request(const job_address& job, const boot_plan& plan, const settings& config,
+job_request start_request(const job_address& job, const boot_plan& plan, const id_maps& maps, const settings& config,
                           const std::string& cgroup_prefix) {
   return make(job, [&](auto request) {
     auto start = request.initStart();
-    fill_root(start.initRoot(), plan.root, plan.ids);
+    auto root = start.initRoot();
+    fill_root(root, plan.root, plan.ids);
+    root.setUidMap(maps.uids);
+    root.setGidMap(maps.gids);
     auto items = start.initSettings(static_cast<unsigned>(config.size()));
     for (unsigned i = 0; i < config.size(); ++i) {
       items[i].setKey(config[i].first);

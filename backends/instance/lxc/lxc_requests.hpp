@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backends/instance/id_maps.hpp"
 #include "backends/instance/instance_driver.hpp"
 #include "backends/instance/lxc/lxc_config.hpp"
 #include "backends/instance/lxc/zygote.hpp"
@@ -13,7 +14,7 @@ struct job_address {
 };
 
 // The driver's values as messages to the helper ...
-job_request start_request(const job_address& job, const boot_plan& plan, const settings& config,
+job_request start_request(const job_address& job, const boot_plan& plan, const id_maps& maps, const settings& config,
                           const std::string& cgroup_prefix);
 job_request find_request(const job_address& job);
 job_request await_reboot_request(const job_address& job);

@@ -66,8 +66,8 @@ outcome<void> set_propagation(int mount, std::string_view word, bool mapped) {
   return fail(fault::invalid, "Unknown propagation " + std::string{word});
 }
 
-outcome<void> shift(int mount, bool recursive, uint32_t host_id, uint32_t count) {
-  auto map = open_user_namespace(host_id, count);
+outcome<void> shift(int mount, bool recursive, const id_maps& ids) {
+  auto map = open_user_namespace(ids);
   if (!map) return tl::unexpected{map.error()};
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_IDMAP;
@@ -130,11 +130,12 @@ outcome<void> make_target(const device_tree& tree, const std::string& path) {
 
 } // namespace
 
-outcome<device_tree> open_mount(schema::MountView::Reader from, uint32_t host_id, uint32_t count) {
+outcome<device_tree> open_mount(schema::MountView::Reader from, const id_maps& ids) {
+  bool mapped = !ids.uids.empty();
   auto source = text(from.getSource());
   outcome<device_tree> tree;
   if (source.empty()) {
-    tree = open_tmpfs(text(from.getOptions()), host_id);
+    tree = open_tmpfs(text(from.getOptions()), host_id(ids.uids, 0));
   } else {
     auto opened = open_source(source, text(from.getBeneath()));
     if (!opened && errno == ENOENT && !from.getRequired()) return device_tree{};
@@ -144,27 +145,25 @@ outcome<device_tree> open_mount(schema::MountView::Reader from, uint32_t host_id
   if (!tree) return tree;
   int mount = tree->mount.get();
   outcome<void> done;
-  if (from.getShift() && count > 0) done = shift(mount, from.getRecursive(), host_id, count);
+  if (from.getShift() && mapped) done = shift(mount, from.getRecursive(), ids);
   if (done && from.getReadonly()) {
     mount_attr attributes{};
     attributes.attr_set = MOUNT_ATTR_RDONLY;
     done = set_attributes(mount, attributes, from.getRecursive(), "protect");
   }
-  if (done) done = set_propagation(mount, view(from.getPropagation()), count > 0);
+  if (done) done = set_propagation(mount, view(from.getPropagation()), mapped);
   if (!done) return tl::unexpected{done.error()};
   return tree;
 }
 
-outcome<device_tree> open_node(const std::string& stage, schema::NodeView::Reader from, uint32_t host_id,
-                               uint32_t count) {
+outcome<device_tree> open_node(const std::string& stage, schema::NodeView::Reader from, const id_maps& ids) {
   // A node is usable only where its file system allows devices, which one of the instance's own never does.
   if (::mount("troupe", stage.c_str(), "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0700,size=64k") < 0)
     return fail_errno(errno, "Cannot mount on " + stage);
   auto path = stage + "/node";
   auto kind = from.getType() == 'b' ? S_IFBLK : S_IFCHR;
-  uint32_t base = count > 0 ? host_id : 0;
   bool made = ::mknod(path.c_str(), kind | 0600, ::makedev(from.getMajor(), from.getMinor())) == 0 &&
-              ::chown(path.c_str(), base + from.getUid(), base + from.getGid()) == 0 &&
+              ::chown(path.c_str(), host_id(ids.uids, from.getUid()), host_id(ids.gids, from.getGid())) == 0 &&
               ::chmod(path.c_str(), from.getMode() & 0777) == 0;
   if (!made) return fail_errno(errno, "Cannot make the node " + text(from.getPath()));
   unique_fd node{::open(path.c_str(), O_PATH | O_CLOEXEC)};
@@ -189,7 +188,7 @@ outcome<void> attach(const device_tree& tree, const std::string& path) {
 
 outcome<std::vector<std::string>> stage_devices(const std::string& stage, schema::StartJob::Reader request) {
   std::vector<std::string> entries;
-  auto root = request.getRoot();
+  auto ids = maps_of(request.getRoot());
   auto place = [&](const device_tree& tree, const std::string& path, bool recursive, bool readonly) -> outcome<void> {
     if (!tree.mount) return {};
     auto staged = stage + "/device" + std::to_string(entries.size());
@@ -197,7 +196,7 @@ outcome<std::vector<std::string>> stage_devices(const std::string& stage, schema
     return make_target(tree, staged).and_then([&] { return attach(tree, staged); });
   };
   for (auto mount : request.getMounts()) {
-    auto tree = open_mount(mount, root.getHostId(), root.getIdCount());
+    auto tree = open_mount(mount, ids);
     if (!tree) return tl::unexpected{tree.error()};
     auto done = place(*tree, text(mount.getPath()), mount.getRecursive(), mount.getReadonly());
     if (!done) return tl::unexpected{done.error()};
@@ -205,7 +204,7 @@ outcome<std::vector<std::string>> stage_devices(const std::string& stage, schema
   for (auto node : request.getNodes()) {
     auto workshop = stage + "/nodes" + std::to_string(entries.size());
     if (::mkdir(workshop.c_str(), 0700) < 0) return fail_errno(errno, "Cannot make " + workshop);
-    auto tree = open_node(workshop, node, root.getHostId(), root.getIdCount());
+    auto tree = open_node(workshop, node, ids);
     if (!tree) return tl::unexpected{tree.error()};
     auto done = place(*tree, text(node.getPath()), false, false);
     ::umount2(workshop.c_str(), MNT_DETACH);

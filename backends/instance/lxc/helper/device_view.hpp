@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backends/instance/id_maps.hpp"
 #include "messages/error.hpp"
 #include "messages/helper.capnp.h"
 #include "messages/unique_fd.hpp"
@@ -20,10 +21,9 @@ struct device_tree {
 unique_fd open_source(const std::string& source, const std::string& beneath);
 
 /// The source is opened once, and what was opened is what appears inside.
-outcome<device_tree> open_mount(schema::MountView::Reader from, uint32_t host_id, uint32_t count);
+outcome<device_tree> open_mount(schema::MountView::Reader from, const id_maps& ids);
 /// Needs a mount namespace of this process's own: the node is made on `stage`, over which a tmpfs is mounted.
-outcome<device_tree> open_node(const std::string& stage, schema::NodeView::Reader from, uint32_t host_id,
-                               uint32_t count);
+outcome<device_tree> open_node(const std::string& stage, schema::NodeView::Reader from, const id_maps& ids);
 /// Attaches it to a path of the host.
 outcome<void> attach(const device_tree& tree, const std::string& path);
 outcome<void> attach(const device_tree& tree, int target);

@@ -1,4 +1,5 @@
 #include "backends/instance/lxc/helper/jobs.hpp"
+#include "backends/instance/lxc/helper/root_view.hpp"
 #include "backends/instance/lxc/proc_facts.hpp"
 #include "messages/config_map.hpp"
 
@@ -76,13 +77,7 @@ int become_command(void* data) {
   return fail_with(stage::exec, errno == ENOENT ? 127 : 126);
 }
 
-/// The host's id of the guest's `id`, from /proc/PID/uid_map; the id itself when privileged.
-uint32_t to_host(pid_t leader, const char* map, uint32_t id) {
-  auto text = read_small("/proc/" + std::to_string(leader) + "/" + map);
-  unsigned inside = 0, outside = 0, count = 0;
-  if (std::sscanf(text.c_str(), "%u %u %u", &inside, &outside, &count) != 3) return id;
-  return id >= inside && id - inside < count ? outside + (id - inside) : id;
-}
+constexpr uint32_t tty_group = 5;
 
 struct pty_pair {
   unique_fd master, slave;
@@ -98,8 +93,8 @@ outcome<pty_pair> open_pty(lxc_container* c, schema::ExecJob::Reader request) {
     return fail_errno(errno, "Cannot open a terminal in the instance");
   pty.slave = unique_fd{::ioctl(pty.master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)};
   if (!pty.slave) return fail_errno(errno, "Cannot open a terminal in the instance");
-  pid_t leader = c->init_pid(c);
-  if (::fchown(pty.slave.get(), to_host(leader, "uid_map", request.getUid()), to_host(leader, "gid_map", 5)) < 0)
+  auto ids = maps_of_process(c->init_pid(c));
+  if (::fchown(pty.slave.get(), host_id(ids.uids, request.getUid()), host_id(ids.gids, tty_group)) < 0)
     return fail_errno(errno, "Cannot hand the terminal to the user");
   winsize size{};
   size.ws_col = request.getWidth();
@@ -194,6 +189,7 @@ outcome<void> run_exec(job_context& job, schema::ExecJob::Reader request) {
       interactive ? send_message(job.socket, told, std::array{pty.master.get()}) : send_message(job.socket, told);
   pty.master.reset();
   if (!sent) ::kill(command, SIGKILL);
+  ::alarm(0); // only its beginning is bounded
   return look_after(job, command);
 }
 

@@ -23,10 +23,11 @@ std::string path_of(schema::PlugJob::Reader request) {
 }
 
 outcome<device_tree> open_device(const job_context& job, schema::PlugJob::Reader request) {
-  if (request.isMount()) return open_mount(request.getMount(), request.getHostId(), request.getIdCount());
+  auto ids = request.getIdCount() > 0 ? maps_of_process(request.getLeader()) : id_maps{};
+  if (request.isMount()) return open_mount(request.getMount(), ids);
   if (::unshare(CLONE_NEWNS) < 0 || ::mount(nullptr, "/", nullptr, MS_SLAVE | MS_REC, nullptr) < 0)
     return fail_errno(errno, "Cannot make a mount namespace");
-  return open_node(job.stage, request.getNode(), request.getHostId(), request.getIdCount());
+  return open_node(job.stage, request.getNode(), ids);
 }
 
 /// The instance's root, seen from its own mounts; this process keeps the host's privileges and user namespace.

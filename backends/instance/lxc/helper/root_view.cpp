@@ -1,5 +1,6 @@
 #include "backends/instance/lxc/helper/root_view.hpp"
 
+#include "backends/instance/lxc/proc_facts.hpp"
 #include "messages/config_map.hpp"
 
 #include <cerrno>
@@ -29,7 +30,7 @@ outcome<void> write_file(const std::string& path, const std::string& text) {
 } // namespace
 
 /// A namespace with a map needs a process for a moment.
-outcome<unique_fd> open_user_namespace(uint32_t host, uint32_t count) {
+outcome<unique_fd> open_user_namespace(const id_maps& maps) {
   int ready[2];
   if (::pipe2(ready, O_CLOEXEC) < 0) return fail_errno(errno, "Cannot make a pipe");
   unique_fd read_end{ready[0]}, write_end{ready[1]};
@@ -45,10 +46,11 @@ outcome<unique_fd> open_user_namespace(uint32_t host, uint32_t count) {
   char byte = 'n';
   bool good = ::read(read_end.get(), &byte, 1) == 1 && byte == 'y';
   auto proc = "/proc/" + std::to_string(child);
-  auto map = "0 " + std::to_string(host) + " " + std::to_string(count) + "\n";
   outcome<unique_fd> result = fail(fault::unsupported, "This kernel makes no user namespace");
   if (good) {
-    auto written = write_file(proc + "/uid_map", map).and_then([&] { return write_file(proc + "/gid_map", map); });
+    auto written = write_file(proc + "/uid_map", maps.uids).and_then([&] {
+      return write_file(proc + "/gid_map", maps.gids);
+    });
     unique_fd ns{::open((proc + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC)};
     if (!written)
       result = tl::unexpected{written.error()};
@@ -60,6 +62,13 @@ outcome<unique_fd> open_user_namespace(uint32_t host, uint32_t count) {
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   return result;
+}
+
+id_maps maps_of(schema::RootView::Reader root) { return {text(root.getUidMap()), text(root.getGidMap())}; }
+
+id_maps maps_of_process(pid_t process) {
+  auto proc = "/proc/" + std::to_string(process);
+  return {read_small(proc + "/uid_map"), read_small(proc + "/gid_map")};
 }
 
 namespace {
@@ -104,7 +113,7 @@ std::string common_parent(const std::string& a, const std::string& b) {
 outcome<root_view> mount_overlay(const std::string& stage, schema::RootView::Reader root, bool mapped, bool writable) {
   unique_fd map;
   if (mapped) {
-    auto ns = open_user_namespace(root.getHostId(), root.getIdCount());
+    auto ns = open_user_namespace(maps_of(root));
     if (!ns) return tl::unexpected{ns.error()};
     map = std::move(*ns);
   }
@@ -135,7 +144,7 @@ outcome<root_view> mount_overlay(const std::string& stage, schema::RootView::Rea
 
 // liblxc could map the ids itself (lxc.rootfs.options), but 5.0 forgets to when the container reboots from inside.
 outcome<root_view> mount_mapped(const std::string& stage, schema::RootView::Reader root) {
-  auto map = open_user_namespace(root.getHostId(), root.getIdCount());
+  auto map = open_user_namespace(maps_of(root));
   if (!map) return tl::unexpected{map.error()};
   if (auto mounted = mount_clone(text(root.getPath()) + "/rootfs", stage + "/merged", map->get()); !mounted)
     return tl::unexpected{mounted.error()};

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "backends/instance/id_maps.hpp"
 #include "messages/error.hpp"
 #include "messages/helper.capnp.h"
 #include "messages/unique_fd.hpp"
@@ -25,7 +26,11 @@ public:
 };
 
 /// A user namespace with the instance's id map.
-outcome<unique_fd> open_user_namespace(uint32_t host, uint32_t count);
+outcome<unique_fd> open_user_namespace(const id_maps& maps);
+
+/// Those that a boot is asked for, or that a running instance has (`process`: its init); empty: it is privileged.
+id_maps maps_of(schema::RootView::Reader root);
+id_maps maps_of_process(pid_t process);
 
 /// For a boot. Id-mapped mounts and overlays are made in a mount namespace of this process, so it vanishes with the
 /// monitor that is forked from it; `own_stage`: it is needed for more than the root. `unsupported` when the kernel
