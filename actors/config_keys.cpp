@@ -284,9 +284,8 @@ outcome<void> check_server_config(const config_map& config) {
       if (auto good = check_server_value(*row, value); !good) return good;
       continue;
     }
-    static constexpr std::string_view known[] = {"acme.",   "backups.",   "candid.", "cluster.", "core.",
-                                                 "images.", "instances.", "loki.",   "maas.",    "network.",
-                                                 "oidc.",   "rbac.",      "storage."};
+    static constexpr std::string_view known[] = {"acme.",      "backups.", "candid.", "cluster.", "core.", "images.",
+                                                 "instances.", "loki.",    "maas.",   "network.", "rbac.", "storage."};
     bool lxd =
         std::any_of(std::begin(known), std::end(known), [&, &k = key](auto prefix) { return k.starts_with(prefix); });
     if (lxd) return fail(fault::unsupported, "Server config key \"" + key + "\" is not supported yet");

@@ -53,6 +53,7 @@ struct note_login {
   std::shared_ptr<const header> head;
   std::string email, name, subject;
   std::vector<std::string> provider_groups;
+  int64_t told_at = 0; // when the provider said so, seconds since the epoch: what it said last counts
 };
 
 /// The IDENTITIES actor: who is in which groups, and what these give. Who loses something is cut off by the doors,

@@ -133,6 +133,7 @@ identity_record record_of(const note_login& request, const std::vector<std::stri
     i.setId(request.email);
     i.setName(request.name);
     i.setSubject(request.subject);
+    i.setToldAt(request.told_at);
     fill(i.initGroups(static_cast<unsigned>(groups.size())), groups);
     fill(i.initProviderGroups(static_cast<unsigned>(request.provider_groups.size())), request.provider_groups);
   });
@@ -194,18 +195,21 @@ outcome<plan_ptr> plan_join(const snapshot& records, const join_by_token& reques
 }
 
 outcome<plan_ptr> plan_login(const snapshot& records, const note_login& request) {
+  if (auto good = check_access_name("Identity", request.email); !good) return tl::unexpected{good.error()};
   auto key = identity_key("oidc", request.email);
   auto before = load<schema::Identity>(records, records_of, key);
   if (!before) {
     if (count_of(records) >= identities_max) return fail(fault::too_large, "There are too many identities already");
     return plan_new(*request.head, record_of(request, {}));
   }
-  auto [subject, groups] = before->read([](schema::Identity::Reader i) {
-    return std::pair{text(i.getSubject()), to_vector(i.getGroups())};
+  auto [subject, groups, told_at] = before->read([](schema::Identity::Reader i) {
+    return std::tuple{text(i.getSubject()), to_vector(i.getGroups()), i.getToldAt()};
   });
   if (subject != request.subject)
     return fail(fault::forbidden, "The identity provider says that this e-mail address is now another person's; an "
                                   "administrator has to delete the identity of before");
+  if (request.told_at < told_at)
+    return fail(fault::precondition, "The identity provider has said something newer of this identity");
   auto after = record_of(request, groups);
   auto plan = begin(*request.head, "Updating identity", key);
   plan->commit.conditions.push_back(unchanged(records, records_of, key));

@@ -3,6 +3,7 @@
 #include "actors/ask.hpp"
 #include "actors/children.hpp"
 #include "actors/names.hpp"
+#include "actors/network_limit.hpp"
 #include "net/links.hpp"
 
 #include <algorithm>
@@ -102,6 +103,8 @@ outcome<std::shared_ptr<saga>> plan_create(const data_ptr& me, const envelope<sc
     if (!config) return tl::unexpected{config.error()};
     if (auto plan = plan_bridge(name, *config); !plan) return tl::unexpected{plan.error()};
     auto plan = new_saga(request.head, name, "network.create", "Creating network");
+    plan->admit = [](const snapshot& now) { return admit_network(now, "default"); };
+    if (auto good = plan->admit(me->with.db.read()); !good) return tl::unexpected{good.error()};
     plan->commit.conditions.push_back(absent(table::networks, key_of(name)));
     plan->commit.writes.push_back(
         put(table::networks, key_of(name), message<schema::NetworkSpec>::make([&](schema::NetworkSpec::Builder n) {

@@ -28,6 +28,7 @@ constexpr project_key rows[] = {
     {"limits.disk", size, "", "", "", "Largest sum of the sizes of the instances' root disks"},
     {"limits.instances", whole, "", "", "", "Largest number of instances"},
     {"limits.memory", size, "", "", "", "Largest sum of the instances' limits.memory"},
+    {"limits.networks", whole, "", "", "", "Largest number of networks; of project default"},
     {"limits.processes", whole, "", "", "", "Largest sum of the instances' limits.processes"},
     {"limits.virtual-machines", whole, "", "", "", "Largest number of virtual machines"},
     {"restricted", boolean, "false", "", "", "Whether the restricted.* keys are in force"},

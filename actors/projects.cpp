@@ -2,6 +2,7 @@
 
 #include "actors/expander.hpp"
 #include "actors/names.hpp"
+#include "actors/network_limit.hpp"
 #include "actors/policy.hpp"
 #include "actors/project_keys.hpp"
 #include "actors/project_use.hpp"
@@ -79,6 +80,7 @@ outcome<plan_ptr> plan_create(const snapshot& records, const change_project& req
   auto config = request.body.read([](auto put) { return to_map(put.getConfig()); });
   std::erase_if(config, [](auto& entry) { return entry.second.empty(); });
   config = with_defaults(std::move(config));
+  if (auto good = check_network_limit(records, request.name, config); !good) return tl::unexpected{good.error()};
   auto plan = new_saga(request, "project.create", "Creating project");
   plan->commit.conditions.push_back(absent(table::projects, request.name));
   plan->commit.writes.push_back(put(table::projects, request.name, request.body.read([&](auto put) {
@@ -146,6 +148,7 @@ outcome<plan_ptr> plan_update(const snapshot& records, const change_project& req
   plan->admit = [request, before, put_](const snapshot& now) -> outcome<batch> {
     if (auto good = check_features(now, request, before, put_); !good) return tl::unexpected{good.error()};
     if (auto good = check_contents(now, request.name, put_); !good) return tl::unexpected{good.error()};
+    if (auto good = check_network_limit(now, request.name, put_); !good) return tl::unexpected{good.error()};
     return changed_rules(now, request.name);
   };
   if (auto good = plan->admit(records); !good) return tl::unexpected{good.error()};

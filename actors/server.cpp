@@ -1,5 +1,7 @@
+#include "actors/access_change.hpp"
 #include "actors/ask.hpp"
 #include "actors/config_keys.hpp"
+#include "actors/oidc_settings.hpp"
 #include "actors/profiles.hpp"
 #include "actors/server_keys.hpp"
 #include "actors/trust_password.hpp"
@@ -28,11 +30,20 @@ void add_door_steps(saga& plan, const config_map& before, const config_map& afte
   if (touched) plan.after.push_back({"door.apply", {}});
 }
 
+// A provider that does not answer, or is not who it should be, changes nothing. True: who came in by the one of before
+// is to be cut off.
+bool add_provider_step(saga& plan, const config_map& before, const config_map& after) {
+  auto was = oidc_settings_of(before), is = oidc_settings_of(after);
+  if (is.on() && (!was.on() || was.issuer != is.issuer))
+    plan.before.push_back({"oidc.discover", {{"issuer", is.issuer}}});
+  return was.on() && was != is;
+}
+
 // What is shown in place of a secret means, when it comes back: leave it as it is.
 void keep_hidden(config_map& after, const config_map& before) {
-  auto at = after.find(password_key);
-  if (at == after.end() || at->second != "true") return;
-  at->second = get(before, password_key);
+  for (auto& [key, value] : after)
+    if (auto* row = find_server_key(key); row && row->type == server_value::secret && value == "true")
+      value = get(before, key);
 }
 
 outcome<std::shared_ptr<saga>> plan_config(const snapshot& records, const change_server_config& request) {
@@ -43,16 +54,19 @@ outcome<std::shared_ptr<saga>> plan_config(const snapshot& records, const change
     for (auto& [key, value] : before) after.emplace(key, value);
   std::erase_if(after, [](auto& entry) { return entry.second.empty(); });
   if (auto good = check_server_config(after); !good) return tl::unexpected{good.error()};
+  if (auto good = check_oidc_config(after); !good) return tl::unexpected{good.error()};
   auto plan = std::make_shared<saga>();
   plan->kind = "server.update";
   plan->description = "Updating server configuration";
   plan->head = request.head;
   plan->entity = "server";
   add_door_steps(*plan, before, after);
+  config_map context;
+  if (add_provider_step(*plan, before, after)) context.emplace(narrowed_mark, "true");
   for (auto& [key, value] : before)
     if (!after.count(key)) plan->commit.writes.push_back(erase(table::config, key));
   for (auto& [key, value] : after) plan->commit.writes.push_back({table::config, key, value});
-  plan->commit.events.push_back(lifecycle_event(*request.head, "server", "server", "config-updated", "/1.0"));
+  plan->commit.events.push_back(lifecycle_event(*request.head, "server", "server", "config-updated", "/1.0", context));
   return plan;
 }
 

@@ -38,6 +38,14 @@ constexpr server_key_row rows[] = {
     {"events.retention.count", kind::number, "2000000", 1, 1'000'000'000, "How many events are kept at most"},
     {"events.retention.days", kind::number, "7", 1, 3650, "Days for which an event is kept at most"},
     {"images.compression_algorithm", kind::compression, "gzip", 0, 0, "The same for published images"},
+    {"oidc.audience", kind::text, "", 0, 0, "Whom access tokens must be for; empty: the client"},
+    {"oidc.client.id", kind::text, "", 0, 0, "The client that this server is to the identity provider"},
+    {"oidc.client.secret", kind::secret, "", 0, 0, "That client's secret; empty: it is a public client"},
+    {"oidc.device.client.id", kind::text, "", 0, 0, "The client for command lines; empty: the same"},
+    {"oidc.groups.claim", kind::text, "", 0, 0, "The claim with the provider's groups of somebody"},
+    {"oidc.issuer", kind::issuer, "", 0, 0, "The URL of the identity provider (OpenID Connect)"},
+    {"oidc.scopes", kind::scopes, "openid email offline_access profile", 0, 0, "What clients ask the provider for"},
+    {"oidc.session.expiry", kind::span, "1w", 3600, 0, "How long a browser's session lasts"},
     {"operations.retention.days", kind::number, "7", 1, 3650, "Days for which an operation is kept after its end"},
 };
 
@@ -63,6 +71,28 @@ outcome<void> check_ips(const server_key_row& key, std::string_view value) {
   for (auto& one : words_of(value))
     if (!is_ip(one)) return must(false, key, "IP addresses with commas between them");
   return {};
+}
+
+outcome<void> check_issuer(const server_key_row& key, std::string_view value) {
+  constexpr std::string_view scheme = "https://";
+  constexpr size_t bytes_max = 1024;
+  auto rest = value.substr(std::min(scheme.size(), value.size()));
+  bool plain = std::all_of(value.begin(), value.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  bool fits = value.starts_with(scheme) && !rest.empty() && rest.front() != '/' && plain && value.size() <= bytes_max &&
+              rest.find_first_of("?#@\\\"") == rest.npos;
+  return must(fits, key, "an https URL without user, query and fragment");
+}
+
+outcome<void> check_scopes(const server_key_row& key, std::string_view value) {
+  auto has = [padded = ' ' + std::string{value} + ' '](const char* word) { return padded.find(word) != padded.npos; };
+  if (auto good = check_header_value(key.key, value); !good) return good;
+  return must(has(" openid ") && has(" email "), key, "words with spaces between them, openid and email among them");
+}
+
+outcome<void> check_span(const server_key_row& key, std::string_view value) {
+  auto later = later_by(0, value);
+  if (auto good = must(later.has_value(), key, "a span like \"15d\" or \"1H 30M\""); !good) return good;
+  return must(*later >= key.least, key, "at least " + std::to_string(key.least) + " seconds");
 }
 
 constexpr size_t secret_bytes_max = 1024;
@@ -106,7 +136,11 @@ outcome<void> check_server_value(const server_key_row& key, std::string_view val
       if (auto parsed = parse_compression(value); !parsed) return tl::unexpected{parsed.error()};
       return {};
     case kind::span:
-      return must(later_by(0, value).has_value(), key, "a span like \"15d\" or \"1H 30M\"");
+      return check_span(key, value);
+    case kind::issuer:
+      return check_issuer(key, value);
+    case kind::scopes:
+      return check_scopes(key, value);
   }
   return {};
 }

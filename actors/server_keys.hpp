@@ -10,13 +10,15 @@ namespace troupe {
 
 /// How a value of the server's configuration must look.
 enum class server_value : uint8_t {
-  number,    // whole, from `least` to `most`
-  boolean,   // true, false
-  text,      // no control characters
-  listeners, // IP:PORT, several with commas between them
-  ips,       // IP addresses with commas between them
-  span,      // "15d", "1H 30M"
-  secret,    // shown as "true"; stored as a hash
+  number,      // whole, from `least` to `most`
+  boolean,     // true, false
+  text,        // no control characters
+  listeners,   // IP:PORT, several with commas between them
+  ips,         // IP addresses with commas between them
+  span,        // "15d", "1H 30M"
+  secret,      // shown as "true"
+  issuer,      // the https URL of an identity provider
+  scopes,      // of OpenID Connect, with spaces between them
   compression, // "gzip", "zstd-19"
 };
 
@@ -24,8 +26,8 @@ enum class server_value : uint8_t {
 struct server_key_row {
   std::string_view key;
   server_value type;
-  std::string_view fallback; // in force while nothing is set; shown unless empty
-  int64_t least = 0, most = 0;
+  std::string_view fallback;   // in force while nothing is set; shown unless empty
+  int64_t least = 0, most = 0; // of a span: seconds, at least
   std::string_view meaning;
 };
 std::span<const server_key_row> server_keys();

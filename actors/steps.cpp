@@ -35,8 +35,9 @@ constexpr step_kind rows[] = {
     {"network.apply", role::networks},  // bridge, firewall, dnsmasq (after the commit)
     {"network.remove", role::networks}, // (after the commit)
     {"door.listen", role::doors, "stop listening there"},
-    {"door.apply", role::doors}, // listen where the configuration says, and nowhere else (after the commit)
-    {"sink.apply", role::sinks}, // start, stop or start anew as the record says (after the commit)
+    {"door.apply", role::doors},    // listen where the configuration says, and nowhere else (after the commit)
+    {"oidc.discover", role::doors}, // the identity provider answers, and is who it should be; nothing to undo
+    {"sink.apply", role::sinks},    // start, stop or start anew as the record says (after the commit)
 };
 
 // Every kind of saga there is.

@@ -2,15 +2,20 @@
 
 #include "actors/server_keys.hpp"
 #include "gateway/door_limits.hpp"
+#include "gateway/oidc/login_pages.hpp"
 #include "gateway/rest/admission.hpp"
+#include "gateway/rest/all_projects.hpp"
 #include "gateway/rest/authentication_log.hpp"
 #include "gateway/rest/browser.hpp"
+#include "gateway/rest/lists.hpp"
 #include "gateway/rest/live_streams.hpp"
 #include "gateway/rest/routes.hpp"
 #include "gateway/shared_collection.hpp"
 #include "gateway/trust.hpp"
 #include "gateway/trust_watch.hpp"
 #include "runtime/certificate.hpp"
+
+#include <sstream>
 
 namespace troupe {
 namespace {
@@ -22,6 +27,11 @@ constexpr uint64_t upload_limit = uint64_t{1} << 40; // an image or a file
 std::string project_of(const http_request& request) {
   auto given = request.parameter("project");
   return given.empty() ? "default" : std::string{given};
+}
+
+/// Empty: a list of all projects, of what the caller may see there.
+std::string judged_project(const http_request& request, const route& row) {
+  return is_of_all_projects(request, row) ? std::string{} : project_of(request);
 }
 
 std::shared_ptr<const header> head_of(const http_request& request, principal who) {
@@ -51,17 +61,27 @@ outcome<void> enter_project_of(rest_request& one, const route& row, const snapsh
   return {};
 }
 
+struct entrance {
+  rest_context context;
+  oidc_gate gate;
+  authentication_log guests;
+  login_pages pages;
+};
+
 /// Judged before a byte of the body is kept: a stranger must not fill the disk with what is refused afterwards.
-body_rule rule_of(services& with, const http_request& request) {
+body_rule rule_of(entrance& at, const http_request& request) {
   auto found = match(request.method, request.segments);
   bool file = found.row && (found.row->upload || (found.row->takes_files &&
                                                   request.header("Content-Type") == "application/octet-stream"));
   body_rule out{file, file ? upload_limit : json_limit};
   if (request.peer.address.empty() || !found.row) return out;
-  auto records = with.db.read();
-  auto who = caller_of(request.peer, records).who;
-  out.forbidden = !judge_access(who, project_of(request), *found.row, found.parameters, records);
-  if (who.level == trust::none) out.limit = std::min(out.limit, strangers_limit);
+  auto records = at.context.with.db.read();
+  auto known = at.gate.caller_at_once(request, records);
+  bool proved = known && !known->refused; // who is not will be told why, and that needs the whole request
+  if (proved)
+    out.forbidden =
+        !judge_access(known->who, judged_project(request, *found.row), *found.row, found.parameters, records);
+  if (!proved || known->who.level == trust::none) out.limit = std::min(out.limit, strangers_limit);
   return out;
 }
 
@@ -81,23 +101,44 @@ http_response no_such_route(bool path_known) {
   return response;
 }
 
-struct entrance {
-  rest_context context;
-  authentication_log guests;
-};
+http_response not_authenticated() {
+  http_response out;
+  out.status = 401;
+  out.headers = {{"Content-Type", "application/json"}};
+  out.body.emplace_back(std::string{R"({"type":"error","status":"","status_code":0,"operation":"","error_code":401,)"
+                                    R"("error":"not authenticated","metadata":null})"
+                                    "\n"});
+  return out;
+}
+
+/// What a client that can log in needs to know for it, by the names that LXD's clients read.
+void tell_how_to_log_in(const responder& answer, const oidc_settings& settings) {
+  std::istringstream words{settings.scopes};
+  json_list scopes;
+  for (std::string word; words >> word;) write_json_string(scopes.next(), word);
+  answer.add_header("X-LXD-OIDC-issuer", settings.issuer);
+  answer.add_header("X-LXD-OIDC-clientid", settings.device_client);
+  answer.add_header("X-LXD-OIDC-audience", settings.audience == settings.client ? "" : settings.audience);
+  answer.add_header("X-LXD-OIDC-groups-claim", settings.groups_claim);
+  answer.add_header("X-LXD-OIDC-scopes", std::move(scopes).take());
+}
+
+void turn_away(entrance& at, const rest_request& one, const std::string& why) {
+  at.guests.turned_away(*one.head, one.http->peer,
+                        {{"method", one.http->method}, {"path", one.http->path.substr(0, 200)}}, why);
+}
 
 /// True: the caller may go on.
 bool let_in(entrance& at, const rest_request& one, const route& row, const snapshot& records,
             const std::string& doubt) {
-  auto judged = judge_access(one.head->who, one.head->project, row, one.parameters, records);
+  auto judged = judge_access(one.head->who, judged_project(*one.http, row), row, one.parameters, records);
   bool over_network = !one.http->peer.address.empty();
   bool anonymous = one.head->who.username.empty(); // also who is let in for metrics only
   if (over_network && judged && !anonymous) at.guests.came_in(*one.head);
   if (judged) return true;
-  if (over_network)
-    at.guests.turned_away(*one.head, one.http->peer,
-                          {{"method", one.http->method}, {"path", one.http->path.substr(0, 200)}},
-                          doubt.empty() ? "The caller has no right to this" : doubt);
+  if (over_network) turn_away(at, one, doubt.empty() ? "The caller has no right to this" : doubt);
+  if (auto settings = oidc_settings_of(records); anonymous && over_network && settings.on())
+    tell_how_to_log_in(one.answer, settings);
   reply_error(one, judged.error());
   return false;
 }
@@ -116,19 +157,26 @@ void welcome_scraper(principal& who, const route* row, const snapshot& records) 
   who.projects = {std::string{every_project}};
 }
 
-void handle(entrance& at, door_kind which, http_request request, responder answer) {
-  auto records = at.context.with.db.read();
-  auto found = match(request.method, request.segments);
+/// A token that is not believed: the client is told how to get another one.
+void refuse_token(entrance& at, const rest_request& one, const error& why, const snapshot& records) {
+  if (why.code != fault::forbidden) return reply_error(one, why);
+  turn_away(at, one, why.message);
+  tell_how_to_log_in(one.answer, oidc_settings_of(records));
+  one.answer.send(not_authenticated());
+}
+
+void handle(entrance& at, door_kind which, std::shared_ptr<http_request> request, responder answer, caller caller,
+            const snapshot& records) {
+  auto found = match(request->method, request->segments);
   if (found.row && !is_offered(which, *found.row)) found = {};
-  auto caller = caller_of(request.peer, records);
   welcome_scraper(caller.who, found.row, records);
-  rest_request one{at.context, std::make_shared<http_request>(std::move(request)), answer, std::move(found.parameters),
-                   nullptr};
+  rest_request one{at.context, std::move(request), answer, std::move(found.parameters), nullptr};
   one.head = head_of(*one.http, std::move(caller.who));
   allow_origin(*one.http, records, answer);
   if (one.http->method == "OPTIONS") return answer.send({});
   if (auto judged = judge_origin(*one.http, records, at.context.listeners); !judged)
     return reply_error(one, judged.error());
+  if (caller.refused) return refuse_token(at, one, *caller.refused, records);
   if (!found.row) return answer.send(no_such_route(found.path_known));
   if (!let_in(at, one, *found.row, records, caller.doubt)) return;
   bool chooses_itself = found.row->who == access::metrics; // whose figures
@@ -137,19 +185,32 @@ void handle(entrance& at, door_kind which, http_request request, responder answe
   admit(std::move(one), *found.row, [row = found.row](const rest_request& admitted) { dispatch(*row, admitted); });
 }
 
+void receive(entrance& at, door_kind which, http_request request, responder answer) {
+  auto records = at.context.with.db.read();
+  auto known = at.gate.caller_at_once(request, records);
+  auto held = std::make_shared<http_request>(std::move(request));
+  if (which == door_kind::rest_tls && at.pages.serve(held, answer)) return;
+  if (known) return handle(at, which, std::move(held), std::move(answer), std::move(*known), records);
+  at.gate.find_caller(*held, [&at, which, held, answer](caller found) {
+    handle(at, which, held, answer, std::move(found), at.context.with.db.read());
+  });
+}
+
 } // namespace
 
 struct rest_door::data {
   data(services& with, tls_listeners& listeners)
-      : streams{with.io}, at{{with, streams, listeners}, authentication_log{with}} {}
+      : streams{with.io}, at{{with, streams, listeners},
+                             oidc_gate{with},
+                             authentication_log{with},
+                             login_pages{with, at.gate, at.guests}} {}
 
   std::unique_ptr<http_server> make_server(door_kind which) {
     auto& with = at.context.with;
     return std::make_unique<http_server>(
-        with.io, http_limits_of(which), with.dir.spool,
-        [&with](const http_request& head) { return rule_of(with, head); },
+        with.io, http_limits_of(which), with.dir.spool, [this](const http_request& head) { return rule_of(at, head); },
         [this, which](http_request request, responder answer) {
-          handle(at, which, std::move(request), std::move(answer));
+          receive(at, which, std::move(request), std::move(answer));
         });
   }
 
@@ -169,6 +230,7 @@ rest_door::~rest_door() {
   data_->watch.reset();
   data_->close_tls();
   data_->server.reset();
+  data_->at.gate.close();
 }
 
 outcome<void> rest_door::listen(const std::string& unix_socket) {
@@ -176,10 +238,11 @@ outcome<void> rest_door::listen(const std::string& unix_socket) {
   data_->server = data_->make_server(door_kind::rest_unix);
   context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(door_kind::rest_tls); });
   context.listeners.open(tls_door::metrics, [d = data_.get()] { return d->make_server(door_kind::metrics); });
-  data_->watch = std::make_unique<trust_watch>(context.with, [&context](const std::string& fingerprint) {
-    context.listeners.disconnect(
-        [&](const http_peer& peer) { return peer.shown && peer.shown->fingerprint == fingerprint; });
-    context.streams.cut(fingerprint);
+  data_->watch = std::make_unique<trust_watch>(context.with, [&context,
+                                                              &gate = data_->at.gate](const std::string& user) {
+    context.listeners.disconnect([&](const http_peer& peer) { return peer.shown && peer.shown->fingerprint == user; });
+    context.streams.cut(user);
+    gate.forget(user);
   });
   return data_->server->listen_unix(unix_socket, 0660);
 }

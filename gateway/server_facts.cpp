@@ -1,5 +1,6 @@
 #include "gateway/server_facts.hpp"
 
+#include "actors/oidc_settings.hpp"
 #include "backends/storage/storage_driver.hpp"
 #include "gateway/tls_listeners.hpp"
 #include "messages/json.hpp"
@@ -159,6 +160,15 @@ constexpr std::string_view extensions[] = {
     "instances_rebuild",
     "import_instance_devices",
     "unix_device_hotplug_subsystem_device_option",
+    "operations_get_query_all_projects",
+    "oidc",
+    "oidc_groups_claim",
+    "profiles_all_projects",
+    "oidc_scopes",
+    "images_all_projects",
+    "networks_all_projects",
+    "oidc_client_secret",
+    "oidc_device_client_id",
     "troupe_event_cursor",      // ours: see docs/events.md
     "troupe_operation_history", // ours: see docs/operations.md
     "troupe_sinks",             // ours: see docs/sinks.md
@@ -250,34 +260,37 @@ namespace {
 
 // What both kinds of callers are told.
 template <class Builder>
-void fill_abilities(Builder server, const char* auth) {
+void fill_abilities(Builder server, const char* auth, bool oidc) {
   auto list = server.initApiExtensions(static_cast<unsigned>(std::size(extensions)));
   for (unsigned i = 0; i < std::size(extensions); ++i) list.set(i, std::string{extensions[i]});
   server.setApiStatus("stable");
   server.setApiVersion("1.0");
   server.setAuth(auth);
-  server.initAuthMethods(1).set(0, "tls");
+  auto methods = server.initAuthMethods(oidc ? 2 : 1);
+  methods.set(0, "tls");
+  if (oidc) methods.set(1, "oidc");
 }
 
 } // namespace
 
-announcement announced_by(const tls_listeners& listeners) {
+announcement announced_by(const tls_listeners& listeners, const snapshot& records) {
   auto now = listeners.present();
-  if (!now.identity) return {};
-  return {reachable_at(now.https), now.identity->pem(), now.identity->own().fingerprint};
+  bool oidc = oidc_settings_of(records).on();
+  if (!now.identity) return {{}, {}, {}, oidc};
+  return {reachable_at(now.https), now.identity->pem(), now.identity->own().fingerprint, oidc};
 }
 
 std::string server_json(const services& with, const config_map& config, const announcement& announced) {
   return to_json(message<schema::Server>::make([&](schema::Server::Builder server) {
-    fill_abilities(server, "trusted");
+    fill_abilities(server, "trusted", announced.oidc);
     fill(server.initConfig(static_cast<unsigned>(config.size())), config);
     fill_environment(server.initEnvironment(), with, announced);
   }));
 }
 
-std::string untrusted_server_json() {
+std::string untrusted_server_json(bool oidc) {
   return to_json(message<schema::ServerUntrusted>::make(
-      [](schema::ServerUntrusted::Builder server) { fill_abilities(server, "untrusted"); }));
+      [oidc](schema::ServerUntrusted::Builder server) { fill_abilities(server, "untrusted", oidc); }));
 }
 
 } // namespace troupe

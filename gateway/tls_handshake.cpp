@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <uv.h>
 
 namespace troupe {
 
@@ -28,7 +29,7 @@ void tls_handshake::start(std::unique_ptr<socket_stream> raw) {
 
 void tls_handshake::on_bytes(std::string_view bytes) {
   auto self = shared_from_this();
-  if (failed_) return;
+  if (failed_ || waiting_) return;
   if (expects_proxy_ && !read_proxy_header(bytes)) return;
   session_.receive(bytes);
   if (!done_) step();
@@ -53,8 +54,35 @@ bool tls_handshake::read_proxy_header(std::string_view& bytes) {
   return true;
 }
 
+// Nothing is read meanwhile, and nothing else looks at the session.
 void tls_handshake::step() {
-  auto progress = session_.handshake();
+  struct job {
+    uv_work_t request{};
+    std::shared_ptr<tls_handshake> of;
+    std::shared_ptr<void> open; // the server waits for it
+    tls_session::progress progress = tls_session::progress::failed;
+  };
+  auto& context = raw_->context();
+  raw_->read(false);
+  waiting_ = true;
+  auto* made = new job{{}, shared_from_this(), context.open};
+  made->request.data = made;
+  auto work = [](uv_work_t* request) {
+    auto* mine = static_cast<job*>(request->data);
+    mine->progress = mine->of->session_.handshake();
+  };
+  auto ended = [](uv_work_t* request, int) {
+    std::unique_ptr<job> mine{static_cast<job*>(request->data)};
+    mine->of->stepped(mine->progress);
+  };
+  uv_queue_work(context.uv, &made->request, work, ended); // fails only for a missing callback
+}
+
+void tls_handshake::stepped(tls_session::progress progress) {
+  auto self = shared_from_this();
+  waiting_ = false;
+  if (!raw_) return; // it ended meanwhile
+  raw_->read(true);
   failed_ = progress == tls_session::progress::failed;
   done_ = progress == tls_session::progress::done;
   if (send()) on_written(true);
@@ -75,6 +103,7 @@ bool tls_handshake::send() {
 void tls_handshake::on_written(bool ok) {
   auto self = shared_from_this();
   if (!ok || failed_) return close();
+  if (waiting_) return; // `stepped` goes on
   if (session_.has_wire() && !send()) return;
   if (failed_) return close();
   if (done_) finish();

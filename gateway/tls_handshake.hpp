@@ -10,7 +10,9 @@
 namespace troupe {
 
 /// A TCP connection until it may speak: first perhaps a trusted proxy's header, then the TLS handshake; all of it
-/// within one time-out that nothing extends. Loop's thread only; lives in the context's list.
+/// within one time-out that nothing extends. Signatures, and checking those of others, take milliseconds: they are made
+/// on libuv's threads, so that a flood of handshakes delays nobody who has done his. Loop's thread only; lives in
+/// the context's list.
 class tls_handshake final : public http_stream::user, public std::enable_shared_from_this<tls_handshake> {
 public:
   static void start(std::unique_ptr<socket_stream> raw);
@@ -26,12 +28,14 @@ private:
 
   bool read_proxy_header(std::string_view& bytes);
   void step();
+  void stepped(tls_session::progress progress);
   bool send();
   void finish();
   void close();
 
   std::unique_ptr<socket_stream> raw_; // null once ended
-  tls_session session_;
+  tls_session session_;                // one of libuv's threads has it while we wait
+  bool waiting_ = false;
   bool expects_proxy_ = false;
   std::string proxy_bytes_;
   std::string wire_;

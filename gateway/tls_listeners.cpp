@@ -5,6 +5,7 @@
 #include "actors/server_keys.hpp"
 #include "gateway/certificate_authority.hpp"
 #include "gateway/guest_door.hpp"
+#include "gateway/oidc/discovery.hpp"
 #include "gateway/server_certificate.hpp"
 
 #include <algorithm>
@@ -158,6 +159,16 @@ void tls_listeners::disconnect(const std::function<bool(const http_peer&)>& whom
 
 // ---- the actor
 
+namespace {
+
+outcome<void> check_provider(const std::string& issuer) {
+  auto found = discover(issuer, cancel_token{});
+  if (!found) return tl::unexpected{found.error()};
+  return {};
+}
+
+} // namespace
+
 caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners, guest_door& guests) {
   return {
       [self, &with, &guests](const open_guest& whom) -> caf::result<std::string> {
@@ -184,6 +195,7 @@ caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners&
         on_blocking_thread(
             self, with,
             [&listeners, step = act.step]() -> outcome<void> {
+              if (step.kind == "oidc.discover") return check_provider(std::string{get(step.args, "issuer")});
               if (step.kind == "door.listen")
                 return listeners.listen(get(step.args, "key"), std::string{get(step.args, "addresses")});
               listeners.apply();

@@ -5,6 +5,7 @@
 #include "messages/envelope.hpp"
 #include "persist/store.hpp"
 
+#include <optional>
 #include <string>
 
 namespace troupe {
@@ -15,7 +16,8 @@ inline constexpr std::string_view every_project = "*";
 /// Who is at the other end of a connection, as far as the server knows, at this moment.
 struct caller {
   principal who;
-  std::string doubt; // why a shown certificate is worth nothing; empty: it is, or none was shown
+  std::string doubt;                 // why what was shown is worth nothing; empty: it is not, or nothing was shown
+  std::optional<error> refused = {}; // a token was brought that is not believed (forbidden), or could not be judged
 };
 
 /// Looked up for every request, so that what is removed counts no more. Cheap: one read of a record.

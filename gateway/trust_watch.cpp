@@ -40,6 +40,15 @@ std::vector<std::string> members_of(const snapshot& records, const std::string& 
   return out;
 }
 
+std::vector<std::string> users_of_provider(const snapshot& records) {
+  std::vector<std::string> out;
+  records.scan(table::identities, identity_key("oidc", ""), [&](std::string_view, std::string_view bytes) {
+    out.push_back(identity_record::from_bytes(bytes).read([](auto i) { return text(i.getId()); }));
+    return true;
+  });
+  return out;
+}
+
 /// Whom the event is about who may do less now than before; by user name.
 std::vector<std::string> losers_of(const snapshot& records, const message<schema::Event>& event) {
   return event.read([&](schema::Event::Reader e) -> std::vector<std::string> {
@@ -49,6 +58,7 @@ std::vector<std::string> losers_of(const snapshot& records, const message<schema
     if (view(e.getAction()) == "certificate-deleted") return {name};
     if (get(context, narrowed_mark) != "true") return {};
     if (kind == "certificate") return {name};
+    if (kind == "server") return users_of_provider(records);
     if (kind == "identity") return {name.substr(name.find('/') + 1)};
     auto was = get(context, "old_name");
     return members_of(records, was.empty() ? name : std::string{was}, kind == "identity-provider-group");
@@ -75,7 +85,7 @@ void trust_watch::data::cut(message<schema::Event> event) {
 trust_watch::trust_watch(services& with, std::function<void(const std::string&)> lost)
     : data_{std::make_shared<data>(with, std::move(lost))} {
   event_filter filter;
-  filter.subjects = {"_.certificate.>", "_.identity.>", "_.auth-group.>", "_.identity-provider-group.>"};
+  filter.subjects = {"_.certificate.>", "_.identity.>", "_.auth-group.>", "_.identity-provider-group.>", "*.server.>"};
   filter.types = {"lifecycle"};
   std::weak_ptr<data> weak = data_;
   data_->events.emplace(with, std::move(filter), [weak](const message<schema::Event>& event) {

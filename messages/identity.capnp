@@ -22,6 +22,7 @@ struct Identity {
   providerGroups @7 :List(Text) $Json.hidden;  # the provider's, as of the last token
   tokenHash      @8 :Text $Json.hidden;        # of a pending one
   tokenExpiresAt @9 :Int64 $Json.hidden;       # seconds since the epoch; 0: never
+  toldAt         @10 :Int64 $Json.hidden;      # when the provider said that of subject, name and groups; seconds
 }
 struct IdentityPut { groups @0 :List(Text); tlsCertificate @1 :Text; }
 struct IdentitiesTlsPost {

@@ -1,24 +1,14 @@
+#include "backends/module.hpp"
 #include "backends/sink/module/entry.hpp"
 #include "backends/sink/writers.hpp"
 
 #include <dlfcn.h>
-#include <filesystem>
 
 namespace troupe {
 namespace {
 
-// Beside the program, like the helpers.
-outcome<void*> load_module() {
-  std::error_code failed;
-  auto program = std::filesystem::read_symlink("/proc/self/exe", failed);
-  if (auto* loaded = dlopen((program.parent_path() / "troupe-sinks.so").c_str(), RTLD_NOW | RTLD_LOCAL)) return loaded;
-  auto* why = dlerror();
-  return fail(fault::unsupported,
-              std::string{"Webhook and NATS sinks need troupe-sinks.so, which cannot be loaded: "} + (why ? why : ""));
-}
-
 const outcome<void*>& module() {
-  static const outcome<void*> loaded = load_module();
+  static const outcome<void*> loaded = load_module("troupe-sinks.so", "Webhook and NATS sinks");
   return loaded;
 }
 

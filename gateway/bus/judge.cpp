@@ -6,6 +6,11 @@ namespace troupe::on_bus {
 
 namespace {
 
+// Of all projects: that of no single one.
+std::string project_for(const method_facts& method, const place& at) {
+  return method.name == "Bus.allInstances" ? std::string{} : at.project();
+}
+
 // A project's handle has no names: it is where it is.
 std::vector<std::string> names_for(const method_facts& method, const place& at) {
   return method.name.starts_with("Project.") ? std::vector{at.project()} : at.names;
@@ -20,7 +25,8 @@ outcome<void> judge(const method_facts& method, const place& at) {
   if (!method.same_as) return fail(fault::forbidden, "not authorized");
   auto records = session.with.db.read();
   auto names = names_for(method, at);
-  if (auto judged = judge_access(session.who, at.project(), *method.same_as, names, records); !judged) return judged;
+  if (auto judged = judge_access(session.who, project_for(method, at), *method.same_as, names, records); !judged)
+    return judged;
   if (at.through.empty() || method.reads) return {};
   return judge_borrowed(session.who, at.head->project, *method.same_as, names, records);
 }

@@ -1,6 +1,6 @@
 #include "actors/projects.hpp"
 
-#include "actors/project_use.hpp"
+#include "actors/network_limit.hpp"
 #include "gateway/bus/check.hpp"
 #include "gateway/bus/methods.hpp"
 #include "gateway/bus/page.hpp"
@@ -100,6 +100,7 @@ kj::Promise<void> measure_project(const call_ptr& c) {
         auto records = db.read();
         auto [name, config] = project.read([](auto p) { return std::pair{text(p.getName()), to_map(p.getConfig())}; });
         auto states = limit_states(config, use_of_project(records, name, [](std::string_view) { return false; }));
+        states.push_back(network_limit(records, name, config));
         return message<results>::make([&](results::Builder out) {
           auto list = out.initLimits(static_cast<unsigned>(states.size()));
           for (unsigned i = 0; i < states.size(); ++i) {

@@ -21,7 +21,8 @@ bool is_handle(capnp::InterfaceSchema type) { return type.getSuperclasses().size
 kj::Promise<void> view_server(const call_ptr& c) {
   bool all = c->at.of->who.may("can_edit", the_server());
   auto config = all ? shown_server_config(c->with().db.read()) : config_map{};
-  auto shown = value_of(parse_json_text(server_json(c->with(), config, announced_by(c->at.of->listeners))));
+  auto shown =
+      value_of(parse_json_text(server_json(c->with(), config, announced_by(c->at.of->listeners, c->with().db.read()))));
   auto results = c->results<bus::Bus::ServerResults>();
   value_of(read_json(shown, results.initServer()));
   results.setEtag(etag_of_config(config));

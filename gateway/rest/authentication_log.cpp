@@ -38,7 +38,7 @@ void authentication_log::came_in(const header& head) {
 
 void authentication_log::turned_away(const header& head, const http_peer& peer, config_map asked,
                                      const std::string& why) {
-  if (!is_news("refused", head)) return;
+  if (!is_news("refused: " + why, head)) return; // for another reason it is news again
   if (peer.shown) asked.emplace("fingerprint", peer.shown->fingerprint);
   tell(security_event(head, "refused", schema::Event::Level::WARNING, why, asked));
 }

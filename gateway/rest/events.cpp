@@ -3,8 +3,10 @@
 #include "gateway/event_scope.hpp"
 #include "gateway/rest/event_session.hpp"
 #include "gateway/rest/lists.hpp"
+#include "gateway/rest/live_streams.hpp"
 #include "gateway/rest/routes.hpp"
 #include "messages/time.hpp"
+#include "runtime/uuid.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -117,6 +119,28 @@ std::string history_json(const std::vector<message<schema::Event>>& events) {
   return std::move(list).take();
 }
 
+/// Closed when its user loses rights. Who has a certificate loses the whole connection.
+class cut_socket final : public stream_set {
+public:
+  explicit cut_socket(std::weak_ptr<websocket> socket) : socket_{std::move(socket)} {}
+  void connected(const std::string&, std::shared_ptr<websocket>) override {}
+  void abandoned() override {}
+  void cut() override {
+    constexpr uint16_t policy_violation = 1008;
+    if (auto socket = socket_.lock()) socket->close(policy_violation);
+  }
+
+private:
+  std::weak_ptr<websocket> socket_;
+};
+
+void cut_with_rights(const rest_request& from, const std::shared_ptr<websocket>& socket) {
+  auto& streams = from.context.streams;
+  auto id = "events " + make_uuid_v4(); // no operation's
+  streams.open(id, from.head->who.username, {}, {}, std::make_shared<cut_socket>(socket));
+  socket->on_close([&streams, id] { streams.close(id); });
+}
+
 } // namespace
 
 void events_websocket(const rest_request& from) {
@@ -132,7 +156,8 @@ void events_websocket(const rest_request& from) {
       from, role::events,
       [from, session](const outcome<subscription_ptr>& events) {
         if (!events) return reply_error(from, events.error());
-        from.answer.accept_websocket([session, events = *events](std::shared_ptr<websocket> socket) {
+        from.answer.accept_websocket([from, session, events = *events](std::shared_ptr<websocket> socket) {
+          if (from.head->who.protocol == "oidc") cut_with_rights(from, socket);
           session->begin(std::move(socket), events);
         });
       },

@@ -169,6 +169,8 @@ void delete_file(const rest_request& from) {
 // The stock client's `file mount`: after the 101 the connection speaks SFTP. Nothing is sent before the client's first
 // packet.
 void get_sftp(const rest_request& from) {
+  if (from.head->who.protocol == "oidc") // nothing would cut it when his rights end
+    return reply_error(from, {fault::unsupported, "SFTP is for clients with a certificate"});
   if (from.http->header("Upgrade") != "sftp")
     return reply_error(from, {fault::invalid, "This address is for SFTP: the header \"Upgrade: sftp\" is missing"});
   with_root(from, [from](const file_root& root) {

@@ -1,5 +1,6 @@
 #include "actors/image_publish.hpp"
 #include "gateway/image_export.hpp"
+#include "gateway/rest/all_projects.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/query_text.hpp"
 #include "gateway/rest/routes.hpp"
@@ -34,10 +35,12 @@ alias_index all_aliases(const snapshot& records, const std::string& project) {
   return out;
 }
 
-std::string image_json(const image_record& image, const alias_index& aliases) {
+std::string image_json(const image_record& image, const std::string& project, const alias_index& aliases) {
   std::string out = "{";
   image.read([&](schema::ImageSpec::Reader i) {
     write_json_fields(out, i);
+    write_json_name(out, "project");
+    write_json_string(out, project);
     write_json_name(out, "aliases");
     out += '[';
     auto [at, end] = aliases.equal_range(text(i.getFingerprint()));
@@ -59,9 +62,12 @@ bool is_public(const image_record& image) {
 }
 
 // Strangers see public images; the others are not there for them.
-bool may_see(const rest_request& from, const image_record& image) {
-  return is_public(image) || from.sees("image", image.read([](auto i) { return text(i.getFingerprint()); }));
+bool may_see(const rest_request& from, const std::string& project, const image_record& image) {
+  auto fingerprint = image.read([](auto i) { return text(i.getFingerprint()); });
+  return is_public(image) || from.head->who.may("can_view", {"image", project, fingerprint});
 }
+
+bool may_see(const rest_request& from, const image_record& image) { return may_see(from, from.project, image); }
 
 bool may_see(const rest_request& from, const snapshot& records, const alias_record& alias) {
   if (from.sees("image_alias", alias.read([](auto a) { return text(a.getName()); }))) return true;
@@ -74,16 +80,19 @@ outcome<std::string> list_images(const rest_request& from) {
   auto filter = list_filter::parse(from.http->parameter("filter"));
   if (!filter) return tl::unexpected{filter.error()};
   auto records = from.with().db.read();
-  auto& project = from.head->project;
-  auto aliases = all_aliases(records, project);
+  bool all = is_true(from.http->parameter("all-projects"));
+  std::map<std::string, alias_index> aliases; // by project
   json_list list;
-  records.scan(table::images, project + "/", [&](std::string_view key, std::string_view bytes) {
+  records.scan(table::images, all ? "" : from.head->project + "/", [&](std::string_view key, std::string_view bytes) {
     auto image = image_record::from_bytes(bytes);
-    if (!may_see(from, image)) return true;
-    auto shown = image_json(image, aliases);
+    auto [project, fingerprint] = split_key(key);
+    if (!may_see(from, all ? project : from.project, image)) return true;
+    auto known = aliases.find(project);
+    if (known == aliases.end()) known = aliases.emplace(project, all_aliases(records, project)).first;
+    auto shown = image_json(image, project, known->second);
     if (!filter->matches(shown)) return true;
     if (from.recursion() == 0)
-      list.url("/1.0/images/", key.substr(project.size() + 1));
+      list.url("/1.0/images/", all ? with_project({project, fingerprint}) : fingerprint);
     else
       list.next() += shown;
     return true;
@@ -177,7 +186,8 @@ void post_images(const rest_request& from) {
 void get_image(const rest_request& from) {
   auto records = from.with().db.read();
   if (auto image = find_image(from, records))
-    reply_sync(from, image_json(*image, all_aliases(records, from.head->project)), etag_of(image->bytes()));
+    reply_sync(from, image_json(*image, from.head->project, all_aliases(records, from.head->project)),
+               etag_of(image->bytes()));
 }
 
 void put_image(const rest_request& from) { put_image_with(from, false); }

@@ -1,5 +1,6 @@
 #include "actors/instances.hpp"
 #include "gateway/backup_file.hpp"
+#include "gateway/rest/all_projects.hpp"
 #include "gateway/rest/instance_view.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/query_text.hpp"
@@ -37,7 +38,8 @@ outcome<std::string> list_instances(const rest_request& from) {
   if (!filter) return tl::unexpected{filter.error()};
   auto records = from.with().db.read();
   auto recursion = from.recursion();
-  auto project = is_true(from.http->parameter("all-projects")) ? std::string{} : from.head->project + "/";
+  bool all = is_true(from.http->parameter("all-projects"));
+  auto project = all ? std::string{} : from.head->project + "/";
   auto collection = "/1.0/" + from.http->segments[1] + "/";
   expander expand{records};
   json_list list;
@@ -46,7 +48,7 @@ outcome<std::string> list_instances(const rest_request& from) {
     entity thing{"instance", std::string{key.substr(0, slash)}, std::string{key.substr(slash + 1)}};
     if (!from.head->who.may("can_view", thing)) return true;
     if (recursion == 0 && filter->empty() && from.http->segments[1] != "virtual-machines") {
-      list.url(collection, key.substr(key.find('/') + 1));
+      list.url(collection, all ? with_project({thing.project, thing.name}) : thing.name);
       return true;
     }
     spec_record::from_bytes(bytes).read([&](schema::InstanceSpec::Reader spec) {
@@ -56,7 +58,7 @@ outcome<std::string> list_instances(const rest_request& from) {
       if (!filter->empty() || recursion == 1) write_instance(one, expand, spec, status);
       if (!filter->matches(one)) return;
       if (recursion == 0)
-        list.url(collection, view(spec.getName()));
+        list.url(collection, all ? with_project({thing.project, thing.name}) : thing.name);
       else if (recursion == 1)
         list.next() += one;
       else

@@ -157,7 +157,8 @@ outcome<void> judge_need(const principal& who, std::string_view project, const r
   auto* found = find_need(row);
   auto entitlement = found ? entitlement_in(*found, row.method) : std::string_view{};
   if (entitlement.empty()) return fail(fault::forbidden, "not authorized");
-  if (row.who == access::project && !who.knows(project)) return fail(fault::not_found, "Project not found");
+  if (row.who == access::project && !project.empty() && !who.knows(project))
+    return fail(fault::not_found, "Project not found");
   if (entitlement == "*" || !is_named(*found, names)) return {};
   return judge_thing(who, entitlement, thing_of(who, *found, project, names, records));
 }

@@ -25,13 +25,14 @@ std::string lower(std::string_view word) {
 // The operations that were asked for, by status word: LXD's form of the list.
 class operation_list {
 public:
-  operation_list(const rest_request& from, const snapshot& records) : from_{from}, records_{records} {}
+  operation_list(const rest_request& from, const snapshot& records)
+      : from_{from}, records_{records}, all_{is_true(from.http->parameter("all-projects"))} {}
 
   void add(std::string_view bytes) {
     auto record = operation_record::from_bytes(bytes);
     record.read([&](schema::Operation::Reader op) {
       bool of_server = op.getProject().size() == 0 && from_.head->who.level == trust::full;
-      if (view(op.getProject()) != from_.head->project && !of_server) return;
+      if (!all_ && view(op.getProject()) != from_.head->project && !of_server) return;
       if (!may_view(from_.head->who, op)) return;
       auto& list = by_status_[lower(status_of(op.getState()).word)];
       if (from_.recursion() == 2)
@@ -56,6 +57,7 @@ public:
 private:
   const rest_request& from_;
   const snapshot& records_;
+  const bool all_; // of all projects
   std::map<std::string, json_list> by_status_;
   size_t count_ = 0;
 };

@@ -1,5 +1,6 @@
 #include "actors/profiles.hpp"
 
+#include "gateway/rest/all_projects.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 
@@ -13,6 +14,8 @@ std::string profile_json(const rest_request& from, const snapshot& records, cons
   std::string out = "{";
   profile.read([&](schema::ProfileSpec::Reader p) {
     write_json_fields(out, p);
+    write_json_name(out, "project");
+    write_json_string(out, view(p.getProject()));
     write_used_by(out, from.head->who, users_of_profile(records, view(p.getProject()), view(p.getName())));
   });
   return out + "}";
@@ -41,14 +44,18 @@ void get_profiles(const rest_request& from) {
   reply_from_blocking_thread(from, [from]() -> outcome<std::string> {
     auto records = from.with().db.read();
     json_list list;
-    records.scan(table::profiles, from.head->project + "/", [&](std::string_view key, std::string_view bytes) {
-      if (!from.sees("profile", key.substr(key.find('/') + 1))) return true;
-      if (from.recursion() == 0)
-        list.url("/1.0/profiles/", key.substr(key.find('/') + 1));
-      else
-        list.next() += profile_json(from, records, profile_record::from_bytes(bytes));
-      return true;
-    });
+    bool all = is_true(from.http->parameter("all-projects"));
+    records.scan(table::profiles, all ? "" : from.head->project + "/",
+                 [&](std::string_view key, std::string_view bytes) {
+                   auto thing = split_key(key);
+                   if (!from.head->who.may("can_view", {"profile", all ? thing.project : from.project, thing.name}))
+                     return true;
+                   if (from.recursion() == 0)
+                     list.url("/1.0/profiles/", all ? with_project(thing) : thing.name);
+                   else
+                     list.next() += profile_json(from, records, profile_record::from_bytes(bytes));
+                   return true;
+                 });
     return std::move(list).take();
   });
 }

@@ -1,6 +1,6 @@
 #include "actors/projects.hpp"
 
-#include "actors/project_use.hpp"
+#include "actors/network_limit.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 
@@ -30,15 +30,14 @@ std::string state_json(const snapshot& records, const project_record& project) {
     return std::pair{text(p.getName()), to_map(p.getConfig())};
   });
   auto sum = use_of_project(records, name, [](std::string_view) { return false; });
+  auto states = limit_states(config, sum);
+  states.push_back(network_limit(records, name, config));
   std::string resources = "{";
-  for (auto& one : limit_states(config, sum)) {
+  for (auto& one : states) {
     write_json_name(resources, one.name);
     resources += "{\"Limit\":" + std::to_string(one.limit) + ",\"Usage\":" + std::to_string(one.usage) + '}';
   }
-  // There is no limit of networks yet.
-  size_t networks = 0;
-  records.scan(table::networks, name + "/", [&](std::string_view, std::string_view) { return ++networks; });
-  resources += R"(,"networks":{"Limit":-1,"Usage":)" + std::to_string(networks) + "}}";
+  resources += '}';
   return "{\"resources\":" + resources + '}';
 }
 

@@ -231,7 +231,8 @@ outcome<void> judge_access(const principal& who, std::string_view project, const
   if (row.who == access::metrics && who.level == trust::metrics) return {};
   if (who.level == trust::granted) return judge_need(who, project, row, names, records);
   if (!known || row.who == access::admin) return fail(fault::forbidden, "not authorized");
-  if (row.who == access::project && !who.may_see(project)) return fail(fault::not_found, "Project not found");
+  bool of_one = !project.empty(); // else a list of all, which shows of each what he may see
+  if (row.who == access::project && of_one && !who.may_see(project)) return fail(fault::not_found, "Project not found");
   return {};
 }
 

@@ -1,3 +1,4 @@
+#include "actors/oidc_settings.hpp"
 #include "actors/profiles.hpp"
 #include "actors/server_keys.hpp"
 #include "gateway/rest/lists.hpp"
@@ -53,12 +54,13 @@ void get_root(const rest_request& from) { reply_sync(from, R"(["/1.0"])"); }
 
 void get_server(const rest_request& from) {
   auto level = from.head->who.level;
-  if (level == trust::none || level == trust::metrics) return reply_sync(from, untrusted_server_json());
+  if (level == trust::none || level == trust::metrics)
+    return reply_sync(from, untrusted_server_json(oidc_settings_of(from.with().db.read()).on()));
   static thread_local cached_server caches[2];
   bool whole = from.head->who.may("can_edit", the_server()); // its configuration, too
   auto& cache = caches[whole];
   auto config = whole ? shown_server_config(from.with().db.read()) : config_map{};
-  auto announced = announced_by(from.context.listeners);
+  auto announced = announced_by(from.context.listeners, from.with().db.read());
   if (!cache.whole || cache.config != config || cache.announced != announced)
     cache = make_server(from.with(), std::move(config), std::move(announced));
   http_response out;

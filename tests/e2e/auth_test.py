@@ -8,36 +8,12 @@ import socket
 import ssl
 import unittest
 
-from https_e2e import Client, HttpsTest
+from https_e2e import Client, RolesTest
 from identities import Identity, context_of
 from troupe_e2e import COMMAND_SECONDS, eventually
 
 
-class AuthTest(HttpsTest):
-    GROUPS, MAPPINGS, IDENTITIES = "/1.0/auth/groups", "/1.0/auth/identity-provider-groups", "/1.0/auth/identities"
-
-    def tearDown(self):
-        for identity in self.daemon.get(self.IDENTITIES + "?recursion=1"):
-            if not identity["type"].endswith("restricted)"):
-                self.must("DELETE", f"{self.IDENTITIES}/{identity['authentication_method']}/{identity['id']}")
-        for collection in (self.GROUPS, self.MAPPINGS):
-            for url in self.daemon.get(collection):
-                self.must("DELETE", url)
-        super().tearDown()
-
-    def must(self, method, path, body=None):
-        status, error = self.daemon.outcome(method, path, body)
-        self.assertIn(status, (200, 201), f"{method} {path}: {error}")
-
-    def group(self, name, *permissions):
-        """Each permission: (entity type, URL, entitlement)."""
-        body = {"name": name, "permissions": [dict(zip(("entity_type", "url", "entitlement"), one)) for one in permissions]}
-        self.must("POST", self.GROUPS, body)
-        return f"{self.GROUPS}/{name}"
-
-    def give(self, name, *permissions):
-        self.must("PUT", f"{self.GROUPS}/{name}", {"permissions": [dict(zip(("entity_type", "url", "entitlement"), one)) for one in permissions]})
-
+class AuthTest(RolesTest):
     def identity(self, name, *groups):
         made = Identity(self.folder, f"{name}{len(list(self.folder.iterdir()))}")
         self.must("POST", f"{self.IDENTITIES}/tls", {"name": name, "certificate": made.base64, "groups": list(groups)})

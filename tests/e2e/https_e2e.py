@@ -73,3 +73,31 @@ class HttpsTest(DaemonTest):
     def trust(self, identity, **more):
         status, error = self.daemon.outcome("POST", "/1.0/certificates", {"type": "client", "certificate": identity.base64, "name": "x", **more})
         self.assertEqual(status, 200, error) if status != 201 else None
+
+
+class RolesTest(HttpsTest):
+    """Makes groups and identities, and removes them all."""
+
+    GROUPS, MAPPINGS, IDENTITIES = "/1.0/auth/groups", "/1.0/auth/identity-provider-groups", "/1.0/auth/identities"
+
+    def tearDown(self):
+        for identity in self.daemon.get(self.IDENTITIES + "?recursion=1"):
+            if not identity["type"].endswith("restricted)"):
+                self.must("DELETE", f"{self.IDENTITIES}/{identity['authentication_method']}/{identity['id']}")
+        for collection in (self.GROUPS, self.MAPPINGS):
+            for url in self.daemon.get(collection):
+                self.must("DELETE", url)
+        super().tearDown()
+
+    def must(self, method, path, body=None):
+        status, error = self.daemon.outcome(method, path, body)
+        self.assertIn(status, (200, 201), f"{method} {path}: {error}")
+
+    def group(self, name, *permissions):
+        """Each permission: (entity type, URL, entitlement)."""
+        body = {"name": name, "permissions": [dict(zip(("entity_type", "url", "entitlement"), one)) for one in permissions]}
+        self.must("POST", self.GROUPS, body)
+        return f"{self.GROUPS}/{name}"
+
+    def give(self, name, *permissions):
+        self.must("PUT", f"{self.GROUPS}/{name}", {"permissions": [dict(zip(("entity_type", "url", "entitlement"), one)) for one in permissions]})
