@@ -26,7 +26,7 @@ struct realm {
   std::unique_ptr<store> db = open_db(disk.path);
 
   void commit(batch what) { REQUIRE(std::move(db->commit({&what, 1}).front())); }
-  void write(write one) { commit({{}, {std::move(one)}, {}}); }
+  void write(troupe::write one) { commit({{}, {std::move(one)}, {}}); }
   void project(const std::string& name) {
     write(put(table::projects, name, message<schema::ProjectSpec>::make([&](auto p) { p.setName(name); })));
   }
