@@ -5,6 +5,8 @@ import http.client
 import json
 import os
 import pathlib
+import socket
+import ssl
 import subprocess
 import tempfile
 
@@ -69,6 +71,26 @@ class HttpsTest(DaemonTest):
             return reply.status, text
         finally:
             connection.close()
+
+    def websocket(self, path, identity):
+        """A websocket, just upgraded."""
+        tls = context_of(identity).wrap_socket(socket.create_connection(("127.0.0.1", self.port), timeout=COMMAND_SECONDS))
+        self.addCleanup(tls.close)
+        tls.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+        self.assertIn(b" 101 ", tls.recv(4096))
+        return tls
+
+    def frames(self, tls):
+        """What comes until the server closes, as bytes; some sign of life is sent for it, or it would close for want of that."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while got := tls.recv(65536):
+                yield got
+                tls.sendall(b"\x8a\x80\0\0\0\0")
+
+    def assertCut(self, tls):
+        for count, _ in enumerate(self.frames(tls)):
+            self.assertLess(count, 6, "the stream goes on")  # six pings, or what was on its way
 
     def trust(self, identity, **more):
         status, error = self.daemon.outcome("POST", "/1.0/certificates", {"type": "client", "certificate": identity.base64, "name": "x", **more})

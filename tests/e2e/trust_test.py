@@ -428,26 +428,13 @@ class CutTest(HttpsTest):
         status, error = self.daemon.outcome("PUT", f"/1.0/certificates/{self.me.fingerprint}", body)
         self.assertEqual(status, 200, error)
 
-    def socket_of(self, path):
-        """A websocket of mine, just upgraded."""
-        tls = context_of(self.me).wrap_socket(socket.create_connection(("127.0.0.1", self.port), timeout=COMMAND_SECONDS))
-        self.addCleanup(tls.close)
-        tls.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
-        self.assertIn(b" 101 ", tls.recv(4096))
-        return tls
-
     def read_until(self, tls, word):
         got = b""
-        while word not in got:
-            more = tls.recv(65536)
-            self.assertTrue(more, f"the stream ended before {word}")
+        for more in self.frames(tls):
             got += more
-
-    def assertCut(self, tls):
-        with contextlib.suppress(ConnectionError, ssl.SSLError):
-            while tls.recv(65536):
-                pass
+            if word in got:
+                return
+        self.fail(f"the stream ended before {word}")
 
     def runs(self, name, command):
         return command in self.daemon.exec(name, "ps").stdout
@@ -456,7 +443,7 @@ class CutTest(HttpsTest):
 
     def test_a_change_that_takes_nothing_cuts_nothing(self):
         self.trust(self.me, restricted=True, projects=["default"])
-        stream = self.socket_of("/1.0/events")
+        stream = self.websocket("/1.0/events", self.me)
         mine = f"/1.0/certificates/{self.me.fingerprint}"
         for body in ({}, {"name": "x"}):  # what a restricted client may do itself
             self.assertEqual(self.call("PATCH", mine, body, self.me)[0], 200)
@@ -489,7 +476,7 @@ class CutTest(HttpsTest):
                 status, begun = self.call("POST", f"/1.0/instances/{name}/{what}", {"wait-for-websocket": True, **body} if what == "exec" else body, self.me)
                 self.assertEqual(status, 202, begun)
                 for secret in begun["metadata"]["metadata"]["fds"].values():
-                    self.socket_of(f"{begun['operation']}/websocket?secret={secret}")
+                    self.websocket(f"{begun['operation']}/websocket?secret={secret}", self.me)
                 self.narrow()
                 ended = self.daemon.get(begun["operation"] + "/wait?timeout=30")
                 self.assertIn(ended["status"], ("Failure", "Cancelled"), ended)
@@ -515,11 +502,11 @@ class CutTest(HttpsTest):
     def test_rights_do_not_outlive_their_project(self):
         self.project("tp")
         self.trust(self.me, restricted=True, projects=["default", "tp"])
-        stream = self.socket_of("/1.0/events?project=tp")
+        stream = self.websocket("/1.0/events?project=tp", self.me)
         self.assertEqual(self.daemon.outcome("POST", "/1.0/projects/tp", {"name": "tq"})[0], 200)
         self.assertCut(stream)  # it was of a name, which is free now
         self.assertEqual(self.call("GET", "/1.0/instances?project=tq", identity=self.me)[0], 200)
-        stream = self.socket_of("/1.0/events?project=tq")
+        stream = self.websocket("/1.0/events?project=tq", self.me)
         self.assertEqual(self.daemon.outcome("DELETE", "/1.0/projects/tq")[0], 200)
         self.assertCut(stream)
         self.project("tq")
