@@ -176,6 +176,24 @@ class Backups:
         self.assertIn(ended["status"], ("Cancelled", "Failure"))
         eventually(lambda: self.kept_files() == before, "the tidiness from before")
 
+    def test_the_bus_does_the_same(self):
+        name, alias = self.launch("bus"), self.daemon.name("busalias")
+        call = lambda path, **params: json.loads(self.daemon.troupe("bus", "call", path, json.dumps(params), "--wait").stdout)
+        self.daemon.lxc("snapshot", name, "one")
+        before = self.kept_files()
+        call(f"instances.get({name}).backup", name="kept", compression_algorithm="zstd-3")
+        call(f"instances.get({name}).renameBackup", backup="kept", name="other")
+        shown = json.loads(self.daemon.troupe("bus", "call", f"instances.get({name}).backups").stdout)["items"]
+        self.assertEqual([each["spec"]["name"] for each in shown], ["other"])
+        call(f"instances.get({name}).deleteBackup", backup="other")
+        self.assertEqual(self.kept_files(), before)
+        ended = call("images.publish", source={"type": "snapshot", "name": f"{name}/one"}, aliases=[{"name": alias}])
+        self.addCleanup(self.daemon.lxc, "image", "delete", alias)
+        self.assertEqual(ended["state"], "succeeded")
+        self.assertEqual(self.daemon.get(f"/1.0/images/aliases/{alias}")["target"], ended["metadata"]["fingerprint"])
+        running = self.daemon.troupe("bus", "call", "images.publish", json.dumps({"source": {"type": "instance", "name": name}}), check=False)
+        self.assertIn("must be stopped", running.stdout + running.stderr)
+
     # --- publishing
 
     def test_an_instance_becomes_an_image(self):
