@@ -96,7 +96,7 @@ nic_link link_of(const nic_facts& nic, const std::string& table) {
     link.host_addresses.push_back(address + (address.find(':') == address.npos ? "/32" : "/128"));
   for (std::string family : families) {
     for (auto& route : list_of(nic, family + ".routes")) link.routes.push_back(route);
-    if (auto table = number_of(nic, family + ".host_table"); table > 0) link.tables.push_back(table);
+    if (auto number = number_of(nic, family + ".host_table"); number > 0) link.tables.push_back(number);
   }
   link.ingress = rate_of(nic, "limits.ingress");
   link.queue_length = number_of(nic, "queue.tx.length");
