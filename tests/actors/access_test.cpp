@@ -66,7 +66,8 @@ struct realm {
   }
   names urls_of(const std::string& group) const {
     names out;
-    for (auto& one : rights_of(db->read(), {group}).all()) out.push_back(url_of(one.on));
+    auto given = rights_of(db->read(), {group});
+    for (auto& one : given.all()) out.push_back(url_of(one.on));
     return out;
   }
 };
@@ -131,7 +132,8 @@ TEST_CASE("rights on a volume go with what it is of, and follow that") {
   auto after = [&](const batch& what) {
     r.commit(with_upkeep(r.db->read(), what));
     names out;
-    for (auto& one : rights_of(r.db->read(), {"g"}).all()) out.push_back(one.on.name);
+    auto left = rights_of(r.db->read(), {"g"});
+    for (auto& one : left.all()) out.push_back(one.on.name);
     return out;
   };
   r.instance("default", "c", "pool");
@@ -169,7 +171,13 @@ TEST_CASE("only volumes that there are can be given rights on") {
 }
 
 TEST_CASE("only what narrows a certificate says so") {
-  auto [type, restricted, projects, narrows] = GENERATE(table<std::string, bool, names, bool>({
+  struct change {
+    std::string type;
+    bool restricted;
+    names projects;
+    bool narrows;
+  };
+  auto to = GENERATE(values<change>({
       {"client", true, {"p", "q"}, false},
       {"client", true, {"q", "p", "r"}, false},
       {"client", false, {}, false},
@@ -177,7 +185,7 @@ TEST_CASE("only what narrows a certificate says so") {
       {"client", true, {}, true},
       {"metrics", true, {"p", "q"}, true},
   }));
-  CAPTURE(type, restricted, projects);
+  CAPTURE(to.type, to.restricted, to.projects);
   realm r;
   for (auto name : {"p", "q", "r"}) r.project(name);
   auto parsed = decode_certificate(some_certificate);
@@ -187,16 +195,16 @@ TEST_CASE("only what narrows a certificate says so") {
   request.what = change_certificate::verb::update;
   request.head = std::make_shared<header>();
   request.fingerprint = parsed->fingerprint;
-  request.body = message<schema::CertificatePut>::make([&, &kind = type, &bound = restricted, &in = projects](auto put) {
+  request.body = message<schema::CertificatePut>::make([&](schema::CertificatePut::Builder put) {
     put.setName("me");
-    put.setType(kind);
-    put.setRestricted(bound);
-    fill(put.initProjects(static_cast<unsigned>(in.size())), in);
+    put.setType(to.type);
+    put.setRestricted(to.restricted);
+    fill(put.initProjects(static_cast<unsigned>(to.projects.size())), to.projects);
     put.setCertificate(to_pem(*parsed));
   });
   auto plan = plan_certificate(r.db->read(), request);
   REQUIRE(plan);
-  CHECK(narrowed_in((*plan)->commit).empty() != narrows);
+  CHECK(narrowed_in((*plan)->commit).empty() != to.narrows);
 }
 
 TEST_CASE("what groups give is worked out once for as long as their records stay") {
