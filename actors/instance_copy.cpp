@@ -1,6 +1,7 @@
 #include "actors/instance_copy.hpp"
 
 #include "actors/instance_admission.hpp"
+#include "actors/instance_receive.hpp"
 #include "actors/project_keys.hpp"
 #include "messages/rights.hpp"
 #include "runtime/uuid.hpp"
@@ -104,6 +105,8 @@ snapshot_copy copy_snapshot(const snapshot& records, const std::string& project,
 }
 
 outcome<std::shared_ptr<saga>> plan_refresh(const instance_data& me, const envelope<schema::CreateInstance>& request) {
+  if (request.body.read([](auto post) { return view(post.getSource().getType()) == "migration"; }))
+    return plan_receive_again(me, request);
   auto records = me.with.db.read();
   auto spec = me.spec();
   if (!spec) return fail(fault::not_found, "Instance not found");

@@ -3,6 +3,7 @@
 #include "actors/instance_copy.hpp"
 #include "actors/instance_image.hpp"
 #include "actors/instance_nics.hpp"
+#include "actors/instance_receive.hpp"
 #include "actors/instance_types.hpp"
 #include "actors/instances.hpp"
 #include "actors/names.hpp"
@@ -19,6 +20,7 @@ struct draft {
   config_map config;
   device_map devices;
   id_range ids;
+  bool comes = false, with_snapshots = false; // from another server
 };
 
 // `live` is set by the stock client whenever the source runs; a copy on one server never takes processes along.
@@ -31,8 +33,7 @@ outcome<void> check_source(schema::CreateInstance::Reader post) {
   auto type = view(post.getSource().getType());
   if (type == "image" || type == "none") return {};
   if (type == "copy") return check_copy(post.getSource());
-  if (type == "migration")
-    return fail(fault::unsupported, "Source type \"" + std::string{type} + "\" is not supported yet");
+  if (type == "migration") return check_migration(post.getSource());
   return fail(fault::invalid,
               type.empty() ? "The source type is missing" : "Unknown source type: " + std::string{type});
 }
@@ -92,6 +93,15 @@ outcome<void> take_original(const snapshot& records, const header& head, schema:
   return {};
 }
 
+// As a client says of what another server sends; the image itself need not be here.
+void take_base_image(schema::InstanceSource::Reader source, draft& d) {
+  d.comes = view(source.getType()) == "migration";
+  d.with_snapshots = d.comes && !source.getInstanceOnly() && !source.getContainerOnly();
+  auto base = view(source.getBaseImage());
+  bool is_fingerprint = base.size() == 64 && base.find_first_not_of("0123456789abcdef") == base.npos;
+  if (d.comes && is_fingerprint) d.config.insert_or_assign("volatile.base_image", std::string{base});
+}
+
 spec_record make_spec(schema::CreateInstance::Reader post, const header& head, const draft& d, uint64_t id) {
   return spec_record::make([&](schema::InstanceSpec::Builder s) {
     s.setName(d.name);
@@ -121,7 +131,9 @@ void copy_snapshots(saga& plan, const snapshot& records, const std::string& proj
   }
 }
 
-saga_step volume_step(const draft& d, const std::string& key) {
+saga_step volume_step(const draft& d, const to_instance& whom) {
+  auto key = instance_key(whom.project, whom.name);
+  if (d.comes) return receive_step(whom, d.pool, key, d.size, d.with_snapshots);
   if (d.from) return copy_step(d.pool, key, d.from->pool, d.from->volume, d.size);
   if (d.fingerprint.empty()) return {"volume.create", {{"pool", d.pool}, {"volume", key}, {"size", d.size}}};
   return {"volume.clone", {{"pool", d.pool}, {"image", d.fingerprint}, {"volume", key}, {"size", d.size}}};
@@ -130,7 +142,7 @@ saga_step volume_step(const draft& d, const std::string& key) {
 std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request, const draft& d,
                                 const spec_record& spec, uint64_t id) {
   auto& head = *request.head;
-  auto key = instance_key(head.project, d.name), record = in_project(head.project, d.name),
+  auto record = in_project(head.project, d.name),
        url = "/1.0/instances/" + d.name;
   auto plan = std::make_shared<saga>();
   plan->kind = "instance.create";
@@ -139,8 +151,10 @@ std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request,
   plan->entity = "instance/" + record;
   plan->resources = {{"instances", {url_of_in("instances", head.project, d.name)}},
                      {"containers", {url_of_in("containers", head.project, d.name)}}};
-  plan->may_cancel = !d.fingerprint.empty();
-  plan->before.push_back(volume_step(d, key));
+  to_instance whom{head.project, d.name};
+  plan->may_cancel = !d.fingerprint.empty() || d.comes;
+  plan->before.push_back(volume_step(d, whom));
+  if (d.comes) plan->after.push_back(settle_step(whom, d.pool));
   plan->commit.conditions.push_back(absent(table::instances, record));
   plan->commit.writes = {put(table::instances, record, spec),
                          put(table::statuses, record, status_record{}),
@@ -170,6 +184,7 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     if (auto good = check_request(post, records, head.project, d); !good) return tl::unexpected{good.error()};
     if (auto good = take_image(records, head.project, post, d); !good) return tl::unexpected{good.error()};
     if (auto good = take_original(records, head, post, d); !good) return tl::unexpected{good.error()};
+    take_base_image(post.getSource(), d);
     instance_draft wanted{head.project, post.getType(), d.profiles, d.config, d.devices};
     auto use = judge_draft(records, wanted);
     if (!use) return tl::unexpected{use.error()};
@@ -179,7 +194,7 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     d.size = get(*root_disk(effective.devices), "size");
     d.config["volatile.uuid"] = make_uuid_v4();
     if (!d.fingerprint.empty()) d.config["volatile.apply_template"] = "create";
-    if (d.from) d.config["volatile.apply_template"] = "copy";
+    if (d.from || d.comes) d.config["volatile.apply_template"] = "copy";
     settle_volatile(d.config, effective);
     d.ids = choose_ids(with, records, effective.config, "");
     if (d.ids.size == 0) return fail(fault::too_large, "No range of host ids is free");

@@ -156,7 +156,7 @@ outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelo
   auto spec = me.spec();
   if (!spec) return fail(fault::not_found, "Instance not found");
   return request.body.read([&](schema::RenameInstance::Reader post) -> outcome<std::shared_ptr<saga>> {
-    if (post.hasTarget()) return fail(fault::unsupported, "Migrating instances is not supported yet");
+    if (post.hasTarget()) return fail(fault::unsupported, "Migrations begin over REST only: their streams are websockets");
     auto m = read_move(me, records, *spec, post);
     auto& head = *request.head;
     bool moves = m.changes_pool() || m.changes_project();

@@ -480,6 +480,11 @@ caf::behavior live_operation(caf::event_based_actor* self, services& with, opera
         end(op, state::CANCELLED, {}, {fault::cancelled, "The operation was cancelled"});
         return caf::unit;
       },
+      [op](const operation_progress& progress) {
+        if (op->cancel_asked || progress.key.empty()) return;
+        op->record = with_metadata(op->record, {{progress.key, nlohmann::json(progress.text).dump()}});
+        show_now_and_then(op);
+      },
       [op](const find_operation&) { return op->record; },
   };
 }

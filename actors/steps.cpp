@@ -26,6 +26,8 @@ constexpr step_kind rows[] = {
     {"instance.freeze", role::instances, "thaw the instance"},
     {"instance.thaw", role::instances, "freeze the instance"},
     {"instance.adapt", role::instances, "give the instance back what it had"},
+    {"instance.receive", role::doors, "destroy the volumes", cuts},
+    {"instance.settle", role::doors}, // replaced snapshots' volumes go, the sender is told (after the commit)
     {"instance.follow", role::instances}, // it gets what its profiles say now (after the commit)
     {"instance.forget", role::instances}, // logs and leases (after the commit)
     {"backup.pack", role::instances, "remove the file of the backup", cuts},

@@ -94,6 +94,8 @@ public:
   virtual void on_drain(std::function<void()> call) = 0;
   static constexpr size_t low_water_bytes = 64 << 10;
   virtual void pause(bool reading_paused) = 0; // back-pressure towards the peer
+  /// The peer's program may be too busy to answer pings, for as long as it likes: whether it is gone is TCP's to say.
+  virtual void be_patient() {}
 };
 
 /// Answers one request; copyable, any thread, first answer wins. Dropping the last copy unanswered sends 500.

@@ -16,6 +16,7 @@
 #include "gateway/bus_door.hpp"
 #include "gateway/door.hpp"
 #include "gateway/guest_door.hpp"
+#include "gateway/migration/transfers.hpp"
 #include "gateway/rest_door.hpp"
 #include "gateway/syscall_door.hpp"
 #include "gateway/tls_listeners.hpp"
@@ -89,7 +90,8 @@ std::function<void(const std::string&, const std::string&)> tell_of_restart(serv
   };
 }
 
-supervisor_spec parts(services& with, blocking_pool& sink_threads, tls_listeners& listeners, guest_door& guests) {
+supervisor_spec parts(services& with, blocking_pool& sink_threads, tls_listeners& listeners, guest_door& guests,
+                      transfers& moves) {
   supervisor_spec all;
   all.name = "parts";
   all.on_failure = strategy::one_for_one;
@@ -105,7 +107,9 @@ supervisor_spec parts(services& with, blocking_pool& sink_threads, tls_listeners
       part("certificates", role::certificates, with, certificates),
       part("identities", role::identities, with, identities),
       part("doors", role::doors, with,
-           [&listeners, &guests](auto* self, services& known) { return doors(self, known, listeners, guests); }),
+           [&listeners, &guests, &moves](auto* self, services& known) {
+             return doors(self, known, listeners, guests, moves);
+           }),
       part("instances", role::instances, with, instances),
       part("operations", role::operations, with, operations),
       part("scheduler", role::scheduler, with, scheduler),
@@ -118,7 +122,8 @@ supervisor_spec parts(services& with, blocking_pool& sink_threads, tls_listeners
 }
 
 // A change may be on its way to the store from any part: if it fails, all begin anew with what is on disk.
-supervisor_spec tree(services& with, blocking_pool& sink_threads, tls_listeners& listeners, guest_door& guests) {
+supervisor_spec tree(services& with, blocking_pool& sink_threads, tls_listeners& listeners, guest_door& guests,
+                     transfers& moves) {
   supervisor_spec root;
   root.name = "root";
   root.on_failure = strategy::rest_for_one;
@@ -126,8 +131,8 @@ supervisor_spec tree(services& with, blocking_pool& sink_threads, tls_listeners&
   root.children = {
       part<caf::detached>("store", role::store, with, store_actor), // commits block: a thread of its own
       {"parts",
-       [&with, &sink_threads, &listeners, &guests](caf::event_based_actor* parent) {
-         auto started = spawn_supervisor(parent, parts(with, sink_threads, listeners, guests));
+       [&with, &sink_threads, &listeners, &guests, &moves](caf::event_based_actor* parent) {
+         auto started = spawn_supervisor(parent, parts(with, sink_threads, listeners, guests, moves));
          if (with.faults) with.faults->enter("supervisor", "parts", started);
          return started;
        }},
@@ -220,7 +225,8 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   tls_listeners listeners{with};
   guest_door guests{with};
   syscall_door syscalls{with};
-  auto root = spawn_supervisor(system, tree(with, sink_threads, listeners, guests));
+  transfers moves{with};
+  auto root = spawn_supervisor(system, tree(with, sink_threads, listeners, guests, moves));
   std::atomic<bool> gave_up = false; // it fails too often to go on: better a new process than half a daemon
   root->attach_functor([&gave_up](const caf::error& why) {
     if (why == caf::exit_reason::user_shutdown) return;
@@ -230,7 +236,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   wait_for_the_parts(system, root);
   outcome<void> listening;
   {
-    rest_door door{with, listeners};
+    rest_door door{with, listeners, moves};
     bus_door bus{with, listeners};
     guests.open_for_running();
     listening = door.listen(with.dir.unix_socket);
@@ -250,6 +256,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
     door.stop_listening();
     bus.stop_listening();
     guests.stop();
+    moves.stop();
     observe_log(nullptr);
   }
   caf::anon_send_exit(root, caf::exit_reason::user_shutdown);

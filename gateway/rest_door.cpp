@@ -199,8 +199,8 @@ void receive(entrance& at, door_kind which, http_request request, responder answ
 } // namespace
 
 struct rest_door::data {
-  data(services& with, tls_listeners& listeners)
-      : streams{with.io}, at{{with, streams, listeners},
+  data(services& with, tls_listeners& listeners, transfers& moves)
+      : streams{with.io}, at{{with, streams, listeners, moves},
                              oidc_gate{with},
                              authentication_log{with},
                              login_pages{with, at.gate, at.guests}} {}
@@ -224,7 +224,8 @@ struct rest_door::data {
   std::unique_ptr<trust_watch> watch;
 };
 
-rest_door::rest_door(services& with, tls_listeners& listeners) : data_{std::make_unique<data>(with, listeners)} {}
+rest_door::rest_door(services& with, tls_listeners& listeners, transfers& moves)
+    : data_{std::make_unique<data>(with, listeners, moves)} {}
 
 rest_door::~rest_door() {
   data_->watch.reset();

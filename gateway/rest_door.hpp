@@ -13,7 +13,7 @@ namespace troupe {
 /// handler turns a request into a message and a reply into JSON.
 class rest_door {
 public:
-  rest_door(services& with, tls_listeners& listeners);
+  rest_door(services& with, tls_listeners& listeners, transfers& moves);
   ~rest_door();
   outcome<void> listen(const std::string& unix_socket);
   void stop_listening();

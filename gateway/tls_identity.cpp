@@ -70,6 +70,19 @@ tls_identity::make(std::string_view certificate_pem, std::string_view key_pem,
   return made;
 }
 
+std::shared_ptr<const tls_identity> tls_identity::make_client() {
+  std::shared_ptr<tls_identity> made{new tls_identity};
+  made->is_client_ = true;
+  auto* context = made->context_ = SSL_CTX_new(TLS_client_method());
+  if (!context) return nullptr;
+  SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
+  SSL_CTX_set_mode(context,
+                   SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER, take_any_certificate);
+  return made;
+}
+
 tls_identity::~tls_identity() { SSL_CTX_free(context_); }
 
 ssl_st* tls_identity::open_session() const {
@@ -82,7 +95,7 @@ ssl_st* tls_identity::open_session() const {
     return nullptr;
   }
   SSL_set_bio(session, in, out);
-  SSL_set_accept_state(session);
+  is_client_ ? SSL_set_connect_state(session) : SSL_set_accept_state(session);
   return session;
 }
 

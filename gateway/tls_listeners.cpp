@@ -1,10 +1,13 @@
 #include "gateway/tls_listeners.hpp"
 
+#include "actors/ask.hpp"
+#include "actors/pools.hpp"
 #include "actors/names.hpp"
 #include "actors/saga.hpp"
 #include "actors/server_keys.hpp"
 #include "gateway/certificate_authority.hpp"
 #include "gateway/guest_door.hpp"
+#include "gateway/migration/transfers.hpp"
 #include "gateway/oidc/discovery.hpp"
 #include "gateway/server_certificate.hpp"
 
@@ -167,9 +170,44 @@ outcome<void> check_provider(const std::string& issuer) {
   return {};
 }
 
+bool is_move(const saga_step& step) { return step.kind.starts_with("instance."); }
+
+void answer_step(const sure_promise& promise, const outcome<step_result>& done) {
+  done ? promise.deliver(step_result_ptr{std::make_shared<const step_result>(*done)}) : promise.deliver(to_caf(done.error()));
+}
+
+void answer_step(const sure_promise& promise, const outcome<void>& done) {
+  done ? promise.deliver(caf::unit) : promise.deliver(to_caf(done.error()));
+}
+
+/// A step of the migrations under way, on a pool that lends its driver once it is up; undone, it waits for what it undoes.
+template <class Work>
+caf::response_promise move_in_turn(caf::event_based_actor* self, services& with, const std::string& operation,
+                                   const saga_step& step, Work work) {
+  std::string pool{get(step.args, "pool")};
+  return in_turn(self, with, operation, [self, &with, pool, work](sure_promise promise) {
+    auto lent = [self, &with, work, promise](const outcome<driver_ptr>& driver) {
+      if (!driver) return promise.deliver(to_caf(driver.error()));
+      on_blocking_thread(
+          self, with, [work, driver = *driver] { return work(*driver); },
+          [promise](const auto& done) { answer_step(promise, done); });
+    };
+    ask<driver_ptr>(self, with.find(role::pools), borrow_driver{pool}, lent);
+  });
+}
+
+caf::response_promise perform(caf::event_based_actor* self, services& with, transfers& moves, const step_act& act) {
+  return move_in_turn(self, with, act.operation, act.step, [&moves, act](storage_driver& driver) -> outcome<step_result> {
+    if (act.step.kind == "instance.receive") return moves.receive(act, driver);
+    if (auto done = moves.settle(act, driver); !done) return tl::unexpected{done.error()};
+    return step_result{};
+  });
+}
+
 } // namespace
 
-caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners, guest_door& guests) {
+caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners, guest_door& guests,
+                    transfers& moves) {
   return {
       [self, &with, &guests](const open_guest& whom) -> caf::result<std::string> {
         auto promise = promise_of(self);
@@ -190,7 +228,8 @@ caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners&
         return promise;
       },
       [](resume& work) { work.run(); },
-      [self, &with, &listeners](const step_act& act) -> caf::result<step_result_ptr> {
+      [self, &with, &listeners, &moves](const step_act& act) -> caf::result<step_result_ptr> {
+        if (is_move(act.step)) return perform(self, with, moves, act);
         auto promise = promise_of(self);
         on_blocking_thread(
             self, with,
@@ -207,7 +246,12 @@ caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners&
             });
         return promise;
       },
-      [self, &with, &listeners](const step_undo&) -> caf::result<caf::unit_t> {
+      [&moves](const step_interrupt& stop) { moves.cancel(stop.operation); },
+      [&moves](const operation_ended& over) { moves.cancel(over.id); }, // of one that sends: it was cancelled
+      [self, &with, &listeners, &moves](const step_undo& undo) -> caf::result<caf::unit_t> {
+        if (is_move(undo.step))
+          return move_in_turn(self, with, undo.operation, undo.step,
+                              [&moves, undo](storage_driver& driver) { return moves.undo(undo, driver); });
         auto promise = promise_of(self);
         on_blocking_thread(
             self, with,

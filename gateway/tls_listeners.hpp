@@ -15,6 +15,7 @@
 namespace troupe {
 
 class guest_door;
+class transfers;
 
 /// What is served over TLS, each on addresses of its own.
 enum class tls_door : uint8_t { https, bus, metrics };
@@ -74,7 +75,9 @@ private:
 };
 
 /// The DOORS actor: lets the configuration's saga listen before it commits, and settle after.
-/// Listens for instances as well: (open_guest) -> std::string, (close_guest) -> unit.
-caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners, guest_door& guests);
+/// Listens for instances as well: (open_guest) -> std::string, (close_guest) -> unit; and lets other servers send theirs
+/// (instance.receive, instance.settle).
+caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners, guest_door& guests,
+                    transfers& moves);
 
 } // namespace troupe

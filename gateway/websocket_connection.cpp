@@ -22,22 +22,32 @@ std::string_view websocket_connection::frame::data() const noexcept {
   return shared ? std::string_view{*shared} : std::string_view{};
 }
 
-websocket_connection::websocket_connection(std::unique_ptr<http_stream> stream)
-    : door_{stream->context().door}, queue_max_{stream->context().limits.websocket_queue_bytes},
-      stream_{std::move(stream)}, frames_{
-                                      new websocket_frames{*this, stream_->context().limits.websocket_message_bytes}} {}
+websocket_connection::websocket_connection(std::unique_ptr<http_stream> stream, websocket_frames::side at)
+    : door_{stream->context().door}, queue_max_{stream->context().limits.websocket_queue_bytes}, side_{at},
+      stream_{std::move(stream)}, frames_{new websocket_frames{
+                                      *this, stream_->context().limits.websocket_message_bytes, at}} {}
 
 void websocket_connection::start(std::unique_ptr<http_stream> stream, const std::string& accept_key,
                                  const std::string& early, const ready_call& ready) {
-  auto made = std::make_shared<websocket_connection>(std::move(stream));
-  made->stream_->context().add(made);
-  made->stream_->attach(made.get());
-  made->stream_->set_deadline(made->stream_->context().limits.ping_period);
+  auto made = std::make_shared<websocket_connection>(std::move(stream), websocket_frames::side::server);
   made->on_control(websocket_accept_head(accept_key));
-  ready(made);
-  made->write_some();
-  if (made->stream_ && !early.empty()) made->on_bytes(early);
-  made->update_reading();
+  made->begin(early, ready);
+}
+
+void websocket_connection::join(std::unique_ptr<http_stream> stream, const std::string& early,
+                                const ready_call& ready) {
+  std::make_shared<websocket_connection>(std::move(stream), websocket_frames::side::client)->begin(early, ready);
+}
+
+void websocket_connection::begin(const std::string& early, const ready_call& ready) {
+  auto self = shared_from_this();
+  stream_->context().add(self);
+  stream_->attach(this);
+  stream_->set_deadline(stream_->context().limits.ping_period);
+  ready(self);
+  write_some();
+  if (stream_ && !early.empty()) on_bytes(early);
+  update_reading();
 }
 
 /// Runs at once on the loop's thread; elsewhere it is posted. After the server's end it is dropped.
@@ -86,7 +96,12 @@ void websocket_connection::take_posted() {
   }
   if (!stream_ || ending_ || close_sent_) return;
   for (auto& one : batch) {
-    one.head = websocket_frames::data_head(one.binary, one.data().size());
+    if (side_ == websocket_frames::side::server) {
+      one.head = websocket_frames::data_head(one.binary, one.data().size());
+    } else { // what is shared stays as it is
+      if (auto* shared = std::get_if<1>(&one.payload)) one.payload = *shared ? std::string{**shared} : std::string{};
+      one.head = websocket_frames::masked_head(one.binary, std::get<std::string>(one.payload));
+    }
     queue_.push_back(std::move(one));
   }
 }
@@ -242,7 +257,7 @@ void websocket_connection::on_deadline() {
   if (close_sent_) return check_last_bytes();
   stream_->set_deadline(limits.ping_period);
   if (!queue_.empty() || !stream_->peer_read_all()) return;
-  if (unanswered_ > unanswered_max) return finish();
+  if (unanswered_ > unanswered_max && !patient_) return finish();
   if (!paused_ && inbox_bytes_ < inbox_max) ++unanswered_;
   frames_->ping("keepalive");
   write_some();

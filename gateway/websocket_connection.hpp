@@ -25,7 +25,9 @@ public:
   /// Sends the 101 and hands the websocket to `ready`. `early`: bytes that came behind the request. Loop's thread.
   static void start(std::unique_ptr<http_stream> stream, const std::string& accept_key, const std::string& early,
                     const ready_call& ready);
-  explicit websocket_connection(std::unique_ptr<http_stream> stream);
+  /// The same of a connection that we made, behind its 101; `early`: bytes that came behind that.
+  static void join(std::unique_ptr<http_stream> stream, const std::string& early, const ready_call& ready);
+  websocket_connection(std::unique_ptr<http_stream> stream, websocket_frames::side at);
 
   bool send_text(std::shared_ptr<const std::string> text) override;
   bool send_binary(std::string data) override;
@@ -35,6 +37,7 @@ public:
   void on_close(std::function<void()> call) override;
   void on_drain(std::function<void()> call) override;
   void pause(bool reading_paused) override;
+  void be_patient() override { patient_ = true; }
 
 private:
   struct frame {
@@ -54,6 +57,7 @@ private:
   void on_pong() override {}
   void on_control(std::string bytes) override;
 
+  void begin(const std::string& early, const ready_call& ready);
   void on_loop(std::function<void()> work);
   bool push(frame one);
   void take_posted();
@@ -67,6 +71,7 @@ private:
 
   const std::shared_ptr<http_door> door_;
   const size_t queue_max_;
+  const websocket_frames::side side_;
 
   mutable std::mutex lock_;
   std::vector<frame> posted_; // guarded by lock_, as what follows
@@ -88,6 +93,7 @@ private:
   int unanswered_ = 0; // pings the peer has read since it last said anything
   size_t last_bytes_left_ = 0;
   std::chrono::seconds stalled_{0};
+  std::atomic<bool> patient_{false};
   bool paused_ = false;
   bool close_sent_ = false;
   bool ending_ = false; // close once the queue is written

@@ -1,8 +1,10 @@
 #include "gateway/websocket_frames.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <new>
+#include <openssl/rand.h>
 #include <utility>
 #include <wslay/wslay.h>
 
@@ -61,6 +63,10 @@ struct websocket_frames::machine {
     return static_cast<ssize_t>(size);
   }
 
+  static int make_mask(wslay_event_context_ptr, uint8_t* into, size_t size, void*) {
+    return RAND_bytes(into, static_cast<int>(size)) == 1 ? 0 : -1;
+  }
+
   uint8_t opcode = 0; // of the frame under way
 
   static void frame_starts(wslay_event_context_ptr, const wslay_event_on_frame_recv_start_arg* frame, void* data) {
@@ -96,7 +102,7 @@ struct websocket_frames::machine {
   }
 };
 
-websocket_frames::websocket_frames(user& by, size_t message_bytes_max)
+websocket_frames::websocket_frames(user& by, size_t message_bytes_max, side at)
     : machine_{std::make_unique<machine>(by, message_bytes_max)} {
   wslay_event_callbacks calls{};
   calls.recv_callback = machine::take;
@@ -104,7 +110,9 @@ websocket_frames::websocket_frames(user& by, size_t message_bytes_max)
   calls.on_frame_recv_start_callback = machine::frame_starts;
   calls.on_frame_recv_chunk_callback = machine::frame_goes_on;
   calls.on_msg_recv_callback = machine::message_ends;
-  if (wslay_event_context_server_init(&machine_->context, &calls, machine_.get()) != 0) throw std::bad_alloc{};
+  calls.genmask_callback = machine::make_mask;
+  auto init = at == side::server ? wslay_event_context_server_init : wslay_event_context_client_init;
+  if (init(&machine_->context, &calls, machine_.get()) != 0) throw std::bad_alloc{};
   wslay_event_config_set_no_buffering(machine_->context, 1);
   wslay_event_config_set_max_recv_msg_length(machine_->context, message_bytes_max);
 }
@@ -145,6 +153,17 @@ std::string websocket_frames::data_head(bool binary, size_t payload_size) {
   writer.head.clear();
   wslay_frame_send(writer.context, &frame);
   return std::exchange(writer.head, {});
+}
+
+std::string websocket_frames::masked_head(bool binary, std::string& payload) {
+  constexpr size_t key_bytes = 4;
+  auto head = data_head(binary, payload.size());
+  head[1] = static_cast<char>(head[1] | 0x80); // "masked": the key follows the length (RFC 6455, 5.2)
+  std::array<unsigned char, key_bytes> key{};
+  RAND_bytes(key.data(), key_bytes);
+  head.append(reinterpret_cast<const char*>(key.data()), key_bytes);
+  for (size_t i = 0; i < payload.size(); ++i) payload[i] = static_cast<char>(payload[i] ^ key[i % key_bytes]);
+  return head;
 }
 
 } // namespace troupe

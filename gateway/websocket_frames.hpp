@@ -7,7 +7,7 @@
 
 namespace troupe {
 
-/// The websocket protocol of one connection, server side, without sockets (wslay). Loop's thread only.
+/// The websocket protocol of one connection, without sockets (wslay). Loop's thread only.
 class websocket_frames {
 public:
   class user {
@@ -21,7 +21,9 @@ public:
     ~user() = default;
   };
 
-  websocket_frames(user& by, size_t message_bytes_max);
+  /// Who made the connection masks what it sends, and takes only what is not masked.
+  enum class side : uint8_t { server, client };
+  websocket_frames(user& by, size_t message_bytes_max, side at = side::server);
   ~websocket_frames();
 
   enum class state {
@@ -35,6 +37,8 @@ public:
 
   /// The header of an unfragmented data frame; the payload follows it as it is.
   static std::string data_head(bool binary, size_t payload_size);
+  /// The same as a client sends it, and the payload masked.
+  static std::string masked_head(bool binary, std::string& payload);
 
 private:
   struct machine;

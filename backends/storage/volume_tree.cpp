@@ -13,7 +13,7 @@ namespace {
 std::string through(const unique_fd& fd) { return "/proc/self/fd/" + std::to_string(fd.get()); }
 
 // By descriptors: paths of volumes may hold ',' or ':'.
-outcome<unique_fd> open_overlay(const root_mount& root) {
+outcome<unique_fd> mount_overlay(const root_mount& root) {
   auto upper = open_directory(root.upper), lower = open_directory(root.lower);
   if (!upper) return tl::unexpected{upper.error()};
   if (!lower) return tl::unexpected{lower.error()};
@@ -24,7 +24,13 @@ outcome<unique_fd> open_overlay(const root_mount& root) {
     return fail_errno(errno, "Cannot mount the overlay of " + root.path);
   unique_fd mount{fsmount(context.get(), FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID)};
   if (!mount) return fail_errno(errno, "Cannot mount the overlay of " + root.path);
-  unique_fd top{openat(mount.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  return mount;
+}
+
+outcome<unique_fd> open_overlay(const root_mount& root) {
+  auto mount = mount_overlay(root);
+  if (!mount) return mount;
+  unique_fd top{openat(mount->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (!top) return fail_errno(errno, "Cannot open the overlay of " + root.path);
   return top;
 }
@@ -33,6 +39,10 @@ outcome<unique_fd> open_overlay(const root_mount& root) {
 
 outcome<unique_fd> open_volume_tree(const root_mount& root) {
   return root.lower.empty() ? open_directory(root.path) : open_overlay(root);
+}
+
+outcome<unique_fd> open_volume_mount(const root_mount& root) {
+  return root.lower.empty() ? open_directory(root.path) : mount_overlay(root);
 }
 
 outcome<void> copy_between(storage_driver& from, const volume_id& source, storage_driver& to, const volume_id& target) {

@@ -56,6 +56,8 @@ kj::Promise<void> create_instance(const call_ptr& c) {
   auto params = c->params<schema::CreateInstance>();
   if (auto project = view(params.getProject()); !project.empty() && project != c->at.head->project)
     refuse(fault::invalid, "The project is the handle's own");
+  if (view(params.getSource().getType()) == "migration")
+    refuse(fault::unsupported, "Migrations begin over REST only: their streams are websockets");
   return begin(c, c->at.below(text(params.getName())), role::instances,
                envelope<schema::CreateInstance>{copy_of<schema::CreateInstance>(params), c->at.head});
 }

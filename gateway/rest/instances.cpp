@@ -3,6 +3,7 @@
 #include "gateway/rest/all_projects.hpp"
 #include "gateway/rest/instance_view.hpp"
 #include "gateway/rest/lists.hpp"
+#include "gateway/rest/migration.hpp"
 #include "gateway/rest/query_text.hpp"
 #include "gateway/rest/routes.hpp"
 
@@ -130,6 +131,8 @@ void post_instances(const rest_request& from) {
   if (from.http->header("Content-Type") == "application/octet-stream") return import_file(from);
   auto body = body_of<schema::CreateInstance>(from);
   if (!body) return reply_error(from, body.error());
+  if (body->read([](auto post) { return view(post.getSource().getType()) == "migration"; }))
+    return receive_migration(from, *body);
   ask_async(from, role::instances, envelope<schema::CreateInstance>{*body, from.head});
 }
 
@@ -175,6 +178,8 @@ void patch_instance(const rest_request& from) {
 void post_instance(const rest_request& from) {
   auto body = body_of<schema::RenameInstance>(from);
   if (!body) return reply_error(from, body.error());
+  if (body->read(asks_to_send))
+    return body->read([&](schema::RenameInstance::Reader post) { send_migration(from, post); });
   ask_async(from, role::instances, target(from), envelope<schema::RenameInstance>{*body, from.head});
 }
 

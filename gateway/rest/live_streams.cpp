@@ -6,10 +6,6 @@
 
 namespace troupe {
 
-namespace {
-constexpr std::chrono::milliseconds connect_timeout{5000};
-}
-
 struct live_streams::data {
   struct entry {
     std::map<std::string, std::string> secrets; // of streams that are not connected yet
@@ -48,14 +44,13 @@ void live_streams::cancel(uint64_t timer) {
 
 void live_streams::open(const std::string& operation, const std::string& owner,
                         std::map<std::string, std::string> secrets, std::vector<std::string> required,
-                        std::shared_ptr<stream_set> streams) {
-  bool waits = !required.empty();
-  on_.post([d = data_, operation, owner, secrets = std::move(secrets), required = std::move(required),
+                        std::shared_ptr<stream_set> streams, std::chrono::seconds within) {
+  on_.post([d = data_, operation, owner, secrets = std::move(secrets), required,
             streams = std::move(streams)] {
     d->open[operation] = {secrets, required, streams, owner};
   });
-  if (!waits) return;
-  after(connect_timeout, [d = data_, operation] {
+  if (required.empty()) return;
+  after(within, [d = data_, operation] {
     auto at = d->open.find(operation);
     if (at == d->open.end()) return;
     auto& entry = at->second;

@@ -30,10 +30,11 @@ public:
   explicit live_streams(loop& on);
   ~live_streams();
 
-  /// `owner`: the user it is opened for. `secrets`: stream name -> secret. `required`: must be connected within 5
-  /// seconds. Both empty: nothing is to be connected, and it is there to be cut.
+  /// `owner`: the user it is opened for. `secrets`: stream name -> secret. `required`: must be connected in that time.
+  /// Both empty: nothing is to be connected, and it is there to be cut.
   void open(const std::string& operation, const std::string& owner, std::map<std::string, std::string> secrets,
-            std::vector<std::string> required, std::shared_ptr<stream_set> streams);
+            std::vector<std::string> required, std::shared_ptr<stream_set> streams,
+            std::chrono::seconds within = std::chrono::seconds{5});
   void close(const std::string& operation);
   void cut(const std::string& owner); // everything of that user
   /// Answers a websocket request for an operation's stream.

@@ -11,12 +11,14 @@ namespace troupe {
 
 class live_streams;
 class tls_listeners;
+class transfers;
 
 /// What all handlers share. Built by the REST door, outlives every request.
 struct rest_context {
   services& with;
   live_streams& streams;
   tls_listeners& listeners;
+  transfers& moves;
 };
 
 /// One REST request on its way. Copyable; any thread.

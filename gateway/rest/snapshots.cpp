@@ -1,6 +1,7 @@
 #include "actors/retention.hpp"
 #include "gateway/rest/instance_view.hpp"
 #include "gateway/rest/lists.hpp"
+#include "gateway/rest/migration.hpp"
 #include "gateway/rest/routes.hpp"
 
 #include <charconv>
@@ -71,7 +72,7 @@ void post_snapshot(const rest_request& from) {
   auto body = body_of<schema::SnapshotPost>(from);
   if (!body) return reply_error(from, body.error());
   if (body->read([](auto post) { return post.getMigration() || post.hasTarget(); }))
-    return reply_error(from, {fault::unsupported, "Migrating snapshots is not supported yet"});
+    return body->read([&](schema::SnapshotPost::Reader post) { send_migration(from, post); });
   change_snapshot what{verb::rename};
   what.new_name = body->read([](auto post) { return text(post.getName()); });
   change(from, std::move(what));

@@ -26,6 +26,7 @@ import uuid
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
 from host_state import ENDED, Host  # noqa: E402
+from identities import free_port  # noqa: E402
 from troupe_e2e import DaemonTest, eventually  # noqa: E402
 
 SETTLE_SECONDS = int(os.environ.get("TROUPE_SETTLE", "20"))   # bounds the wait for what goes on behind a finished operation
@@ -86,8 +87,8 @@ class SagaKillTest(DaemonTest):
     # --- the cases, by the kind of their saga; each makes what its request needs
 
     CASES = {
-        "instance.create": ["create_from_image", "create_empty", "copy_instance", "copy_to_pool"],
-        "instance.move": ["move_to_pool", "move_to_project"], "instance.refresh": ["refresh_copy"], "instance.rebuild": ["rebuild"],
+        "instance.create": ["create_from_image", "create_empty", "copy_instance", "copy_to_pool", "receive_instance"],
+        "instance.move": ["move_to_pool", "move_to_project"], "instance.refresh": ["refresh_copy", "receive_again"], "instance.rebuild": ["rebuild"],
         "instance.start": ["start"], "instance.stop": ["stop_forced", "stop_gracefully"], "instance.restart": ["restart"],
         "instance.freeze": ["freeze"], "instance.unfreeze": ["unfreeze"], "instance.rename": ["rename_instance"],
         "instance.restore": ["restore_stopped", "restore_running"],
@@ -210,6 +211,31 @@ class SagaKillTest(DaemonTest):
         root = {"root": {"type": "disk", "path": "/", "pool": pool}}
         return Case("POST", "/1.0/instances", {"name": name, "devices": root, "source": {"type": "copy", "source": source}},
                     lambda: self.status(name) == "Stopped" and self.found(f"/1.0/instances/{name}/snapshots/one") is not None)
+
+    def from_another_server(self, source):
+        """Where a migration comes from: the daemon is its own source, and both sides of it die together."""
+        if not hasattr(self, "port"):
+            self.port = free_port()
+            self.must("PATCH", "/1.0", {"config": {"core.https_address": f"127.0.0.1:{self.port}"}})
+        status, begun = self.daemon.request("POST", f"/1.0/instances/{source}", {"migration": True})
+        self.assertEqual(status, 202, begun)
+        return {"type": "migration", "mode": "pull", "operation": f"https://127.0.0.1:{self.port}{begun['operation']}",
+                "certificate": self.daemon.get("/1.0")["environment"]["certificate"], "secrets": begun["metadata"]["metadata"]}
+
+    def receive_instance(self):
+        source, name = self.instance(), self.name()
+        self.snapshot(source)
+        return Case("POST", "/1.0/instances", {"name": name, "source": self.from_another_server(source)},
+                    lambda: self.status(name) == "Stopped" and self.found(f"/1.0/instances/{name}/snapshots/one") is not None)
+
+    def receive_again(self):
+        source, name = self.instance(), self.name()
+        self.must("POST", "/1.0/instances", {"name": name, "source": {"type": "copy", "source": source}})
+        self.snapshot(name, "old")
+        self.snapshot(source, "new")
+        body = {"name": name, "source": {**self.from_another_server(source), "refresh": True}}
+        return Case("POST", "/1.0/instances", body, lambda: self.one_of(f"/1.0/instances/{name}/snapshots/new", f"/1.0/instances/{name}/snapshots/old",
+                                                                        lambda path: self.found(path) is not None))
 
     def move_to_pool(self):
         name, pool = self.instance(), self.other_pool()
