@@ -5,6 +5,7 @@
 
 #include "actors/records.hpp"
 #include "gateway/door.hpp"
+#include "gateway/migration/transfers.hpp"
 #include "gateway/rest_door.hpp"
 #include "gateway/tls_listeners.hpp"
 #include "tests/support/event_stage.hpp"
@@ -309,7 +310,8 @@ int main(int argc, char** argv) {
     {
       open_door(on);
       tls_listeners listeners{*on.with};
-      rest_door rest{*on.with, listeners};
+      transfers moves{*on.with};
+      rest_door rest{*on.with, listeners, moves};
       auto path = folder + "/socket";
       if (auto listening = rest.listen(path); !listening) give_up(listening.error().message);
       for (size_t clients : {1, 50, 500})
@@ -326,7 +328,8 @@ int main(int argc, char** argv) {
     {
       open_door(on);
       tls_listeners listeners{*on.with};
-      rest_door rest{*on.with, listeners};
+      transfers moves{*on.with};
+      rest_door rest{*on.with, listeners, moves};
       auto path = folder + "/socket";
       if (auto listening = rest.listen(path); !listening) give_up(listening.error().message);
       print("websocket_replay", websocket_replay(on, path));
