@@ -35,7 +35,7 @@ std::string telling_value(const key_row& row) {
       {value_type::allowance, "50%"}, {value_type::lines, "a = b"},  {value_type::line, "x"},
       {value_type::integer, "-7"},    {value_type::level, "7"},      {value_type::rlimit, "64"},
       {value_type::names, "overlay"}, {value_type::span, "3d"},      {value_type::times, "@daily"},
-      {value_type::pattern, "x%d"}};
+      {value_type::pattern, "x%d"},   {value_type::idmap, "both 1000 1000"}};
   if (!row.choices.empty()) return std::string{row.choices.substr(row.choices.rfind(' ') + 1)};
   if (row.type == value_type::boolean && row.fallback == "true") return "false";
   REQUIRE(is_well_formed(row.type, values.at(row.type)));
@@ -169,7 +169,8 @@ TEST_CASE("project keys: values, what is not built yet, what nobody knows") {
   CHECK(code({{"restricted.devices.gpu", "perhaps"}}) == fault::invalid);
   CHECK(code({{"features.networks", "yes"}}) == fault::unsupported);
   CHECK(code({{"features.networks", "false"}}) == std::nullopt);
-  CHECK(code({{"limits.networks", "1"}}) == fault::unsupported);
+  CHECK(code({{"limits.networks", "1"}}) == std::nullopt);
+  CHECK(code({{"limits.networks.uplink_ips.x", "1"}}) == fault::unsupported);
   CHECK(code({{"limits.disk", "1GiB"}}) == std::nullopt);
   CHECK(code({{"limits.disk", "much"}}) == fault::invalid);
   CHECK(code({{"limits.instances", "many"}}) == fault::invalid);

@@ -253,9 +253,9 @@ class DevicesTest(DaemonTest):
         self.change("eth5", "limits.max=", "limits.priority=")
         self.assertNotIn(host, self.nft())
         self.change("eth5", "ipv4.routes=198.18.0.0/25,198.18.0.128/25")
-        self.assertEqual(run("ip", "route", "show", "dev", self.daemon.bridge, "proto", "static").stdout.count("198.18.0."), 2)
+        self.assertEqual(run("ip", "route", "show", "dev", self.daemon.bridge, "proto", "116").stdout.count("198.18.0."), 2)
         self.change("eth5", "ipv4.routes=198.18.0.0/25", "ipv6.routes=2001:db8:7::/64")
-        self.assertEqual(run("ip", "route", "show", "dev", self.daemon.bridge, "proto", "static").stdout.count("198.18.0."), 1)
+        self.assertEqual(run("ip", "route", "show", "dev", self.daemon.bridge, "proto", "116").stdout.count("198.18.0."), 1)
         self.assertIn("2001:db8:7::/64", run("ip", "-6", "route", "show", "dev", self.daemon.bridge).stdout)
         self.assertEqual(self.link("lan5")["ifindex"], index)  # all of that without taking it out
 

@@ -103,7 +103,8 @@ public:
     if (auto done = load_modules(get(plan.config, "linux.kernel_modules")); !done) return tl::unexpected{done.error()};
     auto reply = zygote_.run(start_request(job(plan.key, start_job), plan, *maps, *settings, place_.cgroup_prefix));
     if (!reply) {
-      sweep(plan.key); // of a start that had to be ended
+      bool runs = reply.error().code == fault::wrong_state; // then there is nothing of this start, and much to spoil
+      if (!runs) sweep(plan.key);                           // one that had to be ended leaves something
       return tl::unexpected{reply.error()};
     }
     auto found = read_found(*reply);
