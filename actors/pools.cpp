@@ -244,7 +244,11 @@ config_map config_of(const saga_step& step) {
 template <class Reply>
 void change_pool(const data_ptr& me, const saga_step& step, bool make, sure_promise promise) {
   auto name = std::string{get(step.args, "@pool")};
-  auto driver = make_driver(me->with, name, std::string{get(step.args, "@driver")}, config_of(step));
+  // The one that its actor has, if there is one: its calls wait for each other.
+  auto known = me->drivers.find(name);
+  auto driver = known != me->drivers.end()
+                    ? known->second
+                    : make_driver(me->with, name, std::string{get(step.args, "@driver")}, config_of(step));
   if (!driver) return promise.deliver(to_caf({fault::internal, "No driver for pool " + name}));
   if (!make) remove(me, name);
   on_blocking_thread(

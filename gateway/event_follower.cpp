@@ -9,11 +9,15 @@ struct follower_delivery { // INTERNAL
 struct follower_ended { // INTERNAL: subscribe again
   uint64_t reader = 0;
 };
+struct follower_begin { // INTERNAL
+  bool follow = false;
+};
 
 } // namespace troupe
 
 TROUPE_LOCAL_MESSAGE(troupe::follower_delivery)
 TROUPE_LOCAL_MESSAGE(troupe::follower_ended)
+TROUPE_LOCAL_MESSAGE(troupe::follower_begin)
 
 namespace troupe {
 namespace {
@@ -64,6 +68,13 @@ void take(const follower_ptr& me, const follower_delivery& came) {
   if (me->events) me->events->grant(1);
 }
 
+void begin(const follower_ptr& me, bool follow) {
+  me->events.reset();
+  me->last = {};
+  ++me->reader; // what is on its way is of before
+  if (follow) subscribe(me);
+}
+
 } // namespace
 
 event_follower::event_follower(services& with, event_filter filter,
@@ -73,13 +84,16 @@ event_follower::event_follower(services& with, event_filter filter,
       [&with, filter = std::move(filter), then = std::move(then)](caf::event_based_actor* self) -> caf::behavior {
         auto me = std::make_shared<follower>(follower{with, self, filter, then});
         self->attach_functor([me] { me->events.reset(); });
-        subscribe(me);
-        return {[me](const follower_delivery& came) { take(me, came); },
+        return {[me](follower_begin what) { begin(me, what.follow); },
+                [me](const follower_delivery& came) { take(me, came); },
                 [me](follower_ended ended) {
                   if (ended.reader == me->reader) subscribe(me);
                 }};
       });
 }
+
+void event_follower::start() { caf::anon_send(worker_, follower_begin{true}); }
+void event_follower::stop() { caf::anon_send(worker_, follower_begin{false}); }
 
 event_follower::~event_follower() { caf::anon_send_exit(worker_, caf::exit_reason::user_shutdown); }
 

@@ -6,6 +6,7 @@
 
 #include <list>
 #include <mutex>
+#include <optional>
 #include <nlohmann/json.hpp>
 
 namespace troupe {
@@ -21,14 +22,14 @@ struct guest_events::data : std::enable_shared_from_this<guest_events::data> {
   };
 
   void take(const message<schema::Event>& event);
-  std::unique_ptr<event_follower> follow();
+  void begin();
   std::optional<expansion> look_at(const listener& who);
   void compare(entry& one);
 
   services& with;
   std::mutex lock;
   std::list<entry> entries; // guarded by lock, as what follows
-  std::unique_ptr<event_follower> events;
+  std::optional<event_follower> events;
 };
 
 namespace {
@@ -102,17 +103,16 @@ void guest_events::data::take(const message<schema::Event>& event) {
     if (one.who.project == project || project == "default") compare(one);
 }
 
-std::unique_ptr<event_follower> guest_events::data::follow() {
+void guest_events::data::begin() {
   event_filter filter;
   filter.subjects = {"*.instance.*.updated", "*.profile.*.updated"};
   filter.types = {"lifecycle"};
-  return std::make_unique<event_follower>(with, std::move(filter),
-                                          [weak = weak_from_this()](const message<schema::Event>& event) {
-                                            if (auto self = weak.lock()) self->take(event);
-                                          });
+  events.emplace(with, std::move(filter), [weak = weak_from_this()](const message<schema::Event>& event) {
+    if (auto self = weak.lock()) self->take(event);
+  });
 }
 
-guest_events::guest_events(services& with) : data_{std::make_shared<data>(with)} {}
+guest_events::guest_events(services& with) : data_{std::make_shared<data>(with)} { data_->begin(); }
 
 guest_events::~guest_events() {
   std::lock_guard guard{data_->lock};
@@ -123,11 +123,11 @@ std::shared_ptr<void> guest_events::listen(listener who) {
   auto now = data_->look_at(who).value_or(expansion{});
   std::lock_guard guard{data_->lock};
   auto at = data_->entries.insert(data_->entries.end(), {std::move(who), std::move(now)});
-  if (!data_->events) data_->events = data_->follow();
+  if (data_->entries.size() == 1 && data_->events) data_->events->start();
   return {nullptr, [d = data_, at](void*) {
             std::lock_guard gone{d->lock};
             d->entries.erase(at);
-            if (d->entries.empty()) d->events.reset();
+            if (d->entries.empty() && d->events) d->events->stop();
           }};
 }
 

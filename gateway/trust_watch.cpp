@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 
 namespace troupe {
 
@@ -91,6 +92,7 @@ trust_watch::trust_watch(services& with, std::function<void(const std::string&)>
   data_->events.emplace(with, std::move(filter), [weak](const message<schema::Event>& event) {
     if (auto self = weak.lock()) self->cut(event);
   });
+  data_->events->start();
 }
 
 trust_watch::~trust_watch() {

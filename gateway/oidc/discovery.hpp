@@ -18,7 +18,7 @@ struct provider_facts {
 /// Asks it. backend_failed: it does not answer as a provider does, or says that it is another issuer. Blocks.
 outcome<provider_facts> discover(const std::string& issuer, const cancel_token& stop);
 
-/// The JSON object that a 200 answers with. Blocks.
+/// The JSON object that a 200 answers with. forbidden: the answer is 401 or 403. Blocks.
 outcome<nlohmann::json> fetch_object(const web_call& call, const cancel_token& stop);
 
 /// "a=b&c=d", percent-encoded.

@@ -142,6 +142,9 @@ void identity_provider::complete(json claims, const std::string& access_token, t
   web_call call{"GET", facts_->userinfo_endpoint, {"Authorization: Bearer " + access_token}};
   on_pool<json>([call](const cancel_token& stop) { return fetch_object(call, stop); },
                 [this, claims, next](outcome<json> more) mutable {
+                  // The token is not for asking more: then what it says itself is all there is.
+                  bool refused = !more && more.error().code == fault::forbidden;
+                  if (refused) return next(login_of(claims, settings_));
                   if (!more) return next(tl::unexpected{more.error()});
                   if (text_of(*more, "sub") != text_of(claims, "sub"))
                     return next(refuse("The identity provider speaks of somebody else"));

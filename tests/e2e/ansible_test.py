@@ -56,7 +56,7 @@ class AnsibleTest(DaemonTest):
         self.twice(self.container(name, state="started", config={"limits.processes": "200", "user.by": "ansible"}, devices={"null": {"type": "unix-char", "source": "/dev/null", "path": "/dev/other"}}))
         record = self.daemon.get(f"/1.0/instances/{name}")
         self.assertEqual((record["config"]["limits.processes"], list(record["devices"])), ("200", ["null"]))
-        self.twice(self.container(name, state="frozen"))
+        self.play(self.container(name, state="frozen"))
         self.assertEqual(self.daemon.status(name), "Frozen")
         self.twice(self.container(name, state="started"))
         self.play(self.container(name, state="restarted", force_stop=True))

@@ -68,7 +68,7 @@ class ProjectsTest(DaemonTest):
         self.assertEqual(status("POST", "/1.0/projects", {"name": "p3"}), 409)
         for name in ("", "a_b", "a--b", "a/b", "..", "a:b", "-a", "a-", "x" * 64):
             self.assertEqual(status("POST", "/1.0/projects", {"name": name}), 400, name)
-        for key, value in (("limits.networks", "1GiB"), ("features.networks", "true"), ("restricted.devices.infiniband", "allow")):
+        for key, value in (("features.networks", "true"), ("restricted.devices.infiniband", "allow")):
             got, why = self.daemon.outcome("PATCH", "/1.0/projects/p3", {"config": {key: value}})
             self.assertEqual((got, "not supported yet" in why), (400, True), (key, why))
         self.assertEqual(status("PATCH", "/1.0/projects/p3", {"config": {"nonsense": "1"}}), 400)
