@@ -89,9 +89,8 @@ bool same_settings(Reader a, Reader b) {
 template <class Schema>
 bool same(const message<Schema>& a, const message<Schema>& b) {
   return a.read([&](auto one) {
-    return b.read([&](auto other) {
-      return view(one.getName()) == view(other.getName()) && same_settings(one, other);
-    });
+    return b.read(
+        [&](auto other) { return view(one.getName()) == view(other.getName()) && same_settings(one, other); });
   });
 }
 
@@ -111,7 +110,10 @@ json shown(const snapshot& records, std::string_view project, Reader spec) {
 }
 
 json volume_json(const std::string& name, const std::string& created, bool of_snapshot) {
-  json out{{"name", name}, {"description", ""}, {"content_type", "filesystem"}, {"config", json::object()},
+  json out{{"name", name},
+           {"description", ""},
+           {"content_type", "filesystem"},
+           {"config", json::object()},
            {"created_at", created}};
   if (!of_snapshot) out["type"] = "container";
   return out;
@@ -138,7 +140,8 @@ outcome<backup_index> parse_backup_index(std::string_view yaml) {
   if (auto type = word(*all, "type"); type != "container" && !type.empty())
     return fail(fault::unsupported, "A backup of type \"" + type.substr(0, 60) + "\" is not supported yet");
   if (part(*all, "config").is_null())
-    return fail(fault::unsupported, "The backup is of a server before LXD 4.12: its index does not describe the instance");
+    return fail(fault::unsupported,
+                "The backup is of a server before LXD 4.12: its index does not describe the instance");
   auto what = description_of(part(*all, "config"));
   if (!what) return tl::unexpected{what.error()};
   backup_index out{word(*all, "name"), word(*all, "pool"), word(*all, "backend"), flag(*all, "optimized"),
@@ -146,8 +149,7 @@ outcome<backup_index> parse_backup_index(std::string_view yaml) {
   std::vector<std::string> named, described;
   if (auto names = part(*all, "snapshots"); names.is_array())
     for (auto& each : names) named.push_back(each.is_string() ? each.get<std::string>() : "");
-  for (auto& taken : out.what.snapshots)
-    described.push_back(taken.read([](auto s) { return text(s.getName()); }));
+  for (auto& taken : out.what.snapshots) described.push_back(taken.read([](auto s) { return text(s.getName()); }));
   // Without its snapshots, an instance may still be described with them.
   if (named.empty()) out.what.snapshots.clear();
   if (!named.empty() && named != described)
@@ -183,7 +185,9 @@ backup_texts describe_backup(const snapshot& records, schema::InstanceSpec::Read
   auto container = shown(records, project, instance);
   container["status"] = "Stopped";
   container["status_code"] = 102;
-  json config{{"container", container}, {"pool", pool}, {"profiles", profiles_json(instance)},
+  json config{{"container", container},
+              {"pool", pool},
+              {"profiles", profiles_json(instance)},
               {"volume", volume_json(name, container["created_at"], false)}};
   auto names = json::array();
   for (auto& each : snapshots)
@@ -195,7 +199,7 @@ backup_texts describe_backup(const snapshot& records, schema::InstanceSpec::Read
       config["volume_snapshots"].push_back(volume);
       config["snapshots"].push_back(std::move(one));
     });
-  json index{{"name", name},         {"backend", pool.value("driver", "")}, {"pool", pool["name"]},
+  json index{{"name", name},           {"backend", pool.value("driver", "")}, {"pool", pool["name"]},
              {"optimized", optimized}, {"optimized_header", optimized},       {"type", "container"},
              {"config", config}};
   if (!names.empty()) index["snapshots"] = names;

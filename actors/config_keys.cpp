@@ -248,7 +248,8 @@ outcome<void> check_expanded(const snapshot& from, std::string_view project, con
                 "The storage pool \"" + std::string{on} + "\" cannot limit the size of a root disk (only btrfs can)");
   if (!get(effective.config, "raw.seccomp").empty())
     for (auto& [key, value] : effective.config)
-      if (key.starts_with("security.syscalls.") && !value.empty() && is_true(value) && key.find("intercept") != key.npos)
+      if (key.starts_with("security.syscalls.") && !value.empty() && is_true(value) &&
+          key.find("intercept") != key.npos)
         return fail(fault::invalid, "\"raw.seccomp\" is the whole policy: \"" + key + "\" cannot be set beside it");
   if (is_true(get(effective.config, "security.privileged")) && !get(effective.config, "raw.idmap").empty())
     return fail(fault::invalid, "A privileged instance has the host's ids: \"raw.idmap\" cannot be set");

@@ -9,8 +9,7 @@ using enum applies;
 constexpr std::string_view for_vms = "it is for virtual machines, which are not there yet",
                            no_vlan = "VLANs are not built; make a bridge for each",
                            no_maas = "MAAS is not supported, nor by newer LXD", no_bgp = "routes are not announced",
-                           whole_cards = "only whole cards are handed out",
-                           of_incus = "it is an option of Incus";
+                           whole_cards = "only whole cards are handed out", of_incus = "it is an option of Incus";
 
 constexpr device_kind kinds[] = {
     {"none", "", "Masks a device of a profile"},
@@ -39,8 +38,7 @@ constexpr bool needed = true, optional = false;
 constexpr std::string_view veths = "nic-bridged nic-p2p nic-routed",
                            movable = "nic-bridged nic-macvlan nic-p2p nic-routed",
                            nics = "nic-bridged nic-macvlan nic-p2p nic-physical nic-routed",
-                           nodes = "unix-block unix-char", found = "gpu unix-hotplug usb",
-                           plugged = "unix-hotplug usb";
+                           nodes = "unix-block unix-char", found = "gpu unix-hotplug usb", plugged = "unix-hotplug usb";
 
 constexpr device_option options[] = {
     {"disk", "boot.priority", integer, "", optional, replug, "Boot order", {}, for_vms},
@@ -80,7 +78,8 @@ constexpr device_option options[] = {
     {"disk", "shift", boolean, "false", optional, replug, "Whether ids on disk are the instance's own"},
     {"disk", "size", size, "", optional, replug, "Size of the root disk, which changes at once, or of a tmpfs"},
     {"disk", "size.state", size, "", optional, replug, "Quota of the state volume", {}, for_vms},
-    {"disk", "source", text, "", optional, replug, "Absolute path on the host, tmpfs:, or with a pool the name of a custom volume"},
+    {"disk", "source", text, "", optional, replug,
+     "Absolute path on the host, tmpfs:, or with a pool the name of a custom volume"},
     {"disk", "source.snapshot", text, "", optional, replug, "Snapshot to attach", {}, for_vms},
     {"disk", "source.type", text, "", optional, replug, "Kind of volume", {}, "custom volumes are the only kind"},
 
@@ -167,7 +166,14 @@ constexpr device_option options[] = {
     {"usb", "busnum", whole, "", optional, replug, "Number of its bus"},
     {"usb", "devnum", whole, "", optional, replug, "Its number on the bus"},
     {"usb", "serial", line, "", optional, replug, "Its serial number"},
-    {"unix-hotplug", "ownership.inherit", boolean, "", optional, replug, "Owner as on the host", {},
+    {"unix-hotplug",
+     "ownership.inherit",
+     boolean,
+     "",
+     optional,
+     replug,
+     "Owner as on the host",
+     {},
      "the host's ids mean nothing inside"},
     {"unix-hotplug", "subsystem", line, "", optional, replug, "What the kernel takes it for: tty, block, hidraw"},
     {"gpu", "gputype", text, "physical", optional, replug, "What of it", "physical"},

@@ -59,9 +59,11 @@ bool volume_exists(const snapshot& records, const entity& thing) {
     return instance && instance->read([&, &where = pool](auto i) { return view(i.getPool()) == where; });
   }
   if (type == "custom")
-    return records.get(table::custom_volumes, thing.project + '/' + std::string{pool} + '/' + std::string{name}).has_value();
+    return records.get(table::custom_volumes, thing.project + '/' + std::string{pool} + '/' + std::string{name})
+        .has_value();
   auto home = home_of(records, thing.project, feature::images);
-  return type == "image" && records.get(table::volumes, thing.name) && records.get(table::images, in_project(home, name));
+  return type == "image" && records.get(table::volumes, thing.name) &&
+         records.get(table::images, in_project(home, name));
 }
 
 } // namespace

@@ -112,7 +112,8 @@ void each_identity(const snapshot& records,
 
 std::optional<identity_record> identity_at(const snapshot& records, std::string_view method, std::string_view id) {
   if (auto record = load<schema::Identity>(records, table::identities, identity_key(method, id))) return record;
-  if (method == "tls" && !id.empty() && records.get(table::certificates, id)) return identity_of_certificate(records, id);
+  if (method == "tls" && !id.empty() && records.get(table::certificates, id))
+    return identity_of_certificate(records, id);
   return std::nullopt;
 }
 

@@ -32,7 +32,9 @@ outcome<origin> origin_of(const snapshot& records, const publish_image& request)
   entity thing{"instance", request.project, request.instance};
   if (!spec || !request.head->who.may("can_view", thing)) return fail(fault::not_found, "Instance not found");
   if (!request.head->who.may("can_manage_backups", thing)) return fail(fault::forbidden, "not authorized");
-  auto [pool, architecture] = spec->read([](auto s) { return std::pair{text(s.getPool()), text(s.getArchitecture())}; });
+  auto [pool, architecture] = spec->read([](auto s) {
+    return std::pair{text(s.getPool()), text(s.getArchitecture())};
+  });
   if (!request.snapshot.empty()) {
     auto taken = load<schema::SnapshotSpec>(records, table::snapshots, in_project(key, request.snapshot));
     if (!taken) return fail(fault::not_found, "Snapshot not found");
@@ -61,8 +63,10 @@ nlohmann::json templates_of(schema::ImageMetadata::Reader from) {
   auto out = nlohmann::json::object();
   for (auto entry : from.getTemplates()) {
     auto row = entry.getTemplate();
-    nlohmann::json one{{"when", to_vector(row.getWhen())}, {"create_only", row.getCreateOnly()},
-                       {"template", text(row.getTemplate())}, {"properties", to_map(row.getProperties())}};
+    nlohmann::json one{{"when", to_vector(row.getWhen())},
+                       {"create_only", row.getCreateOnly()},
+                       {"template", text(row.getTemplate())},
+                       {"properties", to_map(row.getProperties())}};
     out[text(entry.getPath())] = std::move(one);
   }
   return out;

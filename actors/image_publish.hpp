@@ -7,8 +7,8 @@ namespace troupe {
 /// An instance or a snapshot becomes an image. To the images actor, whose project is `head`'s. -> operation_record
 struct publish_image {
   std::shared_ptr<const header> head;
-  std::string project;           // of the instance
-  std::string instance, snapshot; // no snapshot: the instance itself, which must be down
+  std::string project;                  // of the instance
+  std::string instance, snapshot;       // no snapshot: the instance itself, which must be down
   std::optional<config_map> properties; // none: those that its image had
   bool is_public = false;
   int64_t expires_at = 0;

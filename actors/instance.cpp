@@ -187,7 +187,9 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
       [me](const envelope<schema::BackupsPost>& request) {
         return aside(me, [me, request] { return plan_backup(*me, request); });
       },
-      [me](const change_backup& request) { return aside(me, [me, request] { return plan_backup_change(*me, request); }); },
+      [me](const change_backup& request) {
+        return aside(me, [me, request] { return plan_backup_change(*me, request); });
+      },
       [me](const delete_instance& request) { return change(me, [me, request] { return plan_delete(*me, request); }); },
       [me](const run_exec& request) { return exec(me, request); },
       [me](const locate_root&) { return locate(me); },

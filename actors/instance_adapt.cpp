@@ -225,8 +225,8 @@ void tell_of_nodes(const instance_ptr& me, const device_map& before) {
         if (std::any_of(same.begin(), same.end(), [&](auto& other) { return other.path == node.path; })) continue;
         header head;
         head.project = me->project;
-        change.events.push_back(lifecycle_event(head, "instance", me->name, action, me->url(),
-                                                {{"device", name}, {"path", node.path}}));
+        change.events.push_back(
+            lifecycle_event(head, "instance", me->name, action, me->url(), {{"device", name}, {"path", node.path}}));
       }
   };
   tell(before, me->live.devices, "instance-device-unplugged");

@@ -112,10 +112,9 @@ outcome<std::shared_ptr<saga>> plan_backup(const instance_data& me, const envelo
     auto name = post.getName().size() ? name_of(me, view(post.getName())) : next_name(records, me);
     if (auto good = check_plain_name("Backup", name); !good) return tl::unexpected{good.error()};
     auto key = backup_key(me.project, me.name, name);
-    if (records.get(backups_table, key))
-      return fail(fault::already_exists, "Backup \"" + name + "\" already exists");
-    auto chosen = chosen_compression(records, me.project, "backups.compression_algorithm",
-                                     view(post.getCompressionAlgorithm()));
+    if (records.get(backups_table, key)) return fail(fault::already_exists, "Backup \"" + name + "\" already exists");
+    auto chosen =
+        chosen_compression(records, me.project, "backups.compression_algorithm", view(post.getCompressionAlgorithm()));
     if (!chosen) return tl::unexpected{chosen.error()};
     return spec->read([&](schema::InstanceSpec::Reader is) -> outcome<std::shared_ptr<saga>> {
       if (auto good = check_storage(records, is, post.getOptimizedStorage()); !good)
@@ -158,7 +157,8 @@ outcome<std::shared_ptr<saga>> plan_backup_change(const instance_data& me, const
   if (!rename) {
     plan->commit.events.push_back(
         lifecycle_event(*request.head, "instance", me.name, "instance-backup-deleted", url_of(me, name)));
-    plan->after.push_back(step_of(me, "backup.forget", {{"file", kept->read([](auto b) { return text(b.getFile()); })}}));
+    plan->after.push_back(
+        step_of(me, "backup.forget", {{"file", kept->read([](auto b) { return text(b.getFile()); })}}));
     return plan;
   }
   if (auto good = check_plain_name("Backup", name); !good) return tl::unexpected{good.error()};

@@ -58,8 +58,7 @@ outcome<original> find_original(const snapshot& records, const header& head, sch
   });
   found.volume = instance_key(project, name);
   if (slash == whole.npos) {
-    if (!source.getInstanceOnly() && !source.getContainerOnly())
-      found.snapshots = snapshots_of(records, project, name);
+    if (!source.getInstanceOnly() && !source.getContainerOnly()) found.snapshots = snapshots_of(records, project, name);
     auto good = found.snapshots.empty() ? outcome<void>{} : check_snapshots_allowed(records, head.project);
     return good ? outcome<original>{std::move(found)} : tl::unexpected{good.error()};
   }
@@ -125,14 +124,15 @@ outcome<std::shared_ptr<saga>> plan_refresh(const instance_data& me, const envel
     auto plan = instance_saga(me, request.head, "instance.refresh", "Refreshing instance");
     auto copy = me.key() + "." + make_uuid_v4();
     plan->before.push_back(copy_step(pool, copy, from->pool, from->volume, size));
-    if (!source.getInstanceOnly() && !source.getContainerOnly() && view(source.getSource()).find('/') == std::string::npos)
+    if (!source.getInstanceOnly() && !source.getContainerOnly() &&
+        view(source.getSource()).find('/') == std::string::npos)
       refresh_snapshots(*plan, records, me, *request.head, pool, from->snapshots);
     plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
     plan->commit.writes.push_back(put_record(me, changed(*spec, [](schema::InstanceSpec::Builder b) {
-                                                auto config = to_map(b.asReader().getConfig());
-                                                config["volatile.apply_template"] = "copy";
-                                                fill(b.initConfig(static_cast<unsigned>(config.size())), config);
-                                              })));
+                                               auto config = to_map(b.asReader().getConfig());
+                                               config["volatile.apply_template"] = "copy";
+                                               fill(b.initConfig(static_cast<unsigned>(config.size())), config);
+                                             })));
     plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-updated", me.url(),
                                                   {{"refreshed_from", text(source.getSource())}}));
     plan->after.insert(plan->after.begin(), {"volume.replace", {{"pool", pool}, {"volume", me.key()}, {"by", copy}}});

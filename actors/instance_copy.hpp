@@ -11,7 +11,8 @@ struct original {
   std::vector<snapshot_record> snapshots; // that come along, oldest first
 };
 
-/// What `source` names: "c1" or "c1/snap0", in its own project or the caller's. What the caller may not see is not there.
+/// What `source` names: "c1" or "c1/snap0", in its own project or the caller's. What the caller may not see is not
+/// there.
 outcome<original> find_original(const snapshot& records, const header& head, schema::InstanceSource::Reader source);
 
 /// The step that makes `volume` out of that of `from_pool`.

@@ -142,8 +142,7 @@ saga_step volume_step(const draft& d, const to_instance& whom) {
 std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request, const draft& d,
                                 const spec_record& spec, uint64_t id) {
   auto& head = *request.head;
-  auto record = in_project(head.project, d.name),
-       url = "/1.0/instances/" + d.name;
+  auto record = in_project(head.project, d.name), url = "/1.0/instances/" + d.name;
   auto plan = std::make_shared<saga>();
   plan->kind = "instance.create";
   plan->description = "Creating instance";

@@ -11,8 +11,8 @@ struct chosen_image {
   config_map properties; // as the instance's config has them: "image.os"
 };
 
-/// That an alias, a fingerprint or the unique beginning of one stands for, in the images of `project`; for containers of
-/// this host's architecture.
+/// That an alias, a fingerprint or the unique beginning of one stands for, in the images of `project`; for containers
+/// of this host's architecture.
 outcome<chosen_image> choose_image(const snapshot& records, const std::string& project,
                                    schema::InstanceSource::Reader source);
 

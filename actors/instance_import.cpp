@@ -23,7 +23,8 @@ void leave_foreign_addresses(const snapshot& records, config_map& config) {
     });
     return true;
   });
-  std::erase_if(config, [&](auto& entry) { return entry.first.starts_with("volatile.") && taken.contains(entry.second); });
+  std::erase_if(config,
+                [&](auto& entry) { return entry.first.starts_with("volatile.") && taken.contains(entry.second); });
 }
 
 outcome<void> lay_over(device_map& devices, const device_map& effective, const device_map& changes) {
@@ -108,7 +109,8 @@ outcome<void> check_snapshots_allowed(const snapshot& records, const import_back
   auto rules = project_config(records, request.head->project);
   if (request.index->what.snapshots.empty() || !is_true(get(rules, "restricted"))) return {};
   if (get(rules, "restricted.snapshots", "block") == "allow") return {};
-  return fail(fault::forbidden, "Project \"" + request.head->project + "\" does not allow snapshots, which the backup has");
+  return fail(fault::forbidden,
+              "Project \"" + request.head->project + "\" does not allow snapshots, which the backup has");
 }
 
 outcome<void> add_snapshots(saga& plan, const snapshot& records, const import_backup& request,

@@ -69,7 +69,8 @@ void move_snapshots(saga& plan, const move& m) {
       plan.after.push_back({"volume.destroy", {{"pool", m.from.pool}, {"volume", volume_of(taken)}}});
       record = copy.record;
     }
-    if (m.changes_key()) plan.commit.writes.push_back(erase(table::snapshots, snapshot_key(m.from.project, m.from.name, name)));
+    if (m.changes_key())
+      plan.commit.writes.push_back(erase(table::snapshots, snapshot_key(m.from.project, m.from.name, name)));
     plan.commit.writes.push_back(put(table::snapshots, snapshot_key(m.to.project, m.to.name, name), record));
   }
 }
@@ -106,15 +107,16 @@ void tell(saga& plan, const move& m, const header& head) {
                                      {{"type", "container"}, {"storage-pool", m.to.pool}}));
     events.push_back(lifecycle_event(head, "instance", m.from.name, "instance-deleted", m.me.url()));
   } else if (m.changes_key()) {
-    events.push_back(lifecycle_event(head, "instance", m.to.name, "instance-renamed", url, {{"old_name", m.from.name}}));
+    events.push_back(
+        lifecycle_event(head, "instance", m.to.name, "instance-renamed", url, {{"old_name", m.from.name}}));
   } else {
     events.push_back(
         lifecycle_event(head, "instance", m.to.name, "instance-updated", url, {{"storage-pool", m.to.pool}}));
   }
 }
 
-// Another pool may not be able to do what its root disk wants; another project asks what it takes of its own limits, and
-// by its own rules.
+// Another pool may not be able to do what its root disk wants; another project asks what it takes of its own limits,
+// and by its own rules.
 outcome<void> judge_move(saga& plan, const move& m, schema::InstanceType type) {
   if (!m.changes_pool() && !m.changes_project()) return {};
   instance_draft draft{m.to.project, type, m.profiles, m.config, m.devices};
@@ -156,7 +158,8 @@ outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelo
   auto spec = me.spec();
   if (!spec) return fail(fault::not_found, "Instance not found");
   return request.body.read([&](schema::RenameInstance::Reader post) -> outcome<std::shared_ptr<saga>> {
-    if (post.hasTarget()) return fail(fault::unsupported, "Migrations begin over REST only: their streams are websockets");
+    if (post.hasTarget())
+      return fail(fault::unsupported, "Migrations begin over REST only: their streams are websockets");
     auto m = read_move(me, records, *spec, post);
     auto& head = *request.head;
     bool moves = m.changes_pool() || m.changes_project();

@@ -52,10 +52,9 @@ outcome<std::shared_ptr<saga>> plan_rebuild(const instance_data& me, const envel
       plan->may_cancel = !image->fingerprint.empty();
       plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
       plan->commit.writes.push_back(put_record(me, changed(*spec, [&](schema::InstanceSpec::Builder b) {
-        fill(b.initConfig(static_cast<unsigned>(config.size())), config);
-      })));
-      plan->commit.events.push_back(
-          lifecycle_event(*request.head, "instance", me.name, "instance-rebuilt", me.url()));
+                                                 fill(b.initConfig(static_cast<unsigned>(config.size())), config);
+                                               })));
+      plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-rebuilt", me.url()));
       plan->after.push_back({"volume.replace", {{"pool", pool}, {"volume", me.key()}, {"by", fresh}}});
       return plan;
     });

@@ -110,12 +110,9 @@ outcome<void> check_migration(schema::InstanceSource::Reader source) {
 
 saga_step receive_step(const to_instance& whom, const std::string& pool, const std::string& volume,
                        const std::string& size, bool with_snapshots, const std::string& base) {
-  saga_step step{"instance.receive",
-                 {{"project", whom.project},
-                  {"name", whom.name},
-                  {"pool", pool},
-                  {"volume", volume},
-                  {"series", make_uuid_v4()}}};
+  saga_step step{
+      "instance.receive",
+      {{"project", whom.project}, {"name", whom.name}, {"pool", pool}, {"volume", volume}, {"series", make_uuid_v4()}}};
   if (with_snapshots) step.args.emplace("snapshots", "true");
   if (!size.empty()) step.args.emplace("size", size);
   if (!base.empty()) step.args.emplace("base", base);
@@ -163,8 +160,7 @@ batch received_snapshots(const snapshot& records, const header& head, const saga
   auto url = "/1.0/instances/" + whom.name + "/snapshots/";
   bool with_snapshots = !get(step.args, "snapshots").empty();
   for (auto& each : snapshots_of(records, whom.project, whom.name)) {
-    if (!with_snapshots ||
-        std::any_of(offers.begin(), offers.end(), [&](auto& offer) { return is_same(each, offer); }))
+    if (!with_snapshots || std::any_of(offers.begin(), offers.end(), [&](auto& offer) { return is_same(each, offer); }))
       continue;
     auto key = snapshot_key(whom.project, whom.name, name_of(each));
     out.conditions.push_back(unchanged(records, table::snapshots, key));
@@ -200,12 +196,11 @@ outcome<std::shared_ptr<saga>> plan_receive_again(const instance_data& me,
     plan->before.push_back(receive_step(whom, pool, copy, size, with_snapshots, me.key()));
     plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
     plan->commit.writes.push_back(put_record(me, changed(*spec, [](schema::InstanceSpec::Builder b) {
-                                                auto config = to_map(b.asReader().getConfig());
-                                                config["volatile.apply_template"] = "copy";
-                                                fill(b.initConfig(static_cast<unsigned>(config.size())), config);
-                                              })));
-    plan->commit.events.push_back(
-        lifecycle_event(*request.head, "instance", me.name, "instance-updated", me.url()));
+                                               auto config = to_map(b.asReader().getConfig());
+                                               config["volatile.apply_template"] = "copy";
+                                               fill(b.initConfig(static_cast<unsigned>(config.size())), config);
+                                             })));
+    plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-updated", me.url()));
     plan->after = {{"volume.replace", {{"pool", pool}, {"volume", me.key()}, {"by", copy}}},
                    settle_step(whom, pool, snapshots_of(records, me.project, me.name))};
     return plan;

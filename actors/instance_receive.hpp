@@ -21,8 +21,8 @@ struct offered_snapshot {
 /// fault::invalid, unsupported. Whether it can be reached is found out by going there.
 outcome<void> check_migration(schema::InstanceSource::Reader source);
 
-/// Receives the volume, and its snapshots unless they stay behind. `base`: a volume of the pool that it is a later state
-/// of; empty: there is none.
+/// Receives the volume, and its snapshots unless they stay behind. `base`: a volume of the pool that it is a later
+/// state of; empty: there is none.
 saga_step receive_step(const to_instance& whom, const std::string& pool, const std::string& volume,
                        const std::string& size, bool with_snapshots, const std::string& base = {});
 /// Behind the commit: volumes of snapshots that were replaced go, and the sender is told of the success.

@@ -6,12 +6,12 @@
 #include "actors/guest.hpp"
 #include "actors/instance_backup.hpp"
 #include "actors/instance_snapshot.hpp"
-#include "actors/retention.hpp"
 #include "actors/instance_waves.hpp"
 #include "actors/names.hpp"
 #include "actors/networks.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/project_claims.hpp"
+#include "actors/retention.hpp"
 #include "actors/store_actor.hpp"
 #include "runtime/host_events.hpp"
 
@@ -196,8 +196,8 @@ caf::result<operation_record> import(const data_ptr& all, const import_backup& r
 
 // Every few megabytes of an archive; the total is known where one is read.
 progress_sink report_to(const services& with, const std::string& operation, std::string key, std::string what) {
-  return [operations = with.find(role::operations), operation, key = std::move(key), what = std::move(what)](
-             uint64_t done, uint64_t total) {
+  return [operations = with.find(role::operations), operation, key = std::move(key),
+          what = std::move(what)](uint64_t done, uint64_t total) {
     auto text = what + (total ? std::to_string(done * 100 / total) + "%" : std::to_string(done >> 20) + "MiB");
     caf::anon_send(operations, operation_progress{operation, key, text, "bytes", done, total});
   };
@@ -215,8 +215,7 @@ archive_work work_of(const data_ptr& all, const step_act& act) {
       return forget_backup(with, step).map([] { return step_result_ptr{std::make_shared<step_result>()}; });
     };
   auto at = all->imports.find(std::string{get(act.step.args, "upload")});
-  if (at == all->imports.end())
-    return [](const cancel_token&) { return fail(fault::internal, "The upload is gone"); };
+  if (at == all->imports.end()) return [](const cancel_token&) { return fail(fault::internal, "The upload is gone"); };
   return [&with, step = act.step, from = at->second,
           sink = report_to(with, act.operation, "create_instance_from_backup_progress", "Unpacking: ")](
              const cancel_token& stop) { return unpack_import(with, step, *from, sink, stop); };
@@ -386,9 +385,7 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
     adopt_running(all);
   });
   return {
-      [all](const envelope<schema::CreateInstance>& request) {
-        return create(all, request);
-      },
+      [all](const envelope<schema::CreateInstance>& request) { return create(all, request); },
       [all](const import_backup& request) { return import(all, request); },
       [all](const to_instance& to, const envelope<schema::BackupsPost>& request) {
         return pass_on<operation_record>(all, to, request);

@@ -2,10 +2,10 @@
 
 #include "actors/ask.hpp"
 #include "actors/children.hpp"
+#include "actors/names.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/project_claims.hpp"
 #include "actors/volumes.hpp"
-#include "actors/names.hpp"
 
 #include <caf/event_based_actor.hpp>
 #include <deque>

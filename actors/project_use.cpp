@@ -97,8 +97,9 @@ project_use use_of_project(const snapshot& from, std::string_view project,
   });
   from.scan(table::custom_volumes, prefix, [&](std::string_view key, std::string_view bytes) {
     if (!leave_out('@' + std::string{key.substr(prefix.size())}))
-      sum.disk += message<schema::VolumeSpec>::from_bytes(bytes).read(
-          [](schema::VolumeSpec::Reader v) { return number_of("size", get(to_map(v.getConfig()), "size")).value_or(0); });
+      sum.disk += message<schema::VolumeSpec>::from_bytes(bytes).read([](schema::VolumeSpec::Reader v) {
+        return number_of("size", get(to_map(v.getConfig()), "size")).value_or(0);
+      });
     return true;
   });
   return sum;

@@ -29,8 +29,8 @@ outcome<project_use> use_of(std::string_view project, const config_map& project_
 /// The same of an instance that is there: what has no countable value counts as nothing.
 project_use countable_use(schema::InstanceType type, const expansion& effective);
 
-/// The sum over the project's instances and custom volumes, without those that `leave_out(name)` wants left out; a volume's
-/// name is "@POOL/NAME".
+/// The sum over the project's instances and custom volumes, without those that `leave_out(name)` wants left out; a
+/// volume's name is "@POOL/NAME".
 project_use use_of_project(const snapshot& from, std::string_view project,
                            const std::function<bool(std::string_view)>& leave_out);
 

@@ -49,8 +49,7 @@ std::vector<retained_snapshot> retain(const std::vector<snapshot_record>& taken,
   std::vector<retained_snapshot> out;
   for (auto& each : taken)
     if (each.read([](auto s) { return s.getScheduled(); })) out.push_back({each, {}});
-  std::stable_sort(out.begin(), out.end(),
-                   [](auto& a, auto& b) { return created(a.taken) > created(b.taken); });
+  std::stable_sort(out.begin(), out.end(), [](auto& a, auto& b) { return created(a.taken) > created(b.taken); });
   if (!tiers.any())
     for (auto& each : out) each.kept_by.push_back("all");
   for (size_t i = 0; i < tiers.keep.size(); ++i) {

@@ -220,7 +220,10 @@ void subscribe(const agenda_ptr& me) {
       auto action = view(event.getAction());
       bool started = action == "instance-started" || action == "instance-restarted";
       bool taken = action == "instance-snapshot-created";
-      tell(agenda_changed{reader, started ? concerns::started : taken ? concerns::taken : concerns::instance,
+      tell(agenda_changed{reader,
+                          started ? concerns::started
+                          : taken ? concerns::taken
+                                  : concerns::instance,
                           std::move(instance)});
     });
   };

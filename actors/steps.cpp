@@ -27,7 +27,7 @@ constexpr step_kind rows[] = {
     {"instance.thaw", role::instances, "freeze the instance"},
     {"instance.adapt", role::instances, "give the instance back what it had"},
     {"instance.receive", role::doors, "destroy the volumes", cuts},
-    {"instance.settle", role::doors}, // replaced snapshots' volumes go, the sender is told (after the commit)
+    {"instance.settle", role::doors},     // replaced snapshots' volumes go, the sender is told (after the commit)
     {"instance.follow", role::instances}, // it gets what its profiles say now (after the commit)
     {"instance.forget", role::instances}, // logs and leases (after the commit)
     {"backup.pack", role::instances, "remove the file of the backup", cuts},
@@ -44,16 +44,18 @@ constexpr step_kind rows[] = {
 
 // Every kind of saga there is.
 constexpr std::string_view sagas[] = {
-    "auth.group", "auth.identity", "auth.mapping", "backup.create", "backup.delete", "backup.rename",
-    "certificate.create", "certificate.delete", "certificate.update", "image.alias", "image.delete", "image.import",
-    "image.publish", "image.update", "instance.create", "instance.delete", "instance.freeze", "instance.import",
-    "instance.move", "instance.rebuild", "instance.refresh", "instance.rename", "instance.restart",
-    "instance.restore", "instance.start", "instance.stop", "instance.unfreeze", "instance.update", "network.create",
-    "network.delete", "network.rename", "network.update", "pool.create", "pool.delete", "pool.update",
-    "profile.create", "profile.delete", "profile.rename", "profile.update", "project.create", "project.delete",
-    "project.rename", "project.update", "server.update", "sink.create", "sink.delete", "sink.update",
-    "snapshot.create", "snapshot.delete", "snapshot.prune", "snapshot.rename", "snapshot.update", "volume.create",
-    "volume.delete", "volume.move", "volume.update",
+    "auth.group",       "auth.identity",      "auth.mapping",       "backup.create",      "backup.delete",
+    "backup.rename",    "certificate.create", "certificate.delete", "certificate.update", "image.alias",
+    "image.delete",     "image.import",       "image.publish",      "image.update",       "instance.create",
+    "instance.delete",  "instance.freeze",    "instance.import",    "instance.move",      "instance.rebuild",
+    "instance.refresh", "instance.rename",    "instance.restart",   "instance.restore",   "instance.start",
+    "instance.stop",    "instance.unfreeze",  "instance.update",    "network.create",     "network.delete",
+    "network.rename",   "network.update",     "pool.create",        "pool.delete",        "pool.update",
+    "profile.create",   "profile.delete",     "profile.rename",     "profile.update",     "project.create",
+    "project.delete",   "project.rename",     "project.update",     "server.update",      "sink.create",
+    "sink.delete",      "sink.update",        "snapshot.create",    "snapshot.delete",    "snapshot.prune",
+    "snapshot.rename",  "snapshot.update",    "volume.create",      "volume.delete",      "volume.move",
+    "volume.update",
 };
 
 constexpr moment_row moment_rows[] = {

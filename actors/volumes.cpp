@@ -25,9 +25,12 @@ constexpr std::string_view no_shift = "ids on disk are always the instances' own
                            no_block = "block volumes are not there yet",
                            no_snapshots = "snapshots of volumes are not there yet";
 constexpr volume_key keys[] = {
-    {"block.*", value_type::text, no_block},       {"security.shared", value_type::boolean, no_block},
-    {"security.shifted", value_type::boolean, no_shift}, {"security.unmapped", value_type::boolean, no_shift},
-    {"size", value_type::size},                    {"snapshots.*", value_type::text, no_snapshots},
+    {"block.*", value_type::text, no_block},
+    {"security.shared", value_type::boolean, no_block},
+    {"security.shifted", value_type::boolean, no_shift},
+    {"security.unmapped", value_type::boolean, no_shift},
+    {"size", value_type::size},
+    {"snapshots.*", value_type::text, no_snapshots},
     {"user.*", value_type::text},
 };
 
@@ -49,7 +52,8 @@ outcome<void> check_config(const snapshot& records, const std::string& pool, con
   }
   auto on = load<schema::PoolSpec>(records, table::pools, pool);
   if (!get(config, "size").empty() && on && !on->read([](auto p) { return has_quotas(view(p.getDriver())); }))
-    return fail(fault::unsupported, "The storage pool \"" + pool + "\" cannot limit the size of a volume (only btrfs can)");
+    return fail(fault::unsupported,
+                "The storage pool \"" + pool + "\" cannot limit the size of a volume (only btrfs can)");
   return {};
 }
 
@@ -206,7 +210,8 @@ outcome<plan_ptr> plan_of(const snapshot& records, const create_volume& request)
                          copies ? "Copying storage volume" : "Creating storage volume");
     if (auto good = claim(*plan, records, where, config); !good) return tl::unexpected{good.error()};
     plan->before.push_back(std::move(*step));
-    plan->commit.conditions = {absent(table::custom_volumes, where.key()), unchanged(records, table::pools, where.pool)};
+    plan->commit.conditions = {absent(table::custom_volumes, where.key()),
+                               unchanged(records, table::pools, where.pool)};
     plan->commit.writes.push_back(
         put(table::custom_volumes, where.key(), volume_record::make([&](schema::VolumeSpec::Builder v) {
               v.setName(where.name);
@@ -243,9 +248,9 @@ outcome<plan_ptr> plan_of(const snapshot& records, const update_volume& request)
     auto had = get(before, "size"), size = get(config, "size");
     if (had != size) {
       if (auto good = claim(*plan, records, where, config); !good) return tl::unexpected{good.error()};
-      plan->before.push_back({"volume.limit",
-                              {{"pool", where.pool}, {"volume", where.volume()}, {"size", std::string{size}},
-                               {"was", std::string{had}}}});
+      plan->before.push_back(
+          {"volume.limit",
+           {{"pool", where.pool}, {"volume", where.volume()}, {"size", std::string{size}}, {"was", std::string{had}}}});
     }
     plan->commit.conditions.push_back(unchanged(records, table::custom_volumes, where.key()));
     plan->commit.writes.push_back(
@@ -287,7 +292,8 @@ outcome<plan_ptr> plan_of(const snapshot& records, const move_volume& request) {
     if (renames) {
       plan->before.push_back({"volume.rename", {{"pool", to.pool}, {"from", from.volume()}, {"to", to.volume()}}});
     } else {
-      plan->before.push_back(copy_step(to.pool, to.volume(), from.pool, from.volume(), std::string{get(config, "size")}));
+      plan->before.push_back(
+          copy_step(to.pool, to.volume(), from.pool, from.volume(), std::string{get(config, "size")}));
       plan->after.push_back({"volume.destroy", {{"pool", from.pool}, {"volume", from.volume()}}});
     }
     plan->commit.conditions = {unchanged(records, table::custom_volumes, from.key()),

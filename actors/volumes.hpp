@@ -24,12 +24,13 @@ struct volume_place {
 
 volume_place place_of(const volume_record& record);
 
-/// Instances and profiles that have volumes of the pool as disks, as `used_by` shows them, by the volume's key. Looks at
-/// all of them.
+/// Instances and profiles that have volumes of the pool as disks, as `used_by` shows them, by the volume's key. Looks
+/// at all of them.
 std::map<std::string, std::vector<std::string>> users_of_volumes(const snapshot& from, std::string_view pool);
 
 /// What it takes of its project's limits. fault::invalid: `limits.disk` needs a "size" of it.
-outcome<project_use> use_of_volume(std::string_view project, const config_map& project_config, const config_map& config);
+outcome<project_use> use_of_volume(std::string_view project, const config_map& project_config,
+                                   const config_map& config);
 
 /// Requests to the pools actor. -> operation_record
 struct create_volume {

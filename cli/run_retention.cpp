@@ -12,8 +12,8 @@ using nlohmann::json;
 namespace {
 
 std::string path_of(const invocation& call) {
-  return "/1.0/instances/" + url_encode(call.text("INSTANCE")) + "/retention?project=" +
-         url_encode(call.text("--project"));
+  return "/1.0/instances/" + url_encode(call.text("INSTANCE")) +
+         "/retention?project=" + url_encode(call.text("--project"));
 }
 
 std::vector<std::string> cells_of(const json& one) {

@@ -6,8 +6,8 @@
 
 #include <list>
 #include <mutex>
-#include <optional>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 namespace troupe {
 

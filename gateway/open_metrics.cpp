@@ -64,7 +64,8 @@ constexpr family families[] = {
     {metric::operations_ended, "troupe_operations_ended_total", counter, "Operations that have ended"},
     {metric::operation_seconds, "troupe_operations_seconds_total", counter, "Time from their acceptance to their end"},
     {metric::actor_restarts, "troupe_actor_restarts_total", counter, "Actors that failed and were started anew"},
-    {metric::subscription_lag, "troupe_subscription_lag_events", gauge, "Events behind a durable subscription's cursor"},
+    {metric::subscription_lag, "troupe_subscription_lag_events", gauge,
+     "Events behind a durable subscription's cursor"},
 };
 
 constexpr bool in_enum_order() {

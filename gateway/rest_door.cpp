@@ -71,8 +71,8 @@ struct entrance {
 /// Judged before a byte of the body is kept: a stranger must not fill the disk with what is refused afterwards.
 body_rule rule_of(entrance& at, const http_request& request) {
   auto found = match(request.method, request.segments);
-  bool file = found.row && (found.row->upload || (found.row->takes_files &&
-                                                  request.header("Content-Type") == "application/octet-stream"));
+  bool file = found.row && (found.row->upload ||
+                            (found.row->takes_files && request.header("Content-Type") == "application/octet-stream"));
   body_rule out{file, file ? upload_limit : json_limit};
   if (request.peer.address.empty() || !found.row) return out;
   auto records = at.context.with.db.read();

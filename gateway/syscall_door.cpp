@@ -19,7 +19,8 @@ constexpr size_t handlers_max = 4096;
 outcome<unique_fd> listen_at(const std::string& path) {
   sockaddr_un to{};
   to.sun_family = AF_UNIX;
-  if (path.size() >= sizeof to.sun_path) return fail(fault::too_large, "The path " + path + " is too long for a socket");
+  if (path.size() >= sizeof to.sun_path)
+    return fail(fault::too_large, "The path " + path + " is too long for a socket");
   std::memcpy(to.sun_path, path.data(), path.size());
   unique_fd socket{::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
   ::unlink(path.c_str());

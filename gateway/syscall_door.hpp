@@ -9,8 +9,8 @@
 namespace troupe {
 
 /// Where the monitors of instances that have system calls done for them connect to. Each gets a process of its own,
-/// `troupe-syscalls`, with the connection, and nothing here reads a byte of it. A monitor whose process has ended connects
-/// anew with its next call. Constructed by main; works on the loop's thread.
+/// `troupe-syscalls`, with the connection, and nothing here reads a byte of it. A monitor whose process has ended
+/// connects anew with its next call. Constructed by main; works on the loop's thread.
 class syscall_door {
 public:
   explicit syscall_door(services& with);

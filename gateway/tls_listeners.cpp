@@ -1,8 +1,8 @@
 #include "gateway/tls_listeners.hpp"
 
 #include "actors/ask.hpp"
-#include "actors/pools.hpp"
 #include "actors/names.hpp"
+#include "actors/pools.hpp"
 #include "actors/saga.hpp"
 #include "actors/server_keys.hpp"
 #include "gateway/certificate_authority.hpp"
@@ -173,14 +173,16 @@ outcome<void> check_provider(const std::string& issuer) {
 bool is_move(const saga_step& step) { return step.kind.starts_with("instance."); }
 
 void answer_step(const sure_promise& promise, const outcome<step_result>& done) {
-  done ? promise.deliver(step_result_ptr{std::make_shared<const step_result>(*done)}) : promise.deliver(to_caf(done.error()));
+  done ? promise.deliver(step_result_ptr{std::make_shared<const step_result>(*done)})
+       : promise.deliver(to_caf(done.error()));
 }
 
 void answer_step(const sure_promise& promise, const outcome<void>& done) {
   done ? promise.deliver(caf::unit) : promise.deliver(to_caf(done.error()));
 }
 
-/// A step of the migrations under way, on a pool that lends its driver once it is up; undone, it waits for what it undoes.
+/// A step of the migrations under way, on a pool that lends its driver once it is up; undone, it waits for what it
+/// undoes.
 template <class Work>
 caf::response_promise move_in_turn(caf::event_based_actor* self, services& with, const std::string& operation,
                                    const saga_step& step, Work work) {
@@ -197,11 +199,12 @@ caf::response_promise move_in_turn(caf::event_based_actor* self, services& with,
 }
 
 caf::response_promise perform(caf::event_based_actor* self, services& with, transfers& moves, const step_act& act) {
-  return move_in_turn(self, with, act.operation, act.step, [&moves, act](storage_driver& driver) -> outcome<step_result> {
-    if (act.step.kind == "instance.receive") return moves.receive(act, driver);
-    if (auto done = moves.settle(act, driver); !done) return tl::unexpected{done.error()};
-    return step_result{};
-  });
+  return move_in_turn(self, with, act.operation, act.step,
+                      [&moves, act](storage_driver& driver) -> outcome<step_result> {
+                        if (act.step.kind == "instance.receive") return moves.receive(act, driver);
+                        if (auto done = moves.settle(act, driver); !done) return tl::unexpected{done.error()};
+                        return step_result{};
+                      });
 }
 
 } // namespace

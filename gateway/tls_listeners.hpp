@@ -75,8 +75,8 @@ private:
 };
 
 /// The DOORS actor: lets the configuration's saga listen before it commits, and settle after.
-/// Listens for instances as well: (open_guest) -> std::string, (close_guest) -> unit; and lets other servers send theirs
-/// (instance.receive, instance.settle).
+/// Listens for instances as well: (open_guest) -> std::string, (close_guest) -> unit; and lets other servers send
+/// theirs (instance.receive, instance.settle).
 caf::behavior doors(caf::event_based_actor* self, services& with, tls_listeners& listeners, guest_door& guests,
                     transfers& moves);
 

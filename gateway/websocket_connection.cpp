@@ -24,8 +24,8 @@ std::string_view websocket_connection::frame::data() const noexcept {
 
 websocket_connection::websocket_connection(std::unique_ptr<http_stream> stream, websocket_frames::side at)
     : door_{stream->context().door}, queue_max_{stream->context().limits.websocket_queue_bytes}, side_{at},
-      stream_{std::move(stream)}, frames_{new websocket_frames{
-                                      *this, stream_->context().limits.websocket_message_bytes, at}} {}
+      stream_{std::move(stream)}, frames_{new websocket_frames{*this, stream_->context().limits.websocket_message_bytes,
+                                                               at}} {}
 
 void websocket_connection::start(std::unique_ptr<http_stream> stream, const std::string& accept_key,
                                  const std::string& early, const ready_call& ready) {

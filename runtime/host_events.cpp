@@ -34,8 +34,8 @@ struct host_events::data {
     for (;;) {
       sockaddr_nl from{};
       socklen_t length = sizeof from;
-      auto n = recvfrom(socket.get(), text.data(), text.size(), MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&from),
-                        &length);
+      auto n =
+          recvfrom(socket.get(), text.data(), text.size(), MSG_DONTWAIT, reinterpret_cast<sockaddr*>(&from), &length);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == ENOBUFS) { // some were lost: look at everything
         news = true;

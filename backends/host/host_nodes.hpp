@@ -8,8 +8,8 @@
 
 namespace troupe {
 
-/// A device node as the kernel announces it, with what tells one device from another. Found in sysfs; /dev is not asked,
-/// since it may be somebody else's idea of the host.
+/// A device node as the kernel announces it, with what tells one device from another. Found in sysfs; /dev is not
+/// asked, since it may be somebody else's idea of the host.
 struct host_node {
   std::string path; // where udev puts it: "/dev/bus/usb/001/004"
   char type = 'c';  // or 'b'

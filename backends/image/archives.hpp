@@ -20,7 +20,7 @@ outcome<compression> parse_compression(std::string_view text);
 
 /// A file, or what a volume holds (metadata.yaml, templates/ and rootfs/); of two files with one name the first counts.
 struct archive_part {
-  std::string name;                       // of the file; or what stands before the names of the tree: "backup/container"
+  std::string name; // of the file; or what stands before the names of the tree: "backup/container"
   std::optional<std::string> content = {}; // a file with that in it
   unique_fd file = {};                     // a file
   std::optional<root_mount> volume = {};   // neither: a tree

@@ -28,7 +28,8 @@ struct yaml_refusal : std::runtime_error {
 /// Throws yaml_refusal, or YAML::Exception. `what` begins the sentences: "The image's metadata.yaml".
 YAML::Node load_bounded(std::string_view yaml, const std::string& what, yaml_limits limits = {});
 
-/// The same as JSON: objects, arrays, null, and every other value as a string, as it is written. A key twice is refused.
+/// The same as JSON: objects, arrays, null, and every other value as a string, as it is written. A key twice is
+/// refused.
 outcome<nlohmann::json> json_of_yaml(std::string_view yaml, const std::string& what, yaml_limits limits = {});
 
 /// A block of YAML that says the same; strings are quoted, so that none looks like something else.

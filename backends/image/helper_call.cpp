@@ -20,7 +20,7 @@ namespace {
 constexpr size_t heard_max = 4 << 20; // bytes the helper may say in all
 constexpr size_t line_max = 4096;
 constexpr size_t complaint_max = 1024;
-constexpr int above_targets = 16; // descriptors are first moved out of the way of the helper's, so many above them
+constexpr int above_targets = 16;      // descriptors are first moved out of the way of the helper's, so many above them
 constexpr size_t block_size = 1 << 20; // of the output
 
 outcome<unique_fd> moved_up(int fd, int above) {
@@ -172,8 +172,8 @@ outcome<helper_call::findings> helper_call::wait(const progress_sink& progress, 
   if (done_ && status == 0) return std::move(findings_);
   // A parser that crashes or runs out of time does so because of what it read; SIGKILL comes from the system.
   if (status > 0 && WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM)
-    return fail(fault::invalid,
-                "What was given cannot be read: the " + noun_ + " ended with signal " + std::to_string(WTERMSIG(status)));
+    return fail(fault::invalid, "What was given cannot be read: the " + noun_ + " ended with signal " +
+                                    std::to_string(WTERMSIG(status)));
   auto why = complaint_.substr(0, complaint_.find('\n'));
   return fail(fault::backend_failed, "The " + noun_ + " ended early" + (why.empty() ? "" : ": " + why));
 }
@@ -181,12 +181,10 @@ outcome<helper_call::findings> helper_call::wait(const progress_sink& progress, 
 outcome<void> helper_call::listen(const progress_sink& progress, const cancel_token* stop) {
   bool reporting = true, complaining = true, filling = static_cast<bool>(output_);
   while (reporting || complaining || filling) {
-    std::array<pollfd, 4> fds{pollfd{reporting ? report_.get() : -1, POLLIN, 0},
-                              pollfd{complaining ? complaints_.get() : -1, POLLIN, 0},
-                              pollfd{stop ? stop->fd() : -1, POLLIN, 0},
-                              pollfd{filling ? output_.get() : -1, POLLIN, 0}};
-    if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR)
-      return fail_errno(errno, "Cannot hear the " + noun_);
+    std::array<pollfd, 4> fds{
+        pollfd{reporting ? report_.get() : -1, POLLIN, 0}, pollfd{complaining ? complaints_.get() : -1, POLLIN, 0},
+        pollfd{stop ? stop->fd() : -1, POLLIN, 0}, pollfd{filling ? output_.get() : -1, POLLIN, 0}};
+    if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return fail_errno(errno, "Cannot hear the " + noun_);
     if (stop && stop->cancelled()) return fail(fault::cancelled, "The operation was cancelled");
     if (fds[0].revents != 0) {
       auto more = take_report(progress);

@@ -23,7 +23,7 @@ public:
     int theirs; // 3 and above, each once
   };
   struct order {
-    std::string noun; // "image unpacker", for messages
+    std::string noun;               // "image unpacker", for messages
     std::vector<std::string> words; // the program and its arguments
     std::vector<given> descriptors = {};
     unique_fd output = {}; // a pipe that the helper fills, and who takes what comes

@@ -26,8 +26,8 @@ outcome<image_format> format_in(const unique_fd& file) {
   return format_of({head, *n});
 }
 
-outcome<void> add_file(sha256_sum& sum, const unique_fd& file, uint64_t base, uint64_t total, const progress_sink& progress,
-                       const cancel_token* stop) {
+outcome<void> add_file(sha256_sum& sum, const unique_fd& file, uint64_t base, uint64_t total,
+                       const progress_sink& progress, const cancel_token* stop) {
   std::vector<char> block(hash_block);
   for (uint64_t offset = 0;;) {
     auto n = read_at(file, offset, block.data(), block.size());

@@ -102,8 +102,7 @@ outcome<void> walk_image(const order& what, tree_sink& sink, unpack_rules& rules
   if (what.to_disk && (vm_root || rules.virtual_machine()))
     return fail(fault::unsupported, "Images of virtual machines cannot be unpacked into a directory");
   if (auto ok = sink.finish(); !ok) return ok;
-  if (auto* checked = dynamic_cast<check_sink*>(&sink))
-    to.image(vm_root || rules.virtual_machine(), checked->text());
+  if (auto* checked = dynamic_cast<check_sink*>(&sink)) to.image(vm_root || rules.virtual_machine(), checked->text());
   to.done();
   return {};
 }

@@ -37,8 +37,7 @@ outcome<std::string> unpack_rules::normalise(archive_form form, std::string_view
     if (part.empty() || part == ".") continue;
     if (part == "..") return fail(fault::invalid, the_ + " has a path that leaves it, " + shown(out + "/.."));
     if (part.size() > 255) return fail(fault::invalid, the_ + " has a name longer than 255 bytes, " + shown(part));
-    if (++depth > limits_.depth_max)
-      return fail(fault::too_large, the_ + " nests directories too deep, " + shown(out));
+    if (++depth > limits_.depth_max) return fail(fault::too_large, the_ + " nests directories too deep, " + shown(out));
     if (!out.empty()) out += '/';
     out += part;
   }
@@ -117,8 +116,8 @@ outcome<std::optional<placement>> unpack_rules::place(std::string path, const ar
     if (!target) return tl::unexpected{target.error()};
     auto at = known_.find(*target);
     if (at == known_.end() || at->second == entry_kind::directory || area_of(*target) != area::rootfs)
-      return fail(fault::invalid, the_ + " links " + shown(path) + " to " + shown(*target) +
-                                      ", which is no earlier file of its root");
+      return fail(fault::invalid,
+                  the_ + " links " + shown(path) + " to " + shown(*target) + ", which is no earlier file of its root");
     if (*target == path) return std::nullopt;
     kind = at->second; // a link to a device that was left out is left out
     out.link = std::move(*target);
@@ -140,7 +139,8 @@ outcome<std::optional<placement>> unpack_rules::place(std::string path, const ar
 }
 
 outcome<void> unpack_rules::finish(bool needs_rootfs, bool needs_metadata) const {
-  if (needs_metadata && !known_.contains("metadata.yaml")) return fail(fault::invalid, "The file is no image: it has no metadata.yaml");
+  if (needs_metadata && !known_.contains("metadata.yaml"))
+    return fail(fault::invalid, "The file is no image: it has no metadata.yaml");
   const bool rootfs = known_.contains("rootfs");
   if (rootfs && virtual_machine_) return fail(fault::invalid, the_ + " has both a rootfs and a rootfs.img");
   if (needs_rootfs && !rootfs && !virtual_machine_)

@@ -61,7 +61,7 @@ private:
   outcome<std::optional<placement>> place(std::string path, const archive_entry_facts& entry, archive_form form);
 
   unpack_limits limits_;
-  std::string the_; // begins the sentences
+  std::string the_;                                   // begins the sentences
   std::unordered_map<std::string, entry_kind> known_; // everything placed so far, and implied directories
   std::string last_parent_;                           // known to be a directory; entries come in runs
   uint64_t entries_ = 0;

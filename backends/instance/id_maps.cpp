@@ -48,8 +48,10 @@ outcome<exception_row> parse_row(const std::string& line) {
   bool good = (row.users || row.groups) && !(words >> more) && parse_range(host, row.ids.host, row.ids.count) &&
               parse_range(inside, row.ids.inside, count) && count == row.ids.count;
   if (!good)
-    return fail(fault::invalid, "\"" + line + "\" in raw.idmap is not like \"both 1000 1000\" or \"uid 50-60 500-510\"");
-  if (row.ids.inside == 0) return fail(fault::invalid, "raw.idmap cannot map the root inside: the instance begins with it");
+    return fail(fault::invalid,
+                "\"" + line + "\" in raw.idmap is not like \"both 1000 1000\" or \"uid 50-60 500-510\"");
+  if (row.ids.inside == 0)
+    return fail(fault::invalid, "raw.idmap cannot map the root inside: the instance begins with it");
   return row;
 }
 

@@ -54,8 +54,7 @@ outcome<void> sync_volume(const std::string& volume, const volume_id& id) {
   auto fd = open_directory(volume);
   if (!fd) return tl::unexpected{fd.error()};
   bool closed = id.kind == "custom" || (fchown(fd->get(), 0, 0) == 0 && fchmod(fd->get(), 0700) == 0);
-  if (!closed || syncfs(fd->get()) != 0)
-    return fail_errno(errno, "Cannot bring the volume " + volume + " to the disk");
+  if (!closed || syncfs(fd->get()) != 0) return fail_errno(errno, "Cannot bring the volume " + volume + " to the disk");
   return {};
 }
 

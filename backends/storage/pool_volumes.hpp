@@ -19,8 +19,8 @@ outcome<void> remove_pool_directory(const std::string& directory);
 outcome<void> make_rootfs(const std::string& volume, const volume_id& id);
 /// Only the volume of an image or a snapshot that exists can be sealed.
 outcome<void> check_sealable(const pool_layout& layout, const volume_id& id);
-/// Everything of the volume is on the disk afterwards, and nobody but root enters it; a custom volume's own directory is
-/// its users' matter.
+/// Everything of the volume is on the disk afterwards, and nobody but root enters it; a custom volume's own directory
+/// is its users' matter.
 outcome<void> sync_volume(const std::string& volume, const volume_id& id);
 outcome<uint64_t> volume_usage(const pool_layout& layout, const volume_id& id);
 /// Removes all it can, then reports the first thing that it could not. No trash is an empty trash.

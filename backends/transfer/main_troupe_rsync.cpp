@@ -31,8 +31,8 @@ int refuse(const error& why) {
 }
 
 bool is_option(std::string_view word) {
-  for (std::string_view known : {"--xattrs", "--filter=-x security.selinux", "--delete", "--compress", "--compress-level=2",
-                                 "--hard-links", "--acls"})
+  for (std::string_view known : {"--xattrs", "--filter=-x security.selinux", "--delete", "--compress",
+                                 "--compress-level=2", "--hard-links", "--acls"})
     if (word == known) return true;
   return false;
 }
@@ -56,7 +56,8 @@ int work(std::string_view verb, int parent, const std::vector<std::string>& opti
   std::vector<std::string> words{program};
   if (receives) {
     if (dup2(wire_fd, 0) < 0 || dup2(wire_fd, 1) < 0 || close(wire_fd) != 0) return 1;
-    words.insert(words.end(), {"--server", "-vlogDtpre.iLsfx", "--numeric-ids", "--devices", "--partial", "--sparse", "--super"});
+    words.insert(words.end(),
+                 {"--server", "-vlogDtpre.iLsfx", "--numeric-ids", "--devices", "--partial", "--sparse", "--super"});
     words.insert(words.end(), options.begin(), options.end());
     words.insert(words.end(), {".", "./"});
   } else {

@@ -91,8 +91,8 @@ kj::Promise<void> delete_backup(const call_ptr& c) {
 
 kj::Promise<void> export_backup(const call_ptr& c) {
   auto name = text(c->params<bus::Instance::ExportBackupParams>().getBackup());
-  auto found = load<schema::BackupSpec>(c->with().db.read(), backups_table,
-                                        backup_key(c->at.head->project, c->at.name(), name));
+  auto found =
+      load<schema::BackupSpec>(c->with().db.read(), backups_table, backup_key(c->at.head->project, c->at.name(), name));
   if (!found) refuse(fault::not_found, "Backup not found");
   using file = std::shared_ptr<const unique_fd>;
   auto open_it = [&with = c->with(), backup = *found]() -> outcome<file> {

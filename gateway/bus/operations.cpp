@@ -83,8 +83,8 @@ kj::Promise<void> list_operations(const call_ptr& c) {
         auto wanted = [&](std::string_view id, std::string_view bytes) {
           if (running && !records.get(table::journal, id)) return false;
           auto record = operation_record::from_bytes(bytes);
-          bool shown = record.read(
-              [&](auto op) { return view(op.getProject()) == head->project && may_view(head->who, op); });
+          bool shown =
+              record.read([&](auto op) { return view(op.getProject()) == head->project && may_view(head->who, op); });
           if (!shown) return false;
           return filter.empty() || filter.matches(operation_json(record));
         };

@@ -82,7 +82,8 @@ public:
       came = true;
       return fill(directory);
     });
-    if (done && !came) return fail(fault::already_exists, "The volume " + into.kind + "/" + into.name + " is there already");
+    if (done && !came)
+      return fail(fault::already_exists, "The volume " + into.kind + "/" + into.name + " is there already");
     base_ = into;
     return done;
   }

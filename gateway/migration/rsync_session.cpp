@@ -135,9 +135,10 @@ private:
 
   outcome<void> wait() {
     bool may_read = !rsync_ended_ && over_.has_room();
-    pollfd waits[] = {{wire_, static_cast<short>((may_read ? POLLIN : 0) | (at_ < pending_.data.size() ? POLLOUT : 0)), 0},
-                      {over_.changed_fd(), POLLIN, 0},
-                      {silent_ ? -1 : complaints_, POLLIN, 0}};
+    pollfd waits[] = {
+        {wire_, static_cast<short>((may_read ? POLLIN : 0) | (at_ < pending_.data.size() ? POLLOUT : 0)), 0},
+        {over_.changed_fd(), POLLIN, 0},
+        {silent_ ? -1 : complaints_, POLLIN, 0}};
     if (waits[0].events == 0) waits[0].fd = -1; // or its end would wake us for ever
     if (peer_ended_ && rsync_ended_) return {};
     auto patience = std::chrono::milliseconds{silence_max};
@@ -188,7 +189,7 @@ private:
   std::string said_;
   bool peer_ended_ = false, rsync_ended_ = false;
   clock::time_point until_; // once rsync has ended
-  bool silent_ = false; // nobody is left who could complain
+  bool silent_ = false;     // nobody is left who could complain
 };
 
 } // namespace
@@ -214,7 +215,8 @@ outcome<void> rsync_session::run(way which, unique_fd tree, message_channel& ove
   if (!joined) return joined;
   if (code == 0 || (code == exit_vanished && vanished_is_fine)) return {};
   auto line = both.complaint();
-  return fail(fault::backend_failed, "rsync failed with code " + std::to_string(code) + (line.empty() ? "" : ": " + line));
+  return fail(fault::backend_failed,
+              "rsync failed with code " + std::to_string(code) + (line.empty() ? "" : ": " + line));
 }
 
 } // namespace troupe

@@ -24,8 +24,12 @@ transfer_header offer_of(const outgoing& what) {
 /// LXD's table of what comes; ours reads the header only.
 std::string index_of(const outgoing& what) {
   auto volume = [](const std::string& name) {
-    return nlohmann::json{{"config", nlohmann::json::object()}, {"description", ""},   {"name", name},
-                          {"type", "container"},                {"used_by", nullptr}, {"location", ""},
+    return nlohmann::json{{"config", nlohmann::json::object()},
+                          {"description", ""},
+                          {"name", name},
+                          {"type", "container"},
+                          {"used_by", nullptr},
+                          {"location", ""},
                           {"content_type", "filesystem"}};
   };
   auto snapshots = nlohmann::json::array();
@@ -64,8 +68,8 @@ outcome<void> send_volume(const outgoing& what, const volume_id& volume, const r
 }
 
 bool is_wanted(const transfer_header& answer, const std::string& name) {
-  return !answer.refresh || std::find(answer.snapshot_names.begin(), answer.snapshot_names.end(), name) !=
-                                answer.snapshot_names.end();
+  return !answer.refresh ||
+         std::find(answer.snapshot_names.begin(), answer.snapshot_names.end(), name) != answer.snapshot_names.end();
 }
 
 } // namespace

@@ -16,7 +16,7 @@ struct outgoing {
   std::string name; // of the instance
   volume_id volume;
   std::vector<std::pair<offered_snapshot, volume_id>> snapshots; // oldest first
-  bool may_change = false; // files may go while they are read
+  bool may_change = false;                                       // files may go while they are read
 };
 
 /// A driver object of that pool; fault::not_found.

@@ -5,7 +5,7 @@
 namespace troupe {
 namespace {
 
-constexpr std::chrono::seconds patience{11};      // live_streams gives up after 10
+constexpr std::chrono::seconds patience{11}; // live_streams gives up after 10
 constexpr std::chrono::seconds last_words{2};
 
 } // namespace

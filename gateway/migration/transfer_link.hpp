@@ -9,7 +9,8 @@
 
 namespace troupe {
 
-/// The two streams of one migration, however they come about: the other server connects to us, or we to it. Thread-safe.
+/// The two streams of one migration, however they come about: the other server connects to us, or we to it.
+/// Thread-safe.
 class transfer_link final : public stream_set, public std::enable_shared_from_this<transfer_link> {
 public:
   struct remote {

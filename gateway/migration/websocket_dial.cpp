@@ -71,8 +71,9 @@ public:
       : raw_{std::move(raw)}, session_{std::move(client)}, where_{std::move(where)}, key_{make_key()}, done_{std::move(
                                                                                                            done)} {
     auto host = where_.host.find(':') == std::string::npos ? where_.host : '[' + where_.host + ']';
-    request_ = "GET " + where_.path + "/websocket?secret=" + secret + " HTTP/1.1\r\nHost: " + host + ":" + where_.port + "\r\nUser-Agent: Troupe\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: " +
-               key_ + "\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    request_ = "GET " + where_.path + "/websocket?secret=" + secret + " HTTP/1.1\r\nHost: " + host + ":" + where_.port +
+               "\r\nUser-Agent: Troupe\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: " + key_ +
+               "\r\nSec-WebSocket-Version: 13\r\n\r\n";
     answer_.header_limit(head_bytes_max);
     answer_.skip(true); // there is no body in what we wait for
   }
@@ -160,7 +161,8 @@ private:
       auto found = head[name];
       return std::string_view{found.data(), found.size()};
     };
-    return answer_.is_header_done() && head.result_int() == 101 && has_token(value(http::field::upgrade), "websocket") &&
+    return answer_.is_header_done() && head.result_int() == 101 &&
+           has_token(value(http::field::upgrade), "websocket") &&
            has_token(value(http::field::connection), "upgrade") &&
            value(http::field::sec_websocket_accept) == accepted(key_);
   }

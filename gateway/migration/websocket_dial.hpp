@@ -12,8 +12,8 @@ class http_context;
 
 /// An operation of another server, as its client names it to us.
 struct remote_operation {
-  std::string host, port; // a name or an address
-  std::string path;       // /1.0/operations/ID
+  std::string host, port;  // a name or an address
+  std::string path;        // /1.0/operations/ID
   std::string certificate; // DER: who does not show exactly this one is not the server that was meant
 };
 /// `url` is https://HOST[:PORT]/1.0/operations/ID and nothing more; `pem` the certificate. fault::invalid.

@@ -30,7 +30,8 @@ outcome<json> fetch_object(const web_call& call, const cancel_token& stop) {
   if (!answer) return tl::unexpected{answer.error()};
   bool refused = answer->status == 401 || answer->status == 403;
   if (answer->status != 200)
-    return fail(refused ? fault::forbidden : fault::backend_failed, call.url + " answered with status " + std::to_string(answer->status));
+    return fail(refused ? fault::forbidden : fault::backend_failed,
+                call.url + " answered with status " + std::to_string(answer->status));
   auto out = json::parse(answer->body, nullptr, false);
   if (!out.is_object()) return fail(fault::backend_failed, call.url + " did not answer with a JSON object");
   return out;

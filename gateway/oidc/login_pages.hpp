@@ -6,8 +6,8 @@ namespace troupe {
 
 class authentication_log;
 
-/// Where a browser logs in and out: /oidc/login, /oidc/callback (authorization code with PKCE) and /oidc/logout. They are
-/// for persons and no part of the API. On the io loop's thread.
+/// Where a browser logs in and out: /oidc/login, /oidc/callback (authorization code with PKCE) and /oidc/logout. They
+/// are for persons and no part of the API. On the io loop's thread.
 class login_pages {
 public:
   login_pages(services& with, oidc_gate& gate, authentication_log& guests)

@@ -44,8 +44,8 @@ private:
 std::string digest_of(const http_request& http) {
   digest out;
   out.add(http.method).add(http.target).add(http.header("If-Match"));
-  for (auto name : {"X-LXD-filename", "X-LXD-public", "X-LXD-properties", "X-LXD-fingerprint", "X-LXD-name", "X-LXD-pool",
-                    "X-LXD-devices"})
+  for (auto name : {"X-LXD-filename", "X-LXD-public", "X-LXD-properties", "X-LXD-fingerprint", "X-LXD-name",
+                    "X-LXD-pool", "X-LXD-devices"})
     out.add(http.header(name));
   out.add(http.body);
   if (http.spool) out.add_file(http.spool);

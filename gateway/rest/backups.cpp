@@ -44,7 +44,8 @@ void get_backups(const rest_request& from) {
   json_list list;
   for (auto& each : backups_of(records, from.head->project, from.parameter(0)))
     if (from.recursion() == 0)
-      list.url("/1.0/instances/" + from.parameter(0) + "/backups/", each.read([](auto b) { return text(b.getName()); }));
+      list.url("/1.0/instances/" + from.parameter(0) + "/backups/",
+               each.read([](auto b) { return text(b.getName()); }));
     else
       list.next() += backup_json(each);
   reply_sync(from, std::move(list).take());

@@ -45,8 +45,7 @@ void live_streams::cancel(uint64_t timer) {
 void live_streams::open(const std::string& operation, const std::string& owner,
                         std::map<std::string, std::string> secrets, std::vector<std::string> required,
                         std::shared_ptr<stream_set> streams, std::chrono::seconds within) {
-  on_.post([d = data_, operation, owner, secrets = std::move(secrets), required,
-            streams = std::move(streams)] {
+  on_.post([d = data_, operation, owner, secrets = std::move(secrets), required, streams = std::move(streams)] {
     d->open[operation] = {secrets, required, streams, owner};
   });
   if (required.empty()) return;

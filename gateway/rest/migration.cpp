@@ -57,9 +57,9 @@ volume_id volume_named(const std::string& word) {
 }
 
 offered_snapshot offer_of(schema::SnapshotSpec::Reader is) {
-  return {text(is.getName()),      to_map(is.getConfig()), to_map(is.getDevices()), to_vector(is.getProfiles()),
-          is.getEphemeral(),       is.getStateful(),       architecture_number(),   is.getCreatedAt(),
-          is.getLastUsedAt(),      is.getExpiresAt()};
+  return {text(is.getName()), to_map(is.getConfig()), to_map(is.getDevices()), to_vector(is.getProfiles()),
+          is.getEphemeral(),  is.getStateful(),       architecture_number(),   is.getCreatedAt(),
+          is.getLastUsedAt(), is.getExpiresAt()};
 }
 
 struct request {
@@ -98,8 +98,8 @@ outcome<outgoing> gather(const rest_request& from, const request& what) {
       for (auto& each : snapshots_of(records, from.head->project, name))
         out.snapshots.emplace_back(each.read(offer_of), volume_named(volume_of(each)));
   } else {
-    auto taken = load<schema::SnapshotSpec>(records, table::snapshots,
-                                            snapshot_key(from.head->project, name, what.snapshot));
+    auto taken =
+        load<schema::SnapshotSpec>(records, table::snapshots, snapshot_key(from.head->project, name, what.snapshot));
     if (!taken) return fail(fault::not_found, "Snapshot not found");
     out.volume = volume_named(volume_of(*taken));
     pool = taken->read([](auto s) { return text(s.getPool()); });
@@ -128,8 +128,8 @@ void send(const rest_request& from, request what) {
   auto out = gather(from, what);
   if (!out) return reply_error(from, out.error());
   auto live = operation_of(from, what);
-  auto begun = [from, to = what.to, out = std::make_shared<outgoing>(std::move(*out))](
-                   const outcome<operation_record>& record) {
+  auto begun = [from, to = what.to,
+                out = std::make_shared<outgoing>(std::move(*out))](const outcome<operation_record>& record) {
     if (!record) return reply_error(from, record.error());
     auto id = id_of(*record);
     auto secrets = to ? secret_map{} : make_secrets();

@@ -22,7 +22,8 @@ std::string profile_json(const rest_request& from, const snapshot& records, cons
 }
 
 // Ansible's module sends back the whole answer that it got, with its changes beside it.
-constexpr const char* of_an_answer[] = {"type", "status", "status_code", "operation", "error_code", "error", "metadata"};
+constexpr const char* of_an_answer[] = {"type",       "status", "status_code", "operation",
+                                        "error_code", "error",  "metadata"};
 
 outcome<message<schema::ProfilePut>> wanted_of(const rest_request& from) {
   auto json = json_body(from);

@@ -77,7 +77,8 @@ names narrowed_in(const batch& what) {
   names out;
   for (auto& event : what.events)
     event.read([&](schema::Event::Reader e) {
-      if (get(to_map(e.getContext()), narrowed_mark) == "true") out.push_back(text(e.getKind()) + '/' + text(e.getEntity()));
+      if (get(to_map(e.getContext()), narrowed_mark) == "true")
+        out.push_back(text(e.getKind()) + '/' + text(e.getEntity()));
     });
   std::sort(out.begin(), out.end());
   return out;
@@ -85,9 +86,7 @@ names narrowed_in(const batch& what) {
 
 batch removal(table where, const std::string& key) { return {{}, {erase(where, key)}, {}}; }
 
-entity volume(std::string project, std::string name) {
-  return {"storage_volume", std::move(project), std::move(name)};
-}
+entity volume(std::string project, std::string name) { return {"storage_volume", std::move(project), std::move(name)}; }
 
 } // namespace
 
@@ -142,7 +141,8 @@ TEST_CASE("rights on a volume go with what it is of, and follow that") {
 
   given({"pool/container/c", "pool/image/c"});
   auto renamed = removal(table::instances, "default/c");
-  renamed.writes.push_back(put(table::instances, "default/e", message<schema::InstanceSpec>::make([](auto i) { i.setName("e"); })));
+  renamed.writes.push_back(
+      put(table::instances, "default/e", message<schema::InstanceSpec>::make([](auto i) { i.setName("e"); })));
   CHECK(after(renamed) == names{"pool/container/e", "pool/image/c"});
 
   given({"pool/container/c", "pool/image/f"});

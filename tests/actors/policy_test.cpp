@@ -29,13 +29,23 @@ expansion with_nic(config_map nic) {
 
 // A value that is well-formed and is not what an instance without the key has.
 std::string telling_value(const key_row& row) {
-  static const std::map<value_type, std::string> values{
-      {value_type::text, "x"},        {value_type::boolean, "true"}, {value_type::whole, "7"},
-      {value_type::size, "1MiB"},     {value_type::memory, "64MiB"}, {value_type::cpus, "1"},
-      {value_type::allowance, "50%"}, {value_type::lines, "a = b"},  {value_type::line, "x"},
-      {value_type::integer, "-7"},    {value_type::level, "7"},      {value_type::rlimit, "64"},
-      {value_type::names, "overlay"}, {value_type::span, "3d"},      {value_type::times, "@daily"},
-      {value_type::pattern, "x%d"},   {value_type::idmap, "both 1000 1000"}};
+  static const std::map<value_type, std::string> values{{value_type::text, "x"},
+                                                        {value_type::boolean, "true"},
+                                                        {value_type::whole, "7"},
+                                                        {value_type::size, "1MiB"},
+                                                        {value_type::memory, "64MiB"},
+                                                        {value_type::cpus, "1"},
+                                                        {value_type::allowance, "50%"},
+                                                        {value_type::lines, "a = b"},
+                                                        {value_type::line, "x"},
+                                                        {value_type::integer, "-7"},
+                                                        {value_type::level, "7"},
+                                                        {value_type::rlimit, "64"},
+                                                        {value_type::names, "overlay"},
+                                                        {value_type::span, "3d"},
+                                                        {value_type::times, "@daily"},
+                                                        {value_type::pattern, "x%d"},
+                                                        {value_type::idmap, "both 1000 1000"}};
   if (!row.choices.empty()) return std::string{row.choices.substr(row.choices.rfind(' ') + 1)};
   if (row.type == value_type::boolean && row.fallback == "true") return "false";
   REQUIRE(is_well_formed(row.type, values.at(row.type)));

@@ -33,8 +33,9 @@ std::string shown(const std::vector<snapshot_record>& all, const retention& tier
 TEST_CASE("each tier keeps the newest of each of its newest periods", "[retention]") {
   setenv("TZ", "UTC", 1);
   tzset();
-  std::vector<snapshot_record> all{taken("2026-01-31 23:00"), taken("2026-02-01 10:00"), taken("2026-02-02 09:00"),
-                                   taken("2026-02-02 10:10"), taken("2026-02-02 10:50"), taken("2026-02-02 11:00", false)};
+  std::vector<snapshot_record> all{taken("2026-01-31 23:00"), taken("2026-02-01 10:00"),
+                                   taken("2026-02-02 09:00"), taken("2026-02-02 10:10"),
+                                   taken("2026-02-02 10:50"), taken("2026-02-02 11:00", false)};
   CHECK(shown(all, {{2, -1, -1, -1}}) == "2026-02-02 10:50: hourly\n"
                                          "2026-02-02 10:10:\n"
                                          "2026-02-02 09:00: hourly\n"

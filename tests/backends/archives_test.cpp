@@ -12,9 +12,10 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-constexpr std::string_view access_list{"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x06\0\xd2\x04\0\0\x04\0\x04\0\xff\xff\xff\xff"
-                                       "\x10\0\x06\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff",
-                                       44};
+constexpr std::string_view access_list{
+    "\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x06\0\xd2\x04\0\0\x04\0\x04\0\xff\xff\xff\xff"
+    "\x10\0\x06\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff",
+    44};
 
 void make_volume(const std::string& at) {
   std::filesystem::create_directories(at + "/rootfs/etc");
@@ -148,27 +149,27 @@ TEST_CASE("a backup that reaches out of its trees is refused") {
   shelf s;
   auto victim = s.dir / "victim";
   spill(victim, "secret");
-  auto [bad, word] = GENERATE_COPY(
-      table<item, std::string>({{item{"../escaped", AE_IFREG, "x"}, "leaves it"},
-                                {item{"backup/container/../../escaped", AE_IFREG, "x"}, "leaves it"},
-                                {item{"/tmp/troupe-image-test-escaped", AE_IFREG, "x"}, "absolute"},
-                                {hard_link("backup/container/rootfs/shadow", "/etc/shadow"), "absolute"},
-                                {hard_link("backup/container/rootfs/shadow", "../../etc/shadow"), "leaves it"},
-                                {hard_link("backup/container/rootfs/x", "backup/index.yaml"), "leaves its tree"},
-                                {hard_link("backup/container/rootfs/x", "backup/container/backup.yaml"), "no earlier file"},
-                                {link_to("backup/container/metadata.yaml", victim), "no regular file"},
-                                {link_to("backup/container/templates", "/etc"), "no regular file"},
-                                {link_to("backup/container/templates/x", victim), "no regular file"},
-                                {link_to("backup/container/rootfs", "/etc"), "no directory"},
-                                {link_to("backup/container/backup.yaml", victim), "no regular file"},
-                                {link_to("backup/index.yaml", victim), "no regular file"},
-                                {link_to("backup/snapshots", "/etc"), "no directory"},
-                                {link_to("backup", "/etc"), "no directory"},
-                                {link_to("backup/container", "/etc"), "no directory"},
-                                {item{"backup/container", AE_IFCHR}, "no directory"},
-                                {text_item, "more than one"},
-                                {item{"backup/snapshots/unnamed/rootfs/x", AE_IFREG, "x"}, "does not name"},
-                                {item{"backup/container/rootfs.img", AE_IFREG, "x"}, "not whole"}}));
+  auto [bad, word] = GENERATE_COPY(table<item, std::string>(
+      {{item{"../escaped", AE_IFREG, "x"}, "leaves it"},
+       {item{"backup/container/../../escaped", AE_IFREG, "x"}, "leaves it"},
+       {item{"/tmp/troupe-image-test-escaped", AE_IFREG, "x"}, "absolute"},
+       {hard_link("backup/container/rootfs/shadow", "/etc/shadow"), "absolute"},
+       {hard_link("backup/container/rootfs/shadow", "../../etc/shadow"), "leaves it"},
+       {hard_link("backup/container/rootfs/x", "backup/index.yaml"), "leaves its tree"},
+       {hard_link("backup/container/rootfs/x", "backup/container/backup.yaml"), "no earlier file"},
+       {link_to("backup/container/metadata.yaml", victim), "no regular file"},
+       {link_to("backup/container/templates", "/etc"), "no regular file"},
+       {link_to("backup/container/templates/x", victim), "no regular file"},
+       {link_to("backup/container/rootfs", "/etc"), "no directory"},
+       {link_to("backup/container/backup.yaml", victim), "no regular file"},
+       {link_to("backup/index.yaml", victim), "no regular file"},
+       {link_to("backup/snapshots", "/etc"), "no directory"},
+       {link_to("backup", "/etc"), "no directory"},
+       {link_to("backup/container", "/etc"), "no directory"},
+       {item{"backup/container", AE_IFCHR}, "no directory"},
+       {text_item, "more than one"},
+       {item{"backup/snapshots/unnamed/rootfs/x", AE_IFREG, "x"}, "does not name"},
+       {item{"backup/container/rootfs.img", AE_IFREG, "x"}, "not whole"}}));
   INFO(bad.path << " -> " << bad.content);
   auto archive = file_of(pack(with_container({bad})));
   auto taken = s.take(archive);
@@ -194,8 +195,8 @@ TEST_CASE("nothing of a backup is written through a link, and no device node is 
   shelf s;
   auto outside = s.dir / "outside";
   std::filesystem::create_directory(outside);
-  auto through = file_of(pack(with_container({link_to("backup/container/rootfs/way", outside),
-                                              {"backup/container/rootfs/way/file", AE_IFREG, "x"}})));
+  auto through = file_of(pack(with_container(
+      {link_to("backup/container/rootfs/way", outside), {"backup/container/rootfs/way/file", AE_IFREG, "x"}})));
   CHECK_FALSE(s.take(through).has_value());
   CHECK(std::filesystem::is_empty(outside));
   shelf fresh;
@@ -231,11 +232,12 @@ TEST_CASE("the trees of a backup go to their own volumes") {
   shelf s;
   auto second = s.dir / "second";
   std::filesystem::create_directory(second);
-  auto archive = file_of(pack(with_container({{"backup/container/rootfs/a", AE_IFREG, "now"},
-                                              directory("backup/snapshots/one/rootfs"),
-                                              {"backup/snapshots/one/backup.yaml", AE_IFREG, "old"},
-                                              {"backup/snapshots/one/rootfs/a", AE_IFREG, "then"},
-                                              hard_link("backup/snapshots/one/rootfs/b", "backup/snapshots/one/rootfs/a")})));
+  auto archive =
+      file_of(pack(with_container({{"backup/container/rootfs/a", AE_IFREG, "now"},
+                                   directory("backup/snapshots/one/rootfs"),
+                                   {"backup/snapshots/one/backup.yaml", AE_IFREG, "old"},
+                                   {"backup/snapshots/one/rootfs/a", AE_IFREG, "then"},
+                                   hard_link("backup/snapshots/one/rootfs/b", "backup/snapshots/one/rootfs/a")})));
   auto text = s.take(archive, {{"container", s.into}, {"snapshots/one", second}});
   INFO((text ? "" : text.error().message));
   REQUIRE(text.has_value());

@@ -30,9 +30,9 @@ TEST_CASE("Exceptions are cut out of the range") {
 }
 
 TEST_CASE("What cannot be mapped is refused") {
-  for (auto bad : {"both", "both 1", "all 1 1", "both 1 1 1", "both x 1", "both 5-4 5-4", "uid 1-5 1-4", "both -1 1",
-                   "both 0 0", "both 10-20 0-10", "uid 4294967295 5", "both 5 5\nuid 6 5", "both 5 5\nuid 5 6",
-                   "both 1000005 5000"})
+  for (auto bad :
+       {"both", "both 1", "all 1 1", "both 1 1 1", "both x 1", "both 5-4 5-4", "uid 1-5 1-4", "both -1 1", "both 0 0",
+        "both 10-20 0-10", "uid 4294967295 5", "both 5 5\nuid 6 5", "both 5 5\nuid 5 6", "both 1000005 5000"})
     CHECK_FALSE(maps_of(plain, bad));
 }
 

@@ -177,14 +177,15 @@ TEST_CASE("a filled volume is there when it is complete", "[storage]") {
     return {};
   };
   CHECK(fault_of(driver.fill_volume(c1, [&](const std::string& directory) -> outcome<void> {
-    must(put(directory));
-    return fail(fault::invalid, "half of it");
-  })) == fault::invalid);
+          must(put(directory));
+          return fail(fault::invalid, "half of it");
+        })) == fault::invalid);
   CHECK_FALSE(is_there(pool.directory() + "/containers/c1"));
   for (auto& id : {c1, kept}) {
     must(driver.fill_volume(id, put));
     CHECK(read_text(driver.path(id) + "/file") == "filled");
-    must(driver.fill_volume(id, [](const std::string&) -> outcome<void> { return fail(fault::internal, "asked again"); }));
+    must(driver.fill_volume(id,
+                            [](const std::string&) -> outcome<void> { return fail(fault::internal, "asked again"); }));
   }
   must(driver.empty_trash());
   CHECK(count_in(pool.directory() + "/.incomplete") == 0);

@@ -14,7 +14,9 @@ principal with(std::vector<permission> given) {
   return out;
 }
 
-bool may(const principal& who, const std::string& subject) { return judge_event_scope(who, false, {subject}).has_value(); }
+bool may(const principal& who, const std::string& subject) {
+  return judge_event_scope(who, false, {subject}).has_value();
+}
 
 } // namespace
 

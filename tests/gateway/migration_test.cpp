@@ -36,7 +36,8 @@ TEST_CASE("only operations of https servers are connected to") {
     CHECK(found.error().code == fault::invalid);
     CHECK(found.error().message.find("https://HOST:PORT") != std::string::npos);
   }
-  for (auto url : {"https://a:8443/1.0/operations/0-x", "https://10.0.0.1/1.0/operations/x", "https://[::1]:8443/1.0/operations/x"}) {
+  for (auto url : {"https://a:8443/1.0/operations/0-x", "https://10.0.0.1/1.0/operations/x",
+                   "https://[::1]:8443/1.0/operations/x"}) {
     INFO(url);
     CHECK(read_remote(url, pem).error().message.find("certificate") != std::string::npos); // the one above is none
   }
@@ -48,8 +49,16 @@ TEST_CASE("an offer comes through as it was made") {
   offer.refresh = true;
   offer.features.links_and_acls = false;
   offer.snapshot_names = {"one"};
-  offer.snapshots.push_back({"one", {{"user.x", "y"}}, {{"root", {{"type", "disk"}}}}, {"default"}, true, false, 2,
-                             5'000'000'000, 6'000'000'000, 0});
+  offer.snapshots.push_back({"one",
+                             {{"user.x", "y"}},
+                             {{"root", {{"type", "disk"}}}},
+                             {"default"},
+                             true,
+                             false,
+                             2,
+                             5'000'000'000,
+                             6'000'000'000,
+                             0});
   auto came = decode_header(encode(offer));
   REQUIRE(came);
   CHECK(came->by_rsync);

@@ -4,7 +4,8 @@ namespace troupe::unpack {
 namespace {
 
 constexpr std::string_view index_path = "backup/index.yaml", description = "backup.yaml", noun = "backup";
-constexpr unpack_limits whole_limits{.bytes_max = uint64_t{1} << 40, .entries_max = 20'000'000, .path_max = 4096, .depth_max = 204};
+constexpr unpack_limits whole_limits{
+    .bytes_max = uint64_t{1} << 40, .entries_max = 20'000'000, .path_max = 4096, .depth_max = 204};
 
 bool is_below(std::string_view path, std::string_view directory) {
   return path.starts_with(directory) && (path.size() == directory.size() || path[directory.size()] == '/');
@@ -27,8 +28,8 @@ backup_judge::backup_judge()
     : index_only_{true}, whole_{whole_limits, noun}, text_{std::string{index_path}}, wanted_{index_path} {}
 
 backup_judge::backup_judge(std::vector<std::string> names, const std::vector<tree_sink*>& sinks, unpack_limits of_each)
-    : index_only_{false}, whole_{whole_limits, noun}, text_{"backup/container/backup.yaml"}, wanted_{
-                                                                                             "backup/container/backup.yaml"} {
+    : index_only_{false}, whole_{whole_limits, noun}, text_{"backup/container/backup.yaml"},
+      wanted_{"backup/container/backup.yaml"} {
   for (size_t i = 0; i < names.size(); ++i)
     trees_.push_back({"backup/" + std::move(names[i]), sinks[i], unpack_rules{of_each, noun}});
 }
@@ -93,7 +94,8 @@ outcome<void> backup_judge::finish() const {
   for (auto& each : trees_) {
     if (auto ok = each.rules.finish(true, false); !ok)
       return fail(fault::invalid, "The backup is not whole: \"" + each.path + "\" has no rootfs");
-    if (each.rules.virtual_machine()) return fail(fault::unsupported, "Backups of virtual machines are not supported yet");
+    if (each.rules.virtual_machine())
+      return fail(fault::unsupported, "Backups of virtual machines are not supported yet");
   }
   return {};
 }

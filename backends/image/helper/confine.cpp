@@ -7,12 +7,12 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <string>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <string>
 #include <unistd.h>
 
 namespace troupe::unpack {

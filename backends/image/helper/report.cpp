@@ -8,7 +8,7 @@ namespace troupe::unpack {
 namespace {
 
 constexpr uint64_t told_again = 8 << 20; // bytes
-constexpr uint64_t steps = 200; // few enough lines to fit a pipe that nobody reads yet
+constexpr uint64_t steps = 200;          // few enough lines to fit a pipe that nobody reads yet
 
 void say(std::string_view text) {
   while (!text.empty()) {

@@ -17,7 +17,7 @@ class report {
 public:
   explicit report(uint64_t total) : total_{total} {}
   void read_up_to(uint64_t offset, uint64_t base); // of the archive that starts at `base` in the sum of all
-  void read_more(uint64_t bytes); // where the sum is not known before
+  void read_more(uint64_t bytes);                  // where the sum is not known before
   void image(bool virtual_machine, const std::string& metadata);
   void text(const std::string& content);
   void done();

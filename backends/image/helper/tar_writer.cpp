@@ -17,9 +17,9 @@ struct filter_row {
   int (*add)(archive*);
 };
 constexpr filter_row filters[] = {
-    {"none", archive_write_add_filter_none}, {"gzip", archive_write_add_filter_gzip},
+    {"none", archive_write_add_filter_none},   {"gzip", archive_write_add_filter_gzip},
     {"bzip2", archive_write_add_filter_bzip2}, {"lzma", archive_write_add_filter_lzma},
-    {"xz", archive_write_add_filter_xz}, {"zstd", archive_write_add_filter_zstd},
+    {"xz", archive_write_add_filter_xz},       {"zstd", archive_write_add_filter_zstd},
 };
 
 la_ssize_t write_block(archive* to, void* state, const void* data, size_t size) {

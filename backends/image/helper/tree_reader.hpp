@@ -18,7 +18,8 @@ public:
   /// `prefix`: before each name, "" or "backup/container". `taken`: names that are in the archive already.
   tree_reader(unique_fd root, std::string prefix, unpack_limits limits, const std::set<std::string>& taken,
               tar_writer& to, report& told)
-      : root_{std::move(root)}, prefix_{std::move(prefix)}, rules_{limits, "volume"}, taken_{taken}, to_{to}, told_{told} {}
+      : root_{std::move(root)}, prefix_{std::move(prefix)}, rules_{limits, "volume"}, taken_{taken}, to_{to},
+        told_{told} {}
   outcome<void> run();
 
 private:

@@ -4,7 +4,7 @@
 
 namespace troupe::unpack {
 
-bool keeps_xattr(std::string_view name) noexcept { 
+bool keeps_xattr(std::string_view name) noexcept {
   return name.starts_with("user.") || name == "security.capability" || name == "system.posix_acl_access" ||
          name == "system.posix_acl_default";
 }

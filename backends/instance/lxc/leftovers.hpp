@@ -20,8 +20,8 @@ void cut_own_file_systems(const std::vector<pid_t>& processes);
 std::vector<pid_t> kill_all(const cgroup_tree& groups, const std::string& key, group_part part,
                             std::chrono::milliseconds patience);
 
-/// The same of its monitor as well, and frees the instance's name of what hangs: it is moved to the caller's own groups, where nothing of it
-/// will ever run, since its kill is pending. Returns it.
+/// The same of its monitor as well, and frees the instance's name of what hangs: it is moved to the caller's own
+/// groups, where nothing of it will ever run, since its kill is pending. Returns it.
 std::vector<pid_t> clear_away(const cgroup_tree& groups, const std::string& key, std::chrono::milliseconds patience);
 
 /// False: it did not end in time.

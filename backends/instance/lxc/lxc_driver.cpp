@@ -93,7 +93,8 @@ public:
   outcome<boot_result> start(const boot_plan& plan) override {
     if (!policies_) return tl::unexpected{policies_.error()};
     if (host_.syscalls.empty() && !notified_calls(plan.config).empty())
-      return fail(fault::unsupported, "This kernel does not tell of system calls: security.syscalls.intercept.* cannot work");
+      return fail(fault::unsupported,
+                  "This kernel does not tell of system calls: security.syscalls.intercept.* cannot work");
     auto maps = maps_of(plan.ids, get(plan.config, "raw.idmap"));
     if (!maps) return tl::unexpected{maps.error()};
     auto settings = make_settings(plan, *maps, host_);
@@ -228,8 +229,8 @@ public:
 
 private:
   static constexpr uint32_t short_job = 30, file_job = 60, start_job = 120, // seconds
-      entry_job = 30;                                                      // until the command runs
-  static constexpr std::chrono::seconds patience{5};                       // with processes that were killed
+      entry_job = 30;                                                       // until the command runs
+  static constexpr std::chrono::seconds patience{5};                        // with processes that were killed
   static constexpr int freeze_wait_ms = 10000;
 
   /// Where liblxc, run by root, keeps its locks.

@@ -71,7 +71,7 @@ struct part {
 outcome<void> add_system(std::vector<part>& parts, int root) {
   for (const char* name : {"usr", "lib", "lib64"}) {
     auto path = std::string{"/"} + name;
-    struct stat found{};
+    struct stat found {};
     if (lstat(path.c_str(), &found) != 0) continue;
     if (S_ISLNK(found.st_mode)) {
       std::string target(256, '\0');
@@ -91,8 +91,8 @@ outcome<void> add_system(std::vector<part>& parts, int root) {
   return {};
 }
 
-/// A directory of a volume becomes a mount of its own, so that nothing leads out of it. A mount without a place (fsmount)
-/// gets one.
+/// A directory of a volume becomes a mount of its own, so that nothing leads out of it. A mount without a place
+/// (fsmount) gets one.
 outcome<void> add_tree(std::vector<part>& parts, const unique_fd& tree, bool writable) {
   unique_fd mount{open_tree(tree.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)};
   if (!mount && errno == EINVAL) mount.reset(fcntl(tree.get(), F_DUPFD_CLOEXEC, 0));
@@ -101,7 +101,8 @@ outcome<void> add_tree(std::vector<part>& parts, const unique_fd& tree, bool wri
   harmless.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW;
   if (!writable) harmless.attr_set |= MOUNT_ATTR_RDONLY;
   harmless.propagation = MS_PRIVATE;
-  if (mount_setattr(mount.get(), "", AT_EMPTY_PATH, &harmless, sizeof harmless) != 0) return check(false, "mount_setattr");
+  if (mount_setattr(mount.get(), "", AT_EMPTY_PATH, &harmless, sizeof harmless) != 0)
+    return check(false, "mount_setattr");
   parts.push_back({"tree", std::move(mount)});
   return {};
 }
@@ -159,7 +160,8 @@ outcome<void> limit() {
 /// Ambient, so that rsync has them although it is not root.
 outcome<void> drop_rights(const std::vector<int>& kept) {
   for (int c = 0; prctl(PR_CAPBSET_READ, c) >= 0; ++c)
-    if (std::find(kept.begin(), kept.end(), c) == kept.end() && prctl(PR_CAPBSET_DROP, c) != 0) return check(false, "capability bounds");
+    if (std::find(kept.begin(), kept.end(), c) == kept.end() && prctl(PR_CAPBSET_DROP, c) != 0)
+      return check(false, "capability bounds");
   if (prctl(PR_SET_KEEPCAPS, 1) != 0 || setgroups(0, nullptr) != 0 ||
       setresgid(nobody_else, nobody_else, nobody_else) != 0 || setresuid(nobody_else, nobody_else, nobody_else) != 0)
     return check(false, "identity");

@@ -48,9 +48,8 @@ outcome<unique_fd> open_user_namespace(const id_maps& maps) {
   auto proc = "/proc/" + std::to_string(child);
   outcome<unique_fd> result = fail(fault::unsupported, "This kernel makes no user namespace");
   if (good) {
-    auto written = write_file(proc + "/uid_map", maps.uids).and_then([&] {
-      return write_file(proc + "/gid_map", maps.gids);
-    });
+    auto written =
+        write_file(proc + "/uid_map", maps.uids).and_then([&] { return write_file(proc + "/gid_map", maps.gids); });
     unique_fd ns{::open((proc + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC)};
     if (!written)
       result = tl::unexpected{written.error()};

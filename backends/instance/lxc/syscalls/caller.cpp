@@ -113,7 +113,8 @@ std::optional<place> walk(const std::string& path) {
     return std::nullopt;
   }
   auto slash = path.find_last_of('/', end);
-  auto name = path.substr(slash == std::string::npos ? 0 : slash + 1, end - (slash == std::string::npos ? 0 : slash + 1) + 1);
+  auto name =
+      path.substr(slash == std::string::npos ? 0 : slash + 1, end - (slash == std::string::npos ? 0 : slash + 1) + 1);
   auto folder = slash == std::string::npos ? std::string{"."} : slash == 0 ? std::string{"/"} : path.substr(0, slash);
   open_how how{};
   how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;

@@ -18,9 +18,9 @@ struct caller {
 /// nullopt: it has gone.
 std::optional<caller> identify(const notification& of);
 
-/// Does `act` in a process of its own that sees what the caller sees (mounts, root, working directory `base`) and may do what
-/// the caller may with files, plus these capabilities. Gives back act's result, an errno; ETIMEDOUT if it hangs.
-/// What the caller can change meanwhile are only its own paths, which are walked with its own rights.
+/// Does `act` in a process of its own that sees what the caller sees (mounts, root, working directory `base`) and may
+/// do what the caller may with files, plus these capabilities. Gives back act's result, an errno; ETIMEDOUT if it
+/// hangs. What the caller can change meanwhile are only its own paths, which are walked with its own rights.
 int act_for(const notification& call, const caller& who, int base, std::initializer_list<int> capabilities,
             const std::function<int()>& act);
 

@@ -1,6 +1,6 @@
-// troupe-syscalls: does for the containers of one monitor what the kernel lets only the host's root do, within narrow bounds
-// (calls.cpp). The daemon starts one for each monitor that connects, with the connection as descriptor 3, and has no part in
-// it afterwards: it ends with the monitor, and outlives the daemon.
+// troupe-syscalls: does for the containers of one monitor what the kernel lets only the host's root do, within narrow
+// bounds (calls.cpp). The daemon starts one for each monitor that connects, with the connection as descriptor 3, and
+// has no part in it afterwards: it ends with the monitor, and outlives the daemon.
 
 #include "backends/instance/lxc/syscalls/calls.hpp"
 

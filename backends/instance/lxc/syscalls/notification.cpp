@@ -84,8 +84,8 @@ std::optional<notification> receive(int monitor) {
   out.bytes.resize(static_cast<size_t>(n));
   std::memcpy(&out.head, out.bytes.data(), sizeof out.head);
   auto base = sizeof out.head + out.head.sizes.notification + out.head.sizes.answer;
-  bool whole = out.head.sizes.notification >= sizeof out.call &&
-               out.head.sizes.answer >= sizeof(seccomp_notif_resp) && base + out.head.cookie_length == out.bytes.size();
+  bool whole = out.head.sizes.notification >= sizeof out.call && out.head.sizes.answer >= sizeof(seccomp_notif_resp) &&
+               base + out.head.cookie_length == out.bytes.size();
   if (!whole) return std::nullopt;
   std::memcpy(&out.call, out.bytes.data() + sizeof out.head, sizeof out.call);
   out.cookie.assign(out.bytes.begin() + static_cast<ptrdiff_t>(base), out.bytes.end());
