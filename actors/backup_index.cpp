@@ -1,4 +1,5 @@
 #include "actors/backup_index.hpp"
+#include "actors/volatile_keys.hpp"
 
 #include "backends/image/bounded_yaml.hpp"
 #include "messages/json.hpp"
@@ -42,7 +43,7 @@ json common_fields(const json& of) {
   if (config == out.end() || !config->is_object()) return out;
   auto kept = json::object();
   for (auto& [key, value] : config->items())
-    if (!key.starts_with("volatile.") || key.ends_with(".hwaddr")) kept[key] = value;
+    if (!is_servers_own(key)) kept[key] = value;
   *config = std::move(kept);
   return out;
 }

@@ -8,6 +8,7 @@
 #include "actors/names.hpp"
 #include "actors/policy.hpp"
 #include "actors/project_keys.hpp"
+#include "actors/volatile_keys.hpp"
 
 #include <algorithm>
 #include <caf/event_based_actor.hpp>
@@ -46,12 +47,10 @@ wanted read_wanted(schema::InstanceSpec::Reader is, schema::UpdateInstance::Read
     out.config = std::move(config);
     out.devices = std::move(devices);
   }
-  std::erase_if(out.config, [](auto& entry) { return entry.second.empty(); });
   // The server keeps its own state: what a client sends back of it, or makes up, is not taken, except a MAC it chooses.
-  std::erase_if(out.config,
-                [](auto& entry) { return entry.first.starts_with("volatile.") && !entry.first.ends_with(".hwaddr"); });
+  std::erase_if(out.config, [](auto& entry) { return entry.second.empty() || is_servers_own(entry.first); });
   for (auto& [key, value] : to_map(is.getConfig()))
-    if (key.starts_with("volatile.") && !(key.ends_with(".hwaddr") && out.config.count(key))) out.config[key] = value;
+    if (key.starts_with("volatile.")) out.config.try_emplace(key, value);
   return out;
 }
 

@@ -103,40 +103,49 @@ snapshot_copy copy_snapshot(const snapshot& records, const std::string& project,
   return {copy, copy_step(pool, volume_of(copy), from_pool, volume_of(taken))};
 }
 
-outcome<std::shared_ptr<saga>> plan_refresh(const instance_data& me, const envelope<schema::CreateInstance>& request) {
-  if (request.body.read([](auto post) { return view(post.getSource().getType()) == "migration"; }))
-    return plan_receive_again(me, request);
+outcome<refreshing> begin_refresh(const instance_data& me, const std::shared_ptr<const header>& head, config_map context) {
   auto records = me.with.db.read();
   auto spec = me.spec();
   if (!spec) return fail(fault::not_found, "Instance not found");
-  if (!request.head->who.may("can_edit", {"instance", me.project, me.name}))
+  if (!head->who.may("can_edit", {"instance", me.project, me.name}))
     return fail(fault::forbidden, "Refreshing an instance needs the right to change it");
   if (!is_down(me)) return fail(fault::wrong_state, "A running instance cannot be refreshed; stop it first");
+  refreshing out;
+  spec->read([&](schema::InstanceSpec::Reader is) {
+    out.pool = text(is.getPool());
+    out.size = get(*root_disk(expand(records, is).devices), "size");
+  });
+  out.volume = me.key() + "." + make_uuid_v4();
+  out.plan = instance_saga(me, head, "instance.refresh", "Refreshing instance");
+  auto& commit = out.plan->commit;
+  commit.conditions.push_back(unchanged(records, table::instances, me.id()));
+  commit.writes.push_back(put_record(me, changed(*spec, [](schema::InstanceSpec::Builder b) {
+                                       auto config = to_map(b.asReader().getConfig());
+                                       config["volatile.apply_template"] = "copy";
+                                       fill(b.initConfig(static_cast<unsigned>(config.size())), config);
+                                     })));
+  commit.events.push_back(
+      lifecycle_event(*head, "instance", me.name, "instance-updated", me.url(), std::move(context)));
+  out.plan->after.push_back({"volume.replace", {{"pool", out.pool}, {"volume", me.key()}, {"by", out.volume}}});
+  return out;
+}
+
+outcome<std::shared_ptr<saga>> plan_refresh(const instance_data& me, const envelope<schema::CreateInstance>& request) {
   return request.body.read([&](schema::CreateInstance::Reader post) -> outcome<std::shared_ptr<saga>> {
     auto source = post.getSource();
+    if (view(source.getType()) == "migration") return plan_receive_again(me, request);
+    auto records = me.with.db.read();
+    auto begun = begin_refresh(me, request.head, {{"refreshed_from", text(source.getSource())}});
+    if (!begun) return tl::unexpected{begun.error()};
     auto from = find_original(records, *request.head, source);
     if (!from) return tl::unexpected{from.error()};
     if (from->volume == me.key()) return fail(fault::invalid, "An instance cannot be refreshed from itself");
-    auto [pool, size] = spec->read([&](schema::InstanceSpec::Reader is) {
-      auto effective = expand(records, is);
-      return std::pair{text(is.getPool()), std::string{get(*root_disk(effective.devices), "size")}};
-    });
-    auto plan = instance_saga(me, request.head, "instance.refresh", "Refreshing instance");
-    auto copy = me.key() + "." + make_uuid_v4();
-    plan->before.push_back(copy_step(pool, copy, from->pool, from->volume, size));
-    if (!source.getInstanceOnly() && !source.getContainerOnly() &&
-        view(source.getSource()).find('/') == std::string::npos)
-      refresh_snapshots(*plan, records, me, *request.head, pool, from->snapshots);
-    plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
-    plan->commit.writes.push_back(put_record(me, changed(*spec, [](schema::InstanceSpec::Builder b) {
-                                               auto config = to_map(b.asReader().getConfig());
-                                               config["volatile.apply_template"] = "copy";
-                                               fill(b.initConfig(static_cast<unsigned>(config.size())), config);
-                                             })));
-    plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-updated", me.url(),
-                                                  {{"refreshed_from", text(source.getSource())}}));
-    plan->after.insert(plan->after.begin(), {"volume.replace", {{"pool", pool}, {"volume", me.key()}, {"by", copy}}});
-    return plan;
+    auto& plan = *begun->plan;
+    plan.before.push_back(copy_step(begun->pool, begun->volume, from->pool, from->volume, begun->size));
+    bool whole = view(source.getSource()).find('/') == std::string_view::npos;
+    if (whole && !source.getInstanceOnly() && !source.getContainerOnly())
+      refresh_snapshots(plan, records, me, *request.head, begun->pool, from->snapshots);
+    return begun->plan;
   });
 }
 

@@ -28,6 +28,15 @@ struct snapshot_copy {
 snapshot_copy copy_snapshot(const snapshot& records, const std::string& project, const std::string& pool,
                             const snapshot_record& taken);
 
+/// A refreshed instance: all but where its new volume comes from, which has to be made in `pool` before the commit.
+struct refreshing {
+  std::shared_ptr<saga> plan;
+  std::string pool, volume, size; // as steps name them
+};
+/// `context`: of the event. forbidden, wrong_state: it runs.
+outcome<refreshing> begin_refresh(const instance_data& me, const std::shared_ptr<const header>& head,
+                                  config_map context = {});
+
 /// An instance that is there becomes like the original again: its volume, and its snapshots. Its config stays.
 outcome<std::shared_ptr<saga>> plan_refresh(const instance_data& me, const envelope<schema::CreateInstance>& request);
 

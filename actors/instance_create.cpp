@@ -8,6 +8,7 @@
 #include "actors/instances.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
+#include "actors/volatile_keys.hpp"
 #include "runtime/uuid.hpp"
 
 namespace troupe {
@@ -175,10 +176,7 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     d.profiles = post.hasProfiles() ? to_vector(post.getProfiles()) : std::vector<std::string>{"default"};
     d.config = to_map(post.getConfig());
     d.devices = to_map(post.getDevices());
-    std::erase_if(d.config, [](auto& entry) { return entry.second.empty(); });
-    std::erase_if(d.config, [](auto& entry) {
-      return entry.first.starts_with("volatile.") && !entry.first.ends_with(".hwaddr");
-    });
+    std::erase_if(d.config, [](auto& entry) { return entry.second.empty() || is_servers_own(entry.first); });
     if (auto good = take_type(view(post.getInstanceType()), d); !good) return tl::unexpected{good.error()};
     if (auto good = check_request(post, records, head.project, d); !good) return tl::unexpected{good.error()};
     if (auto good = take_image(records, head.project, post, d); !good) return tl::unexpected{good.error()};

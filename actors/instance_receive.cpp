@@ -6,6 +6,7 @@
 #include "actors/instance_image.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
+#include "actors/volatile_keys.hpp"
 #include "messages/rights.hpp"
 #include "runtime/uuid.hpp"
 
@@ -36,9 +37,7 @@ to_instance whom_of(const saga_step& step) {
 
 // What the sender's host decided does not count here.
 config_map without_volatile(config_map config) {
-  std::erase_if(config, [](auto& entry) {
-    return entry.second.empty() || (entry.first.starts_with("volatile.") && !entry.first.ends_with(".hwaddr"));
-  });
+  std::erase_if(config, [](auto& entry) { return entry.second.empty() || is_servers_own(entry.first); });
   return config;
 }
 
@@ -175,35 +174,18 @@ batch received_snapshots(const snapshot& records, const header& head, const saga
 
 outcome<std::shared_ptr<saga>> plan_receive_again(const instance_data& me,
                                                   const envelope<schema::CreateInstance>& request) {
-  auto records = me.with.db.read();
-  auto spec = me.spec();
-  if (!spec) return fail(fault::not_found, "Instance not found");
-  if (!request.head->who.may("can_edit", {"instance", me.project, me.name}))
-    return fail(fault::forbidden, "Refreshing an instance needs the right to change it");
-  if (!is_down(me)) return fail(fault::wrong_state, "A running instance cannot be refreshed; stop it first");
   return request.body.read([&](schema::CreateInstance::Reader post) -> outcome<std::shared_ptr<saga>> {
     auto source = post.getSource();
+    auto begun = begin_refresh(me, request.head);
+    if (!begun) return tl::unexpected{begun.error()};
     if (auto good = check_migration(source); !good) return tl::unexpected{good.error()};
-    auto [pool, size] = spec->read([&](schema::InstanceSpec::Reader is) {
-      auto effective = expand(records, is);
-      return std::pair{text(is.getPool()), std::string{get(*root_disk(effective.devices), "size")}};
-    });
-    auto plan = instance_saga(me, request.head, "instance.refresh", "Refreshing instance");
-    auto copy = me.key() + "." + make_uuid_v4();
     to_instance whom{me.project, me.name};
     bool with_snapshots = !source.getInstanceOnly() && !source.getContainerOnly();
-    plan->may_cancel = true;
-    plan->before.push_back(receive_step(whom, pool, copy, size, with_snapshots, me.key()));
-    plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
-    plan->commit.writes.push_back(put_record(me, changed(*spec, [](schema::InstanceSpec::Builder b) {
-                                               auto config = to_map(b.asReader().getConfig());
-                                               config["volatile.apply_template"] = "copy";
-                                               fill(b.initConfig(static_cast<unsigned>(config.size())), config);
-                                             })));
-    plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-updated", me.url()));
-    plan->after = {{"volume.replace", {{"pool", pool}, {"volume", me.key()}, {"by", copy}}},
-                   settle_step(whom, pool, snapshots_of(records, me.project, me.name))};
-    return plan;
+    auto& plan = *begun->plan;
+    plan.may_cancel = true;
+    plan.before.push_back(receive_step(whom, begun->pool, begun->volume, begun->size, with_snapshots, me.key()));
+    plan.after.push_back(settle_step(whom, begun->pool, snapshots_of(me.with.db.read(), me.project, me.name)));
+    return begun->plan;
   });
 }
 

@@ -116,7 +116,8 @@ class Volumes:
         still = self.daemon.lxc("project", "delete", project, check=False)
         self.assertNotEqual(still.returncode, 0)
         self.daemon.lxc("delete", "-f", name, "--project", project)
-        self.assertIn("in use", self.daemon.lxc("project", "set", project, "features.storage.volumes", "false", check=False).stderr + " in use")
+        kept = self.daemon.lxc("project", "set", project, "features.storage.volumes", "false", check=False)
+        self.assertIn("empty projects", kept.stderr)
 
 
 class OnBtrfs(Volumes, DaemonTest):
