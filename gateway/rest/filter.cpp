@@ -1,8 +1,7 @@
 #include "gateway/rest/filter.hpp"
 
 #include <nlohmann/json.hpp>
-#include <regex>
-#include <sstream>
+#include <re2/re2.h>
 
 namespace troupe {
 namespace {
@@ -46,13 +45,19 @@ const nlohmann::json* field_of(const nlohmann::json& object, std::string_view pa
   return nullptr;
 }
 
-bool text_matches(const std::string& have, const std::string& wanted) {
-  auto pattern = wanted.find_first_of("^$") == wanted.npos ? "^(?:" + wanted + ")$" : wanted;
-  try {
-    return std::regex_search(have, std::regex{pattern, std::regex::icase | std::regex::ECMAScript});
-  } catch (const std::regex_error&) {
-    return have == wanted;
-  }
+// Whoever may list writes the pattern, and others the text: RE2 takes linear time and bounded memory for any of both.
+std::shared_ptr<const re2::RE2> pattern_of(const std::string& value) {
+  re2::RE2::Options options;
+  options.set_case_sensitive(false);
+  options.set_log_errors(false);
+  options.set_max_mem(1 << 20);
+  bool anchored = value.find_first_of("^$") != value.npos;
+  auto out = std::make_shared<re2::RE2>(anchored ? value : "^(?:" + value + ")$", options);
+  return out->ok() ? out : nullptr;
+}
+
+bool text_matches(const std::string& have, const std::string& wanted, const re2::RE2* pattern) {
+  return pattern ? re2::RE2::PartialMatch(have, *pattern) : have == wanted;
 }
 
 } // namespace
@@ -79,6 +84,7 @@ outcome<list_filter> list_filter::parse(std::string_view text) {
     t.not_equal = op == "ne";
     t.value = (*words)[i + 2];
     if (t.value.size() > pattern_bytes_max) return fail(fault::invalid, "The filter value is too long");
+    t.pattern = pattern_of(t.value);
     i += 3;
     out.terms_.push_back(std::move(t));
     if (i == words->size()) break;
@@ -94,7 +100,7 @@ bool list_filter::holds(const term& t, const nlohmann::json& object) {
   auto have = field_of(object, t.field);
   bool equal = false;
   if (have && have->is_string())
-    equal = text_matches(have->get_ref<const std::string&>(), t.value);
+    equal = text_matches(have->get_ref<const std::string&>(), t.value, t.pattern.get());
   else if (have && have->is_boolean())
     equal = (*have ? "true" : "false") == t.value;
   else if (have && have->is_number())
