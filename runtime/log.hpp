@@ -7,6 +7,9 @@
 #include <string>
 #include <string_view>
 
+// libfmt has it compiled; without this, each file that logs compiles all of fmt's formatting once more.
+extern template void fmt::detail::vformat_to<char>(buffer<char>&, string_view, format_args, locale_ref);
+
 namespace troupe {
 
 /// The daemon's log: to stderr and DIR/logs/troupe.log (rotated), one line an entry: time, level, message, key=value
