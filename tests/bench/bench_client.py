@@ -39,9 +39,12 @@ class Client:
     def close(self):
         self.socket.close()
 
-    def send(self, method, path, body=None):
-        text = b"" if body is None else json.dumps(body).encode()
-        kind = "Content-Type: application/json\r\n" if text else ""
+    def send(self, method, path, body=None, headers=None):
+        """`body`: bytes go as they are, anything else as JSON."""
+        raw = isinstance(body, bytes)
+        text = b"" if body is None else body if raw else json.dumps(body).encode()
+        kind = f"Content-Type: application/{'octet-stream' if raw else 'json'}\r\n" if text else ""
+        kind += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\n{kind}Content-Length: {len(text)}\r\n\r\n"
         self.socket.sendall(head.encode() + text)
 
@@ -56,8 +59,8 @@ class Client:
             return status, self._take(int(length[1]))
         return status, self._chunks() if b"\r\ntransfer-encoding: chunked" in head else b""
 
-    def raw(self, method, path, body=None):
-        self.send(method, path, body)
+    def raw(self, method, path, body=None, headers=None):
+        self.send(method, path, body, headers)
         return self.receive()
 
     def call(self, method, path, body=None):

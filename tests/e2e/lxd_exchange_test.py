@@ -1,49 +1,10 @@
 """Backups go to a real LXD and come back from one. Needs Debian's package `lxd` (5.0); a private daemon of it is started beside ours."""
 
-import os
-import pathlib
 import shutil
-import subprocess
 import unittest
 
-from troupe_e2e import DaemonTest, run
-
-READY_SECONDS = 90
-
-
-class Lxd:
-    """A real LXD with a state folder of its own: no network, a pool "default" of type dir."""
-
-    def __init__(self, home):
-        self.dir, self.conf, self.log = home / "lxd", home / "lxd-client", home / "lxd.log"
-        for folder in (self.dir, self.conf):
-            folder.mkdir(mode=0o711)
-        (self.conf / "config.yml").write_text("default-remote: local\nremotes:\n  local:\n    addr: unix://\n    public: false\n")
-        self.env = {**os.environ, "LXD_DIR": str(self.dir), "LXD_CONF": str(self.conf), "HOME": str(home)}
-        self.process = subprocess.Popen([shutil.which("lxd"), "--group", "root", "--logfile", self.log], env=self.env, stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-
-    def is_ready(self):
-        asked = run("lxd", "waitready", f"--timeout={READY_SECONDS}", env=self.env, check=False, timeout=READY_SECONDS + 30)
-        if asked.returncode != 0 or self.process.poll() is not None:
-            return False
-        run("lxd", "init", "--preseed", env=self.env, stdin="storage_pools:\n- {name: default, driver: dir}\nprofiles:\n- name: default\n"
-            "  devices:\n    root: {type: disk, path: /, pool: default}\n")
-        return True
-
-    def lxc(self, *args, **more):
-        return run("lxc", *args, env=self.env, **more)
-
-    def close(self):
-        self.process.terminate()
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        mounted = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if f" {self.dir}/" in line]
-        for folder in sorted(mounted, reverse=True):
-            run("umount", "-l", folder, check=False)
+from real_lxd import Lxd
+from troupe_e2e import DaemonTest
 
 
 @unittest.skipUnless(shutil.which("lxd"), "the package lxd is not installed")
