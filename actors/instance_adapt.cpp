@@ -181,22 +181,27 @@ void adapt(const instance_ptr& me, expansion to, bool repair, std::vector<expans
   announce(me, what.to, [me, what, then] { locate_and_change(me, what, then); });
 }
 
-void follow_record(const instance_ptr& me, std::function<void()> then) {
+void settle_record(const instance_ptr& me, std::function<void(outcome<spec_record>)> then) {
   auto spec = me->spec();
-  if (!spec || !is_up(*me)) return then();
+  if (!spec) return then(fail(fault::not_found, "Instance not found"));
   auto records = me->with.db.read();
-  auto own = spec->read([](auto s) { return to_map(s.getConfig()); });
-  auto before = own;
-  settle_volatile(own, spec->read([&](auto s) { return expand(records, s); }));
+  auto before = spec->read([](auto s) { return to_map(s.getConfig()); });
+  auto own = before;
+  settle_volatile(me->name, own, spec->read([&](auto s) { return expand(records, s); }));
+  if (own == before) return then(*spec);
   auto settled = changed(
       *spec, [&](schema::InstanceSpec::Builder s) { fill(s.initConfig(static_cast<unsigned>(own.size())), own); });
-  if (own != before) {
-    batch change;
-    change.conditions.push_back(unchanged(records, table::instances, me->id()));
-    change.writes.push_back(put_record(*me, settled));
-    propose_quietly(me->self, me->with, std::move(change));
-  }
-  auto to = live_part(settled.read([&](auto s) { return expand(records, s); }));
+  batch change;
+  change.conditions.push_back(unchanged(records, table::instances, me->id()));
+  change.writes.push_back(put_record(*me, settled));
+  commit(me->self, me->with, std::move(change),
+         [settled, then](outcome<void> done) { done ? then(settled) : then(tl::unexpected{done.error()}); });
+}
+
+namespace {
+
+void follow(const instance_ptr& me, const spec_record& spec, const std::function<void()>& then) {
+  auto to = live_part(spec.read([&](auto s) { return expand(me->with.db.read(), s); }));
   if (to.devices == without_nodes(me->live.devices) && to.config == me->live.config) return then();
   auto had = me->live;
   adapt(me, to, false, {}, [me, to, had, then](outcome<void> done) {
@@ -206,6 +211,17 @@ void follow_record(const instance_ptr& me, std::function<void()> then) {
     }
     log().error("Instance {} does not follow its profiles: {}", me->id(), done.error().message);
     adapt(me, had, true, {to}, [then](const outcome<void>&) { then(); });
+  });
+}
+
+} // namespace
+
+void follow_record(const instance_ptr& me, std::function<void()> then) {
+  if (!me->spec() || !is_up(*me)) return then();
+  settle_record(me, [me, then](const outcome<spec_record>& settled) {
+    if (settled) return follow(me, *settled, then);
+    log().error("Instance {} does not follow its profiles: {}", me->id(), settled.error().message);
+    then();
   });
 }
 

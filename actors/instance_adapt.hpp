@@ -21,7 +21,9 @@ std::function<void(const std::string&)> restarts_forwarders(const instance_ptr& 
 /// Gives the instance what `to` says, and remembers it; one change after the other.
 void adapt(const instance_ptr& me, expansion to, bool repair, std::vector<expansion> also_from,
            std::function<void(outcome<void>)> then);
-/// The same, to what the record says now; errors are logged, and it keeps what it had.
+/// The record, after what its profiles have brought since has got its addresses and names, on disk.
+void settle_record(const instance_ptr& me, std::function<void(outcome<spec_record>)> then);
+/// Gives it what the record says now; errors are logged, and it keeps what it had.
 void follow_record(const instance_ptr& me, std::function<void()> then);
 /// Devices of the host have come or gone: usb, unix-hotplug and gpu devices follow.
 void follow_devices(const instance_ptr& me);

@@ -162,7 +162,7 @@ outcome<std::shared_ptr<saga>> plan_change(const instance_data& me, const envelo
       if (put.getStateful()) return fail(fault::unsupported, "Stateful instances are not supported yet");
       auto to = read_wanted(is, put);
       if (auto good = check_wanted(me, records, is, to, down); !good) return tl::unexpected{good.error()};
-      settle_volatile(to.config, expand(records, me.project, to.profiles, to.config, to.devices));
+      settle_volatile(me.name, to.config, expand(records, me.project, to.profiles, to.config, to.devices));
       auto after = expand(records, me.project, to.profiles, to.config, to.devices);
       instance_draft draft{me.project, is.getType(), to.profiles, to.config, to.devices};
       auto use = judge_draft(records, draft);

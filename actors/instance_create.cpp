@@ -192,7 +192,7 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     d.config["volatile.uuid"] = make_uuid_v4();
     if (!d.fingerprint.empty()) d.config["volatile.apply_template"] = "create";
     if (d.from || d.comes) d.config["volatile.apply_template"] = "copy";
-    settle_volatile(d.config, effective);
+    settle_volatile(d.name, d.config, effective);
     d.ids = choose_ids(with, records, effective.config, "");
     if (d.ids.size == 0) return fail(fault::too_large, "No range of host ids is free");
     auto plan = make_saga(request, d, make_spec(post, head, d, id), id);

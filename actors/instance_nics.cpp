@@ -159,9 +159,25 @@ void settle_names(config_map& own_config, const expansion& effective) {
   }
 }
 
+std::string cloud_init_id(const std::string& name, const config_map& own_config, const expansion& effective) {
+  auto told = std::string{get(own_config, "volatile.uuid")} + '\0' + name;
+  static constexpr std::string_view older[] = {"user.meta-data", "user.network-config", "user.user-data",
+                                               "user.vendor-data"};
+  for (auto& [key, value] : effective.config)
+    if (key.starts_with("cloud-init.") || std::find(std::begin(older), std::end(older), key) != std::end(older))
+      told += '\0' + key + '\0' + value;
+  for (auto& [device, config] : effective.devices) {
+    if (get(config, "type") != "nic") continue;
+    auto own = get(config, "name");
+    told += '\0';
+    told += own.empty() ? get(own_config, volatile_key(device, "name")) : own;
+  }
+  return uuid_of(told);
+}
+
 } // namespace
 
-void settle_volatile(config_map& own_config, const expansion& effective) {
+void settle_volatile(const std::string& name, config_map& own_config, const expansion& effective) {
   std::erase_if(own_config, [&](auto& entry) {
     auto& key = entry.first;
     if (!key.starts_with("volatile.") ||
@@ -171,7 +187,6 @@ void settle_volatile(config_map& own_config, const expansion& effective) {
     auto at = effective.devices.find(device);
     return at == effective.devices.end() || get(at->second, "type") != "nic";
   });
-  if (auto& id = own_config["volatile.cloud-init.instance-id"]; id.empty()) id = make_uuid_v4();
   for (auto& [device, config] : effective.devices) {
     if (get(config, "type") != "nic") continue;
     auto kind = kind_of_nic(config);
@@ -188,6 +203,7 @@ void settle_volatile(config_map& own_config, const expansion& effective) {
     }
   }
   settle_names(own_config, effective);
+  own_config["volatile.cloud-init.instance-id"] = cloud_init_id(name, own_config, effective);
 }
 
 } // namespace troupe

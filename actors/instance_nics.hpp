@@ -26,7 +26,8 @@ nic_link link_of(const nic_facts& nic, const std::string& table);
 nic_rules rules_of(const nic_facts& nic);
 
 /// Gives every nic without one a MAC and a host-side name, as volatile keys; drops those of devices that are gone.
-/// Gives the instance the id by which cloud-init knows it.
-void settle_volatile(config_map& own_config, const expansion& effective);
+/// Gives the instance the id by which cloud-init knows it: another one after each change of what cloud-init is told, so
+/// that it runs anew. `own_config` has a "volatile.uuid".
+void settle_volatile(const std::string& name, config_map& own_config, const expansion& effective);
 
 } // namespace troupe

@@ -162,13 +162,10 @@ void announce_nics(const instance_ptr& me, std::vector<nic_facts> nics, size_t a
   ask<void>(me->self, me->with.find(role::networks), announce_host{nic.network, std::move(host)}, announced);
 }
 
-void begin_boot(const instance_ptr& me, const boot_request& request) {
-  auto spec = me->spec();
-  if (!spec || !move(me, trigger::start))
-    return request.promise.deliver(to_caf({fault::wrong_state, std::string{words_of(me->now).refusal}}));
-  auto pool = spec->read([](auto s) { return text(s.getPool()); });
-  auto nics = spec->read([&](auto s) { return nics_of(expand(me->with.db.read(), s)); });
-  announce_nics(me, std::move(nics), 0, [me, request, spec = *spec, pool](outcome<void> announced) {
+void boot_settled(const instance_ptr& me, const boot_request& request, const spec_record& spec) {
+  auto pool = spec.read([](auto s) { return text(s.getPool()); });
+  auto nics = spec.read([&](auto s) { return nics_of(expand(me->with.db.read(), s)); });
+  announce_nics(me, std::move(nics), 0, [me, request, spec, pool](outcome<void> announced) {
     if (!announced) return boot_failed(me, request, announced.error());
     auto located = [me, request, spec](const outcome<root_mount_ptr>& root) {
       if (!root) return boot_failed(me, request, root.error());
@@ -177,6 +174,14 @@ void begin_boot(const instance_ptr& me, const boot_request& request) {
       });
     };
     ask<root_mount_ptr>(me->self, me->with.find(role::pools), locate_volume{pool, {"containers", me->key()}}, located);
+  });
+}
+
+void begin_boot(const instance_ptr& me, const boot_request& request) {
+  if (!me->spec() || !move(me, trigger::start))
+    return request.promise.deliver(to_caf({fault::wrong_state, std::string{words_of(me->now).refusal}}));
+  settle_record(me, [me, request](const outcome<spec_record>& spec) {
+    spec ? boot_settled(me, request, *spec) : boot_failed(me, request, spec.error());
   });
 }
 

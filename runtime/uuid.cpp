@@ -1,4 +1,5 @@
 #include "runtime/uuid.hpp"
+#include "runtime/sha256.hpp"
 
 #include <algorithm>
 #include <array>
@@ -72,6 +73,14 @@ std::string make_uuid_v4() {
   uuid_bytes bytes;
   fill_random(bytes.data(), bytes.size());
   return to_text(bytes, 4);
+}
+
+std::string uuid_of(std::string_view text) {
+  uuid_bytes bytes;
+  auto hex = sha256_hex(text);
+  auto digit = [&](size_t at) { return static_cast<uint8_t>(digits.find(hex[at])); };
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(digit(2 * i) << 4 | digit(2 * i + 1));
+  return to_text(bytes, 8);
 }
 
 std::string random_hex(size_t bytes) {

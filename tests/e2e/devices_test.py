@@ -207,6 +207,20 @@ class DevicesTest(DaemonTest):
     # --- nodes
 
     @proves("unix-char unix-block", "source", "path", "uid", "gid", "mode", "major", "minor", "required")
+    def test_a_profile_changes_while_its_instance_is_down(self):
+        profile, name = self.daemon.name("cards"), self.daemon.name("late")
+        self.daemon.lxc("profile", "create", profile)
+        self.addCleanup(self.daemon.lxc, "profile", "delete", profile, check=False)
+        self.daemon.lxc("init", "busybox", name, "-p", "default", "-p", profile)
+        self.addCleanup(self.daemon.lxc, "delete", "-f", name, check=False)
+        self.daemon.lxc("profile", "device", "add", profile, "late0", "nic", "nictype=bridged", f"parent={self.daemon.bridge}")
+        self.daemon.lxc("start", name)
+        config = self.daemon.get(f"/1.0/instances/{name}")["config"]
+        inside = self.daemon.exec(name, "ip", "link", "show", config["volatile.late0.name"]).stdout
+        self.assertIn(config["volatile.late0.hwaddr"], inside)
+        self.daemon.lxc("restart", "-f", name)
+        self.assertEqual(self.daemon.get(f"/1.0/instances/{name}")["config"]["volatile.late0.hwaddr"], config["volatile.late0.hwaddr"])
+
     def test_nodes_of_the_host(self):
         self.add("n1", "unix-char", "source=/dev/loop-control", "path=/dev/control", "mode=0640", "uid=3", "gid=4")
         self.assertEqual(self.inside("stat", "-c", "%u %g %a", "/dev/control"), "3 4 640")

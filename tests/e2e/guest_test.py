@@ -293,6 +293,28 @@ class GuestTest(Templates, DaemonTest):
         self.assertNotEqual(self.daemon.exec(name, "rm", "/dev/lxd/sock", check=False).returncode, 0)
         self.assertNotEqual(self.daemon.exec(name, "touch", "/dev/lxd/x", check=False).returncode, 0)
 
+    def test_cloud_init_runs_anew_after_what_it_is_told_has_changed(self):
+        name, profile = self.daemon.name("seed"), self.daemon.name("seeds")
+        self.daemon.lxc("profile", "create", profile)
+        self.addCleanup(self.daemon.lxc, "profile", "delete", profile, check=False)
+        self.daemon.lxc("init", "busybox", name, "-p", "default", "-p", profile)
+        self.addCleanup(self.daemon.lxc, "delete", "-f", name, check=False)
+        known = lambda: self.daemon.get(f"/1.0/instances/{name}")["config"]["volatile.cloud-init.instance-id"]
+        seen = [known()]
+        self.daemon.lxc("config", "set", name, "user.other", "1")
+        self.daemon.lxc("start", name)
+        self.assertEqual(known(), seen[0])
+        self.daemon.lxc("config", "set", name, "cloud-init.user-data", "#cloud-config")
+        seen.append(known())
+        self.assertIn(f"instance-id: {seen[1]}\n", self.guest(name, "GET", "/1.0/meta-data", raw=True)[1])
+        self.daemon.lxc("stop", "-f", name)
+        self.daemon.lxc("profile", "set", profile, "user.vendor-data", "#cloud-config")
+        self.daemon.lxc("start", name)
+        seen.append(known())
+        self.daemon.lxc("restart", "-f", name)
+        self.assertEqual(known(), seen[2])
+        self.assertEqual(len(set(seen)), 3, seen)
+
     def test_an_instance_says_that_it_is_ready_and_survives_the_daemon(self):
         name = self.daemon.launch("ready")
         self.addCleanup(self.daemon.lxc, "delete", "-f", name, check=False)

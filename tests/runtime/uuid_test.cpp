@@ -57,3 +57,8 @@ TEST_CASE("a secret has two digits for each byte, all of them in use") {
   CHECK(std::set<char>(secret.begin(), secret.end()).size() == 16);
   CHECK(random_hex(32) != random_hex(32));
 }
+
+TEST_CASE("an id of a text is always the same, and another text has another") {
+  CHECK(uuid_of("a") == "ca978112-ca1b-8dca-bac2-31b39a23dc4d");
+  CHECK(uuid_of("a") != uuid_of("b"));
+}
