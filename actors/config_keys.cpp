@@ -240,6 +240,9 @@ outcome<void> check_volume_of(const snapshot& from, std::string_view project, co
 outcome<void> check_expanded(const snapshot& from, std::string_view project, const expansion& effective) {
   auto root = root_disk(effective.devices);
   if (!root) return fail(fault::invalid, "No root device could be found");
+  if (std::count_if(effective.devices.begin(), effective.devices.end(), [](auto& it) { return is_root(it.second); }) >
+      1)
+    return fail(fault::invalid, "More than one root device was found");
   auto on = get(*root, "pool");
   auto pool = load<schema::PoolSpec>(from, table::pools, on);
   if (!pool) return fail(fault::invalid, "Storage pool \"" + std::string{on} + "\" does not exist");

@@ -16,8 +16,6 @@ const config_map& device_of(const expansion& from, const std::string& name) {
   return at == from.devices.end() ? nothing : at->second;
 }
 
-bool is_root(const config_map& device) { return get(device, "type") == "disk" && get(device, "path") == "/"; }
-
 struct changer {
   services& with;
   host_change& it;

@@ -160,6 +160,7 @@ outcome<std::shared_ptr<saga>> plan_change(const instance_data& me, const envelo
       if (put.getEtag().size() && view(put.getEtag()) != etag_of(spec->bytes()))
         return fail(fault::precondition, "The instance was changed in the meantime (ETag does not match)");
       if (put.getStateful()) return fail(fault::unsupported, "Stateful instances are not supported yet");
+      if (auto good = check_volatile_names(to_map(put.getConfig())); !good) return tl::unexpected{good.error()};
       auto to = read_wanted(is, put);
       if (auto good = check_wanted(me, records, is, to, down); !good) return tl::unexpected{good.error()};
       settle_volatile(me.name, to.config, expand(records, me.project, to.profiles, to.config, to.devices));
@@ -254,6 +255,8 @@ outcome<std::shared_ptr<saga>> plan_state_change(const instance_data& me,
     // A start of something frozen thaws it: that is how the stock client resumes.
     bool resume = action == "start" && me.now == instance_state::FROZEN;
     bool early_kill = needs == trigger::force_stop && me.now == instance_state::STARTING;
+    if (action == "stop" && me.now == instance_state::STOPPED)
+      return fail(fault::wrong_state, "The instance is already stopped");
     if (!resume && !early_kill && !next(me.now, needs))
       return fail(fault::wrong_state, std::string{words_of(me.now).refusal});
 

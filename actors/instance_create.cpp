@@ -176,6 +176,7 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     d.profiles = post.hasProfiles() ? to_vector(post.getProfiles()) : std::vector<std::string>{"default"};
     d.config = to_map(post.getConfig());
     d.devices = to_map(post.getDevices());
+    if (auto good = check_volatile_names(d.config); !good) return tl::unexpected{good.error()};
     std::erase_if(d.config, [](auto& entry) { return entry.second.empty() || is_servers_own(entry.first); });
     if (auto good = take_type(view(post.getInstanceType()), d); !good) return tl::unexpected{good.error()};
     if (auto good = check_request(post, records, head.project, d); !good) return tl::unexpected{good.error()};

@@ -13,8 +13,6 @@
 namespace troupe {
 namespace {
 
-bool is_root(const config_map& device) { return get(device, "path") == "/"; }
-
 // The folder that a tenant's source must stay in, if its project names some.
 std::string folder_of(std::string_view source, const config_map& rules) {
   if (!is_true(project_value_of(rules, "restricted"))) return {};

@@ -179,7 +179,7 @@ outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelo
     tell(*plan, m, head);
     if (m.changes_key()) {
       move_backups(*plan, records, me, m.to.project, m.to.name);
-      plan->after.push_back(step_of(me, "instance.forget"));
+      plan->after.push_back(step_of(me, "instance.forget", {{"logs_to", m.to.key()}}));
     }
     return plan;
   });

@@ -251,13 +251,15 @@ void forget(const data_ptr& all, const step_act& step, sure_promise promise) {
     all->active.erase(at);
   }
   auto key = instance_key(project, name);
-  auto rest = [all, promise, key](const outcome<void>& forgotten) {
+  auto rest = [all, promise, key, to = std::string{get(step.step.args, "logs_to")}](const outcome<void>& forgotten) {
     if (!forgotten) log().warn("{}", forgotten.error().message);
     on_blocking_thread(
         all->self, all->with,
-        [dir = all->with.dir.logs + "/" + key, &with = all->with, key]() -> outcome<void> {
+        [logs = all->with.dir.logs + "/", to, &with = all->with, key]() -> outcome<void> {
           std::error_code ignored;
-          std::filesystem::remove_all(dir, ignored);
+          // Logs go with who has another name now, unless there are newer ones under it already.
+          if (!to.empty()) std::filesystem::rename(logs + key, logs + to, ignored);
+          std::filesystem::remove_all(logs + key, ignored);
           with.containers.sweep(key);
           return {};
         },

@@ -72,9 +72,9 @@ std::shared_ptr<saga> new_saga(std::shared_ptr<const header> head, const std::st
   return plan;
 }
 
-std::vector<std::string> taken_subnets(const services& with) {
+std::vector<std::string> taken_subnets(const services& with, const std::string& except = {}) {
   std::vector<std::string> out;
-  for (auto& plan : all_plans(with))
+  for (auto& plan : all_plans(with, except))
     for (auto& subnet : {plan.ipv4, plan.ipv6})
       if (!subnet.empty()) out.push_back(subnet);
   return out;
@@ -154,7 +154,7 @@ outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_netw
     // "auto" is worked out now; what is not named stays unset, unlike at creation.
     for (auto key : {"ipv4.address", "ipv6.address"})
       if (!wanted.count(key)) wanted[key] = "none";
-    auto config = complete_bridge_config(wanted, taken_subnets(me->with));
+    auto config = complete_bridge_config(wanted, taken_subnets(me->with, request.network));
     if (!config) return tl::unexpected{config.error()};
     if (auto good = plan_bridge(request.network, *config); !good) return tl::unexpected{good.error()};
     auto plan = new_saga(request.request.head, request.network, "network.update", "Updating network");

@@ -82,9 +82,11 @@ expansion expand(const snapshot& from, schema::InstanceSpec::Reader spec) {
                 to_map(spec.getDevices()));
 }
 
+bool is_root(const config_map& device) { return get(device, "type") == "disk" && get(device, "path") == "/"; }
+
 const config_map* root_disk(const device_map& devices) {
   for (auto& [name, device] : devices)
-    if (get(device, "type") == "disk" && get(device, "path") == "/") return &device;
+    if (is_root(device)) return &device;
   return nullptr;
 }
 

@@ -55,7 +55,9 @@ expansion expand(const snapshot& from, schema::InstanceSpec::Reader spec);
 expansion expand(const snapshot& from, std::string_view project, const std::vector<std::string>& profiles,
                  const config_map& config, const device_map& devices);
 
-/// The root disk device ("type" disk, "path" "/"), or nullptr.
+/// Whether the device is a root disk: "type" disk, "path" "/".
+bool is_root(const config_map& device);
+/// The root disk, or nullptr.
 const config_map* root_disk(const device_map& devices);
 
 /// The name an instance has for the driver and on disk: NAME in project default, PROJECT_NAME else.

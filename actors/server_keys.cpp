@@ -158,8 +158,6 @@ config_map shown_server_config(const snapshot& records) {
   auto out = server_config(records);
   for (auto& [key, value] : out)
     if (auto* row = find_server_key(key); row && row->type == kind::secret) value = "true";
-  for (auto& row : rows)
-    if (!row.fallback.empty()) out.emplace(row.key, row.fallback);
   return out;
 }
 

@@ -26,7 +26,7 @@ enum class server_value : uint8_t {
 struct server_key_row {
   std::string_view key;
   server_value type;
-  std::string_view fallback;   // in force while nothing is set; shown unless empty
+  std::string_view fallback;   // in force while nothing is set
   int64_t least = 0, most = 0; // of a span: seconds, at least
   std::string_view meaning;
 };
@@ -41,7 +41,7 @@ int64_t server_number(const snapshot& records, std::string_view key);
 /// The value in force; empty: none.
 std::string server_text(const snapshot& records, std::string_view key);
 
-/// What GET /1.0 shows: what is set, without secrets, and the defaults of the rest of the table.
+/// What GET /1.0 shows: what is set, without secrets.
 config_map shown_server_config(const snapshot& records);
 
 /// That span later ("15d": S, M, H, d, w, m(onths), y), in seconds; fault::invalid. Empty or "0d" and the like: the

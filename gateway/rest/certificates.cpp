@@ -71,6 +71,8 @@ std::string location_of(const std::string& pem) {
 void issue(const rest_request& from, const message<schema::CertificatesPost>& post,
            const std::shared_ptr<const tls_identity>& identity) {
   auto addresses = reachable_at(from.context.listeners.present().https);
+  if (addresses.empty())
+    return reply_error(from, {fault::invalid, "A token is of no use while the server listens on no network address"});
   ask<issued_token>(
       from, role::certificates,
       [from](const outcome<issued_token>& token) {

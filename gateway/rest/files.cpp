@@ -13,8 +13,9 @@ namespace troupe {
 namespace {
 
 std::string path_of(const rest_request& from) {
-  auto path = std::string{from.http->parameter("path")};
-  return path.empty() || path.front() == '/' ? path : "/" + path;
+  auto path = from.http->parameter("path");
+  if (path.empty()) return {};
+  return "/" + std::string{path.substr(std::min(path.find_first_not_of('/'), path.size()))};
 }
 
 using file_work = std::function<void(const file_root&, const std::string& path)>;

@@ -27,6 +27,8 @@ BAD_INSTANCES = [
     {"devices": {"eth0": {"type": "nic", "nictype": "bridged", "parent": "x", "hwaddr": "zz"}}},
     {"devices": {"root": {"type": "disk", "path": "/", "pool": "no-such-pool"}}},
     {"devices": {"root": {"type": "disk", "path": "/", "pool": "default", "nope": "1"}}},
+    {"devices": {"root2": {"type": "disk", "path": "/", "pool": "default"}}}, {"devices": {"d": {"type": "disk", "path": "//.", "source": "/tmp"}}},
+    {"config": {"volatile.nosuch": "1"}},
     {"devices": {"d": {"type": "disk", "path": "/../x", "source": "relative"}}},
     {"profiles": "default"}, {"profiles": ["no-such-profile"]}, {"profiles": [1]}, {"profiles": ["default", "default"]},
     {"source": {"type": "nope"}}, {"source": {"type": "image", "alias": "no-such-alias"}}, {"source": "x"},

@@ -336,6 +336,21 @@ class OnBtrfs(Core, DaemonTest):
 
     # --- network and storage
 
+    def test_a_network_with_an_address_is_changed(self):
+        bridge = self.daemon.bridge
+        self.daemon.lxc("network", "set", bridge, "ipv4.dhcp.expiry", "2h")
+        self.assertEqual(self.daemon.lxc_out("network", "get", bridge, "ipv4.dhcp.expiry"), "2h")
+        self.daemon.lxc("network", "unset", bridge, "ipv4.dhcp.expiry")
+        self.assertEqual(self.daemon.get(f"/1.0/networks/{bridge}")["config"]["ipv4.address"], f"{self.daemon.subnet}.1/24")
+
+    def test_logs_go_with_a_new_name(self):
+        old, new = self.daemon.name("oldlog"), self.daemon.name("newlog")
+        self.daemon.lxc("launch", "busybox", old)
+        self.addCleanup(self.daemon.lxc, "delete", "-f", new, check=False)
+        self.daemon.lxc("stop", "-f", old)
+        self.daemon.lxc("rename", old, new)
+        self.assertIn("/1.0/instances/%s/logs/lxc.log" % new, self.daemon.get(f"/1.0/instances/{new}/logs"))
+
     def test_the_network_is_listed_shown_and_leases_addresses(self):
         address = self.daemon.address(self.shared)
         networks = {row[0]: row for row in rows(self.daemon.lxc_out("network", "list", "-f", "csv"))}

@@ -625,7 +625,7 @@ class SagaKillTest(DaemonTest):
         self.serial += 1
         days = str(100 + self.serial)
         return Case("PATCH", "/1.0", {"config": {"operations.retention.days": days}},
-                    lambda: self.daemon.get("/1.0")["config"]["operations.retention.days"] == days)
+                    lambda: self.daemon.get("/1.0")["config"].get("operations.retention.days") == days)
 
     def sink(self):
         name = self.name()
