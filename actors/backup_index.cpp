@@ -75,6 +75,14 @@ outcome<backup_description> description_of(const json& config) {
   return out;
 }
 
+// A stream has the ids that its server's disk had: the guest's own, if nothing was shifted.
+outcome<void> check_ids(const json& config) {
+  auto shift = word(part(part(config, "container"), "config"), "volatile.last_state.idmap");
+  if (shift.empty() || shift == "[]") return {};
+  return fail(fault::unsupported, "The backup is optimized and of a container whose files have shifted ids: export it "
+                                  "without --optimized-storage");
+}
+
 template <class Reader>
 bool same_settings(Reader a, Reader b) {
   auto config = [](Reader of) {
@@ -147,6 +155,8 @@ outcome<backup_index> parse_backup_index(std::string_view yaml) {
   if (!what) return tl::unexpected{what.error()};
   backup_index out{word(*all, "name"), word(*all, "pool"), word(*all, "backend"), flag(*all, "optimized"),
                    std::move(*what)};
+  if (out.optimized)
+    if (auto good = check_ids(part(*all, "config")); !good) return tl::unexpected{good.error()};
   std::vector<std::string> named, described;
   if (auto names = part(*all, "snapshots"); names.is_array())
     for (auto& each : names) named.push_back(each.is_string() ? each.get<std::string>() : "");
@@ -158,6 +168,18 @@ outcome<backup_index> parse_backup_index(std::string_view yaml) {
   auto name = out.what.instance.read([](auto i) { return text(i.getName()); });
   if (out.name != name) return fail(fault::invalid, "The backup's index has two names for its instance");
   return out;
+}
+
+outcome<void> check_streams(std::string_view yaml) {
+  if (yaml.empty()) return {};
+  auto all = json_of_yaml(yaml, "The backup's optimized_header.yaml", limits);
+  if (!all) return tl::unexpected{all.error()};
+  auto subvolumes = part(*all, "subvolumes");
+  if (!subvolumes.is_array()) return fail(fault::invalid, "The backup's optimized_header.yaml lists no subvolumes");
+  for (auto& each : subvolumes)
+    if (word(each, "path") != "/")
+      return fail(fault::unsupported, "The backup holds subvolumes inside of its instance, which is not supported");
+  return {};
 }
 
 outcome<backup_description> parse_backup_description(std::string_view yaml) {

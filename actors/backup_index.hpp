@@ -24,6 +24,10 @@ struct backup_index {
 outcome<backup_index> parse_backup_index(std::string_view yaml);
 outcome<backup_description> parse_backup_description(std::string_view yaml);
 
+/// optimized_header.yaml: fault::unsupported where subvolumes lie inside of others. Empty: there is none, and so no
+/// such.
+outcome<void> check_streams(std::string_view yaml);
+
 /// fault::invalid where the two would lead to different instances.
 outcome<void> check_same(const backup_description& index, const backup_description& beside);
 

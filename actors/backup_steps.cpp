@@ -8,6 +8,8 @@
 #include "backends/image/image_files.hpp"
 #include "backends/image/volume_metadata.hpp"
 #include "backends/storage/btrfs_send.hpp"
+#include "backends/storage/size.hpp"
+#include "backends/transfer/stream/receive_stream.hpp"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -19,6 +21,7 @@ namespace troupe {
 namespace {
 
 constexpr mode_t ours_only = 0700;
+constexpr uint64_t stream_bytes_max = uint64_t{64} << 30; // as of other archives
 
 // As steps name volumes.
 volume_id volume_named(const std::string& name) {
@@ -148,6 +151,83 @@ outcome<void> check_metadata(storage_driver& driver, const std::string& volume) 
   return read || read.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{read.error()};
 }
 
+using description_text = std::optional<std::string>;
+
+outcome<void> check_beside(const backup_index& index, const description_text& beside) {
+  if (!beside) return {}; // streams of ours have none: nothing could disagree
+  auto description = parse_backup_description(*beside);
+  if (!description) return tl::unexpected{description.error()};
+  return check_same(index.what, *description);
+}
+
+outcome<description_text> unpack_trees(storage_driver& driver, const started_import& from,
+                                       const progress_sink& progress, const cancel_token& stop) {
+  std::vector<backup_target> targets;
+  for (auto& each : from.targets) targets.push_back({each.tree, driver.path(volume_named(each.volume))});
+  auto beside = unpack_backup(*from.what.file, targets, progress, &stop);
+  return beside ? outcome<description_text>{std::move(*beside)} : tl::unexpected{beside.error()};
+}
+
+struct unpacked_stream {
+  std::string volume; // where it goes
+  unique_fd file;
+};
+
+// In the order in which they build on each other: snapshots first.
+outcome<std::vector<unpacked_stream>> unpack_all_streams(const services& with, const started_import& from,
+                                                         const progress_sink& progress, const cancel_token& stop) {
+  std::vector<std::string> trees, volumes;
+  for (bool snapshots : {true, false})
+    for (auto& each : from.targets)
+      if (each.tree.starts_with("snapshots/") == snapshots) {
+        trees.push_back(each.tree);
+        volumes.push_back(each.volume);
+      }
+  std::vector<unique_fd> files;
+  for (size_t i = 0; i < trees.size(); ++i) {
+    auto file = unnamed_file(with.dir.spool);
+    if (!file) return tl::unexpected{file.error()};
+    files.push_back(std::move(*file));
+  }
+  auto header = unpack_streams(*from.what.file, trees, files, progress, &stop);
+  if (!header) return tl::unexpected{header.error()};
+  if (auto good = check_streams(*header); !good) return tl::unexpected{good.error()};
+  std::vector<unpacked_stream> out;
+  for (size_t i = 0; i < volumes.size(); ++i) out.push_back({std::move(volumes[i]), std::move(files[i])});
+  return out;
+}
+
+outcome<void> limit_received(storage_driver& driver, const volume_id& volume, std::string_view size) {
+  if (size.empty()) return {};
+  auto bytes = parse_size(size);
+  if (!bytes) return tl::unexpected{bytes.error()};
+  auto used = driver.usage(volume);
+  if (used && *used > *bytes) return fail(fault::too_large, "The backup does not fit into the root disk's size");
+  return driver.limit_volume(volume, *bytes);
+}
+
+// The volumes are there, empty, so that undoing finds them; each is made anew, complete, by its stream.
+outcome<description_text> receive_streams(const services& with, storage_driver& driver, const saga_step& step,
+                                          const started_import& from, const progress_sink& progress,
+                                          const cancel_token& stop) {
+  auto streams = unpack_all_streams(with, from, progress, stop);
+  if (!streams) return tl::unexpected{streams.error()};
+  stream_series series{driver, stream_bytes_max};
+  description_text beside;
+  for (auto& each : *streams) {
+    auto volume = volume_named(each.volume);
+    if (auto gone = driver.destroy_volume(volume); !gone) return tl::unexpected{gone.error()};
+    if (lseek(each.file.get(), 0, SEEK_SET) != 0) return fail_errno(errno, "Cannot read the stream");
+    auto came = series.receive({std::move(each.file)}, volume, progress, &stop);
+    if (!came) return tl::unexpected{came.error()};
+    if (volume.kind == "containers") beside = std::move(*came);
+  }
+  static_cast<void>(driver.empty_trash()); // what is left goes with the next
+  if (auto fits = limit_received(driver, volume_named(streams->back().volume), get(step.args, "size")); !fits)
+    return tl::unexpected{fits.error()};
+  return beside;
+}
+
 } // namespace
 
 outcome<step_result_ptr> pack_backup(const services& with, const saga_step& step, const progress_sink& progress,
@@ -180,16 +260,14 @@ outcome<step_result_ptr> unpack_import(const services& with, const saga_step& st
                                        const progress_sink& progress, const cancel_token& stop) {
   auto driver = driver_of(with, with.db.read(), get(step.args, "pool"));
   if (!driver) return tl::unexpected{driver.error()};
-  std::vector<backup_target> targets;
-  for (auto& each : from.targets) targets.push_back({each.tree, (*driver)->path(volume_named(each.volume))});
-  auto beside = unpack_backup(*from.what.file, targets, progress, &stop);
+  auto beside = from.what.index->optimized ? receive_streams(with, **driver, step, from, progress, stop)
+                                           : unpack_trees(**driver, from, progress, stop);
   if (!beside) return tl::unexpected{beside.error()};
-  auto description = parse_backup_description(*beside);
-  if (!description) return tl::unexpected{description.error()};
-  if (auto good = check_same(from.what.index->what, *description); !good) return tl::unexpected{good.error()};
+  if (auto good = check_beside(*from.what.index, *beside); !good) return tl::unexpected{good.error()};
   for (auto& each : from.targets) {
     if (auto good = check_metadata(**driver, each.volume); !good) return tl::unexpected{good.error()};
-    if (auto id = volume_named(each.volume); id.kind == "snapshots")
+    // What came as a stream is sealed.
+    if (auto id = volume_named(each.volume); id.kind == "snapshots" && !from.what.index->optimized)
       if (auto sealed = (*driver)->seal_volume(id); !sealed) return tl::unexpected{sealed.error()};
   }
   return std::make_shared<step_result>();

@@ -39,6 +39,15 @@ outcome<void> check_source(schema::CreateInstance::Reader post) {
               type.empty() ? "The source type is missing" : "Unknown source type: " + std::string{type});
 }
 
+// Who names none gets those of the image. That there is no such image is told later.
+std::vector<std::string> profiles_of(const snapshot& records, const std::string& project,
+                                     schema::CreateInstance::Reader post) {
+  if (post.hasProfiles()) return to_vector(post.getProfiles());
+  if (view(post.getSource().getType()) == "image")
+    if (auto image = choose_image(records, project, post.getSource())) return std::move(image->profiles);
+  return {"default"};
+}
+
 outcome<void> check_request(schema::CreateInstance::Reader post, const snapshot& records, const std::string& project,
                             const draft& d) {
   if (auto good = check_instance_name(d.name); !good) return good;
@@ -173,7 +182,7 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
   return request.body.read([&](schema::CreateInstance::Reader post) -> outcome<std::shared_ptr<saga>> {
     draft d;
     d.name = post.getName().size() ? text(post.getName()) : random_instance_name();
-    d.profiles = post.hasProfiles() ? to_vector(post.getProfiles()) : std::vector<std::string>{"default"};
+    d.profiles = profiles_of(records, head.project, post);
     d.config = to_map(post.getConfig());
     d.devices = to_map(post.getDevices());
     if (auto good = check_volatile_names(d.config); !good) return tl::unexpected{good.error()};

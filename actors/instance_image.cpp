@@ -42,7 +42,8 @@ outcome<chosen_image> choose_image(const snapshot& records, const std::string& p
       return fail(fault::invalid, "The image is for virtual machines");
     if (view(i.getArchitecture()) != host_architecture())
       return fail(fault::invalid, "The image is for another architecture (" + text(i.getArchitecture()) + ")");
-    chosen_image chosen{*fingerprint, {}};
+    chosen_image chosen{*fingerprint, {}, {"default"}};
+    if (i.hasProfiles()) chosen.profiles = to_vector(i.getProfiles());
     for (auto& [key, value] : to_map(i.getProperties()))
       if (auto name = "image." + key; find_instance_key(name)) chosen.properties.emplace(name, value);
     return chosen;

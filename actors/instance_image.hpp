@@ -8,7 +8,8 @@ namespace troupe {
 /// The image an instance is made from.
 struct chosen_image {
   std::string fingerprint;
-  config_map properties; // as the instance's config has them: "image.os"
+  config_map properties;             // as the instance's config has them: "image.os"
+  std::vector<std::string> profiles; // of an instance that names none
 };
 
 /// That an alias, a fingerprint or the unique beginning of one stands for, in the images of `project`; for containers

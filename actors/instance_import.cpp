@@ -137,6 +137,18 @@ outcome<void> add_snapshots(saga& plan, const snapshot& records, const import_ba
   return {};
 }
 
+// Streams of a pool are for pools of the same driver, and there is one whose streams we read.
+outcome<void> check_form(const snapshot& records, const backup_index& index, const std::string& pool) {
+  if (!index.optimized) return {};
+  auto into = load<schema::PoolSpec>(records, table::pools, pool);
+  auto driver = into ? into->read([](auto p) { return text(p.getDriver()); }) : "";
+  if (index.backend == "btrfs" && driver == "btrfs") return {};
+  return fail(fault::unsupported, "The backup is in the own form of the storage driver \"" +
+                                      index.backend.substr(0, 60) + "\" and cannot go into the pool \"" + pool +
+                                      "\" of driver \"" + driver +
+                                      "\": only btrfs into btrfs can; export it without --optimized-storage");
+}
+
 // It is as old as it was.
 void keep_age(saga& plan, const import_backup& request) {
   auto made = request.index->what.instance.read([](auto i) { return i.getCreatedAt(); });
@@ -151,9 +163,6 @@ void keep_age(saga& plan, const import_backup& request) {
 outcome<std::shared_ptr<saga>> plan_import(const services& with, const import_backup& request, uint64_t id,
                                            const std::string& number, started_import& begun) {
   auto records = with.db.read();
-  if (request.index->optimized)
-    return fail(fault::unsupported, "Backups in a storage driver's own form are not imported yet: export it without "
-                                    "--optimized-storage");
   auto to = request.index->what.instance.read([](auto i) { return settings_of(i); });
   leave_foreign_addresses(records, to.config);
   if (auto done = apply_changes(records, request, to); !done) return tl::unexpected{done.error()};
@@ -164,6 +173,8 @@ outcome<std::shared_ptr<saga>> plan_import(const services& with, const import_ba
   auto name = record.substr(record.find('/') + 1);
   auto key = instance_key(request.head->project, name);
   auto pool = std::string{get(work.before.front().args, "pool")};
+  if (auto good = check_form(records, *request.index, pool); !good) return tl::unexpected{good.error()};
+  auto size = std::string{get(work.before.front().args, "size")};
   work.kind = "instance.import";
   work.description = "Restoring backup";
   work.may_cancel = true;
@@ -171,7 +182,8 @@ outcome<std::shared_ptr<saga>> plan_import(const services& with, const import_ba
   if (auto done = add_snapshots(work, records, request, name, pool, begun); !done) return tl::unexpected{done.error()};
   keep_age(work, request);
   work.before.push_back(
-      {"backup.unpack", {{"upload", number}, {"pool", pool}, {"project", request.head->project}, {"name", name}}});
+      {"backup.unpack",
+       {{"upload", number}, {"pool", pool}, {"project", request.head->project}, {"name", name}, {"size", size}}});
   return plan;
 }
 

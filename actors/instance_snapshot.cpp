@@ -7,13 +7,11 @@
 #include "runtime/uuid.hpp"
 
 #include <algorithm>
-#include <charconv>
 
 namespace troupe {
 namespace {
 
 constexpr int64_t second_ns = 1'000'000'000;
-constexpr std::string_view default_pattern = "snap%d";
 
 std::string url_of(const instance_data& me, const std::string& name) { return me.url() + "/snapshots/" + name; }
 
@@ -25,35 +23,10 @@ std::shared_ptr<saga> new_saga(const instance_data& me, const std::shared_ptr<co
   return plan;
 }
 
-uint64_t next_number(const std::vector<snapshot_record>& taken, std::string_view front, std::string_view back) {
-  uint64_t number = 0;
-  for (auto& each : taken)
-    each.read([&](schema::SnapshotSpec::Reader s) {
-      auto name = view(s.getName());
-      if (name.size() <= front.size() + back.size() || !name.starts_with(front) || !name.ends_with(back)) return;
-      auto middle = name.substr(front.size(), name.size() - front.size() - back.size());
-      uint64_t found = 0;
-      auto [end, bad] = std::from_chars(middle.data(), middle.data() + middle.size(), found);
-      if (bad == std::errc{} && end == middle.data() + middle.size()) number = std::max(number, found + 1);
-    });
-  return number;
-}
-
-// "%d" becomes the number behind the highest there is; a name without it that is taken gets one at its end.
-outcome<std::string> next_name(const std::vector<snapshot_record>& taken, std::string_view pattern) {
-  auto name = render_pattern(pattern.empty() ? default_pattern : pattern, now_ns() / second_ns);
-  if (!name) return name;
-  auto is_taken = [&](const snapshot_record& each) {
-    return each.read([](auto s) { return view(s.getName()); }) == *name;
-  };
-  auto at = name->find("%d");
-  if (at == name->npos) {
-    if (std::none_of(taken.begin(), taken.end(), is_taken)) return name;
-    at = name->size() + 1;
-    *name += "-%d";
-  }
-  auto front = name->substr(0, at), back = name->substr(at + 2);
-  return front + std::to_string(next_number(taken, front, back)) + back;
+std::vector<std::string> names_of(const std::vector<snapshot_record>& taken) {
+  std::vector<std::string> out;
+  for (auto& each : taken) out.push_back(each.read([](auto s) { return text(s.getName()); }));
+  return out;
 }
 
 outcome<int64_t> expiry_of(schema::SnapshotsPost::Reader post, const expansion& effective) {
@@ -69,7 +42,8 @@ outcome<std::string> name_of(schema::SnapshotsPost::Reader post, const snapshot&
                              const expansion& effective) {
   auto name = post.getName().size()
                   ? outcome<std::string>{text(post.getName())}
-                  : next_name(snapshots_of(records, me.project, me.name), get(effective.config, "snapshots.pattern"));
+                  : next_snapshot_name(names_of(snapshots_of(records, me.project, me.name)),
+                                       get(effective.config, "snapshots.pattern"), now_ns() / second_ns);
   if (!name) return name;
   if (auto good = check_plain_name("Snapshot", *name); !good) return tl::unexpected{good.error()};
   return name;

@@ -5,7 +5,7 @@
 #include "actors/names.hpp"
 #include "actors/operation_record.hpp"
 #include "actors/project_claims.hpp"
-#include "actors/volumes.hpp"
+#include "actors/volume_snapshots.hpp"
 
 #include <caf/event_based_actor.hpp>
 #include <deque>
@@ -319,6 +319,8 @@ caf::behavior pools(caf::event_based_actor* self, services& with) {
       [me](const update_volume& request) { return change_volume(me, request.name, request); },
       [me](const move_volume& request) { return change_volume(me, request.name, request); },
       [me](const delete_volume& request) { return change_volume(me, request.name, request); },
+      [me](const snapshot_volume& request) { return change_volume(me, request.name, request); },
+      [me](const change_volume_snapshot& request) { return change_volume(me, request.name, request); },
       [me](const operation_ended& over) { on_end(me, over); },
       [me](const locate_volume& request) { return to_pool<root_mount_ptr>(me, request.pool, request); },
       [me](const borrow_driver& request) { return to_pool<driver_ptr>(me, request.pool, request); },

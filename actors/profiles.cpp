@@ -5,6 +5,7 @@
 #include "actors/policy.hpp"
 #include "actors/project_keys.hpp"
 
+#include <algorithm>
 #include <caf/event_based_actor.hpp>
 #include <set>
 
@@ -144,6 +145,27 @@ std::shared_ptr<saga> new_saga(const change_profile& request, std::string kind, 
   return plan;
 }
 
+// Images that name the profile follow it; of one that is gone (`to` empty) they forget the name.
+void follow_in_images(batch& commit, const snapshot& records, const std::string& project, const std::string& from,
+                      const std::string& to) {
+  records.scan(table::images, "", [&](std::string_view key, std::string_view bytes) {
+    if (home_of(records, key.substr(0, key.find('/')), feature::profiles) != project) return true;
+    auto image = message<schema::ImageSpec>::from_bytes(bytes);
+    auto names = image.read([](auto i) { return to_vector(i.getProfiles()); });
+    auto at = std::find(names.begin(), names.end(), from);
+    if (at == names.end()) return true;
+    if (to.empty())
+      names.erase(at);
+    else
+      *at = to;
+    commit.conditions.push_back(unchanged(records, table::images, std::string{key}));
+    commit.writes.push_back(put(table::images, std::string{key}, changed(image, [&](schema::ImageSpec::Builder i) {
+                                  fill(i.initProfiles(static_cast<unsigned>(names.size())), names);
+                                })));
+    return true;
+  });
+}
+
 outcome<std::shared_ptr<saga>> plan_create(const snapshot& records, const change_profile& request) {
   if (auto good = check_plain_name("Profile", request.name); !good) return tl::unexpected{good.error()};
   auto key = in_project(request.head->project, request.name);
@@ -194,6 +216,7 @@ outcome<std::shared_ptr<saga>> plan_rest(const snapshot& records, const change_p
   if (auto good = plan->admit(records); !good) return tl::unexpected{good.error()};
   plan->commit.conditions.push_back(unchanged(records, table::profiles, key));
   plan->commit.writes.push_back(erase(table::profiles, key));
+  follow_in_images(plan->commit, records, project, request.name, request.new_name);
   if (request.what == verb::remove) {
     plan->commit.events.push_back(
         lifecycle_event(*request.head, "profile", request.name, "profile-deleted", url_of(request.name)));

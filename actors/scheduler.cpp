@@ -7,6 +7,7 @@
 #include "actors/retention.hpp"
 #include "actors/schedule.hpp"
 #include "actors/subscription.hpp"
+#include "actors/volume_snapshots.hpp"
 
 #include <algorithm>
 #include <caf/event_based_actor.hpp>
@@ -21,7 +22,7 @@ struct agenda_changed { // INTERNAL: what a delivery is about
   enum class what : uint8_t { nothing, instance, started, taken, all };
   uint64_t reader = 0;
   what concerns = what::nothing;
-  std::string instance = {}; // "PROJECT/NAME"
+  std::string instance = {}; // "PROJECT/NAME", or a volume: "PROJECT/POOL/NAME"
 };
 struct agenda_lost { // INTERNAL: the events ended
   uint64_t reader = 0;
@@ -45,7 +46,7 @@ constexpr int64_t retry_seconds = 60;
 struct agenda {
   services& with;
   caf::event_based_actor* self;
-  std::map<std::string, int64_t> moments;           // by instance; seconds since the epoch
+  std::map<std::string, int64_t> moments;           // by instance or volume; seconds since the epoch
   std::set<std::pair<int64_t, std::string>> sorted; // the same
   uint64_t alarm = 0, reader = 0;
   subscription_ptr events;
@@ -79,6 +80,25 @@ std::optional<int64_t> next_moment(const snapshot& records, schema::InstanceSpec
   return first;
 }
 
+// Names hold no slash: a volume has one more.
+bool is_volume(std::string_view key) { return std::count(key.begin(), key.end(), '/') == 2; }
+
+schedule schedule_of(const volume_record& volume) {
+  auto config = volume.read([](auto v) { return to_map(v.getConfig()); });
+  return schedule::parse(get(config, "snapshots.schedule")).value_or(schedule{});
+}
+
+std::optional<int64_t> next_moment(const snapshot& records, const volume_record& volume) {
+  auto first = schedule_of(volume).next_after(now_s());
+  for (auto& taken : snapshots_of(records, place_of(volume))) {
+    auto expires = taken.read([](auto s) { return s.getExpiresAt(); });
+    if (expires <= 0) continue;
+    auto when = (expires + second_ns - 1) / second_ns;
+    if (!first || when < *first) first = when;
+  }
+  return first;
+}
+
 void set_alarm(const agenda_ptr& me) {
   ++me->alarm;
   if (me->sorted.empty()) return;
@@ -104,6 +124,10 @@ void note_at_least(const agenda_ptr& me, const std::string& instance, int64_t wh
 }
 
 void look_at(const agenda_ptr& me, const snapshot& records, const std::string& instance) {
+  if (is_volume(instance)) {
+    auto volume = load<schema::VolumeSpec>(records, table::custom_volumes, instance);
+    return note(me, instance, volume ? next_moment(records, *volume) : std::nullopt);
+  }
   auto spec = load<schema::InstanceSpec>(records, table::instances, instance);
   note(me, instance, spec ? spec->read([&](auto s) { return next_moment(records, s); }) : std::nullopt);
 }
@@ -115,6 +139,10 @@ void look_at_all(const agenda_ptr& me) {
   records.scan(table::instances, "", [&](std::string_view key, std::string_view bytes) {
     auto when = spec_record::from_bytes(bytes).read([&](auto spec) { return next_moment(records, spec); });
     note(me, std::string{key}, when);
+    return true;
+  });
+  records.scan(table::custom_volumes, "", [&](std::string_view key, std::string_view bytes) {
+    note(me, std::string{key}, next_moment(records, volume_record::from_bytes(bytes)));
     return true;
   });
 }
@@ -177,7 +205,36 @@ bool is_wanted(const snapshot& records, schema::InstanceSpec::Reader spec) {
   return status.read([](auto s) { return s.getState(); }) != instance_state::STOPPED;
 }
 
+template <class Request>
+void request_of_volume(const agenda_ptr& me, const volume_place& of, Request what) {
+  auto begun = [me, key = of.key()](const outcome<operation_record>& record) {
+    if (record) return;
+    log().warn("Snapshots of the volume {}: {}", key, record.error().message);
+    note_at_least(me, key, now_s() + retry_seconds);
+  };
+  ask<operation_record>(me->self, me->with.find(role::pools), std::move(what), begun);
+}
+
+void serve_volume(const agenda_ptr& me, const snapshot& records, const volume_record& volume, int64_t moment) {
+  auto of = place_of(volume);
+  for (auto& taken : snapshots_of(records, of)) {
+    auto [name, expires] = taken.read([](auto s) { return std::pair{text(s.getName()), s.getExpiresAt()}; });
+    if (expires <= 0 || expires > now_ns()) continue;
+    change_volume_snapshot gone{change_volume_snapshot::verb::remove, of.pool, of.name, name};
+    gone.head = head_in(of.project);
+    request_of_volume(me, of, std::move(gone));
+  }
+  if (schedule_of(volume).next_after(moment - 1) != moment) return;
+  auto post = message<schema::VolumeSnapshotsPost>::make([](auto) {});
+  request_of_volume(me, of, snapshot_volume{of.pool, of.name, {post, head_in(of.project)}});
+}
+
 void serve(const agenda_ptr& me, const snapshot& records, const std::string& instance, int64_t moment) {
+  if (is_volume(instance)) {
+    if (auto volume = load<schema::VolumeSpec>(records, table::custom_volumes, instance))
+      serve_volume(me, records, *volume, moment);
+    return;
+  }
   auto spec = load<schema::InstanceSpec>(records, table::instances, instance);
   if (!spec) return;
   spec->read([&](schema::InstanceSpec::Reader s) {
@@ -193,6 +250,11 @@ void serve_due(const agenda_ptr& me) {
     auto [moment, instance] = *me->sorted.begin();
     note(me, instance, std::nullopt);
     serve(me, records, instance, moment);
+    if (is_volume(instance)) {
+      auto volume = load<schema::VolumeSpec>(records, table::custom_volumes, instance);
+      if (volume) note(me, instance, schedule_of(*volume).next_after(now_s()));
+      continue;
+    }
     auto spec = load<schema::InstanceSpec>(records, table::instances, instance);
     // What has expired goes with its event; until then it is no reason to come back.
     if (spec) note(me, instance, spec->read([&](auto s) { return schedule_of(records, s).next_after(now_s()); }));
@@ -202,9 +264,16 @@ void serve_due(const agenda_ptr& me) {
 
 // ---- what changes it
 
+// An event's entity is POOL/custom/NAME.
+std::string volume_key(schema::Event::Reader event) {
+  auto entity = view(event.getEntity());
+  auto first = entity.find('/'), last = entity.rfind('/');
+  return in_project(view(event.getProject()), entity.substr(0, first)) + std::string{entity.substr(last)};
+}
+
 void subscribe(const agenda_ptr& me) {
   open_subscription wanted;
-  wanted.filter.subjects = {"*.instance.>", "*.profile.>"};
+  wanted.filter.subjects = {"*.instance.>", "*.profile.>", "*.storage-volume.>"};
   wanted.filter.types = {"lifecycle"};
   auto self = me->self->address();
   auto tell = [self](auto what) {
@@ -215,6 +284,8 @@ void subscribe(const agenda_ptr& me) {
     if (what.what == delivery::kind::gap) return tell(agenda_changed{reader, concerns::all});
     if (what.what != delivery::kind::event) return tell(agenda_changed{reader});
     what.event.read([&](schema::Event::Reader event) {
+      if (view(event.getKind()) == "storage-volume")
+        return tell(agenda_changed{reader, concerns::instance, volume_key(event)});
       if (view(event.getKind()) != "instance") return tell(agenda_changed{reader, concerns::all});
       auto instance = in_project(view(event.getProject()), view(event.getEntity()));
       auto action = view(event.getAction());

@@ -1,12 +1,13 @@
 #include "actors/snapshot_pattern.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <ctime>
 
 namespace troupe {
 namespace {
 
-constexpr std::string_view plain_layout = "2006-01-02-15-04-05";
+constexpr std::string_view plain_layout = "2006-01-02-15-04-05", default_pattern = "snap%d";
 
 struct layout_row {
   std::string_view word, format;
@@ -57,6 +58,18 @@ outcome<std::string> value_of(std::string_view expression, int64_t seconds) {
   return in_layout(layout.substr(1, layout.size() - 2), seconds);
 }
 
+uint64_t next_number(const std::vector<std::string>& taken, std::string_view front, std::string_view back) {
+  uint64_t number = 0;
+  for (std::string_view name : taken) {
+    if (name.size() <= front.size() + back.size() || !name.starts_with(front) || !name.ends_with(back)) continue;
+    auto middle = name.substr(front.size(), name.size() - front.size() - back.size());
+    uint64_t found = 0;
+    auto [end, bad] = std::from_chars(middle.data(), middle.data() + middle.size(), found);
+    if (bad == std::errc{} && end == middle.data() + middle.size()) number = std::max(number, found + 1);
+  }
+  return number;
+}
+
 } // namespace
 
 outcome<std::string> render_pattern(std::string_view pattern, int64_t seconds) {
@@ -76,6 +89,20 @@ outcome<std::string> render_pattern(std::string_view pattern, int64_t seconds) {
   if (number != out.npos && out.find("%d", number + 2) != out.npos)
     return fail(fault::invalid, "A snapshot's pattern has at most one %d");
   return out;
+}
+
+outcome<std::string> next_snapshot_name(const std::vector<std::string>& taken, std::string_view pattern,
+                                        int64_t seconds) {
+  auto name = render_pattern(pattern.empty() ? default_pattern : pattern, seconds);
+  if (!name) return name;
+  auto at = name->find("%d");
+  if (at == name->npos) {
+    if (std::find(taken.begin(), taken.end(), *name) == taken.end()) return name;
+    at = name->size() + 1;
+    *name += "-%d";
+  }
+  auto front = name->substr(0, at), back = name->substr(at + 2);
+  return front + std::to_string(next_number(taken, front, back)) + back;
 }
 
 } // namespace troupe

@@ -5,6 +5,7 @@
 #include "actors/instance_copy.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
+#include "actors/volume_snapshots.hpp"
 #include "backends/storage/size.hpp"
 #include "messages/rights.hpp"
 
@@ -22,15 +23,16 @@ struct volume_key {
   std::string_view refused = {};
 };
 constexpr std::string_view no_shift = "ids on disk are always the instances' own, so that they can share a volume",
-                           no_block = "block volumes are not there yet",
-                           no_snapshots = "snapshots of volumes are not there yet";
+                           no_block = "block volumes are not there yet";
 constexpr volume_key keys[] = {
     {"block.*", value_type::text, no_block},
     {"security.shared", value_type::boolean, no_block},
     {"security.shifted", value_type::boolean, no_shift},
     {"security.unmapped", value_type::boolean, no_shift},
     {"size", value_type::size},
-    {"snapshots.*", value_type::text, no_snapshots},
+    {"snapshots.expiry", value_type::span},
+    {"snapshots.pattern", value_type::pattern},
+    {"snapshots.schedule", value_type::times},
     {"user.*", value_type::text},
 };
 
@@ -55,15 +57,6 @@ outcome<void> check_config(const snapshot& records, const std::string& pool, con
     return fail(fault::unsupported,
                 "The storage pool \"" + pool + "\" cannot limit the size of a volume (only btrfs can)");
   return {};
-}
-
-outcome<volume_record> find(const snapshot& records, const volume_place& where) {
-  auto record = load<schema::VolumeSpec>(records, table::custom_volumes, where.key());
-  return record ? outcome<volume_record>{*record} : fail(fault::not_found, "Storage volume not found");
-}
-
-volume_place place_of(const snapshot& records, const header& head, const std::string& pool, const std::string& name) {
-  return {home_of(records, head.project, feature::volumes), pool, name};
 }
 
 plan_ptr new_saga(const volume_place& where, std::shared_ptr<const header> head, std::string kind,
@@ -112,25 +105,40 @@ outcome<void> check_new(const snapshot& records, const volume_place& where) {
   return {};
 }
 
-outcome<saga_step> first_step(const snapshot& records, const header& head, const volume_place& where,
-                              schema::VolumesPost::Reader post, config_map& config) {
+/// What a new volume begins as, and whose snapshots come along.
+struct beginning {
+  saga_step step;
+  std::optional<volume_place> with_snapshots_of = {};
+};
+
+outcome<beginning> begin_volume(const snapshot& records, const header& head, const volume_place& where,
+                                schema::VolumesPost::Reader post, config_map& config) {
   auto source = post.getSource();
   auto type = view(source.getType());
   if (type == "migration") return fail(fault::unsupported, "Volumes of other servers cannot be copied yet");
   if (type.empty() && source.getName().size() == 0)
-    return saga_step{"volume.create",
-                     {{"pool", where.pool}, {"volume", where.volume()}, {"size", std::string{get(config, "size")}}}};
+    return beginning{{"volume.create",
+                      {{"pool", where.pool}, {"volume", where.volume()}, {"size", std::string{get(config, "size")}}}}};
   if (type != "copy") return fail(fault::invalid, "Unknown source type: " + std::string{type});
   if (source.getRefresh()) return fail(fault::unsupported, "Volumes cannot be refreshed yet");
-  if (view(source.getName()).find('/') != std::string_view::npos)
-    return fail(fault::unsupported, "Snapshots of volumes are not there yet");
   auto project = source.getProject().size() ? text(source.getProject()) : head.project;
-  volume_place from{home_of(records, project, feature::volumes), text(source.getPool()), text(source.getName())};
-  auto original = find(records, from);
+  auto named = text(source.getName());
+  auto slash = std::min(named.find('/'), named.size());
+  volume_place from{home_of(records, project, feature::volumes), text(source.getPool()), named.substr(0, slash)};
+  auto original = find_volume(records, from);
   if (!original || !head.who.may("can_view", {"storage_volume", project, from.pool + "/custom/" + from.name}))
     return fail(fault::not_found, "Storage volume not found");
   if (!post.hasConfig()) config = original->read([](auto v) { return to_map(v.getConfig()); });
-  return copy_step(where.pool, where.volume(), from.pool, from.volume(), std::string{get(config, "size")});
+  auto volume = from.volume();
+  if (slash < named.size()) {
+    auto taken = load<schema::VolumeSnapshotSpec>(records, volume_snapshots_table,
+                                                  volume_snapshot_key(from, named.substr(slash + 1)));
+    if (!taken) return fail(fault::not_found, "Storage volume snapshot not found");
+    volume = volume_of(*taken);
+  }
+  beginning out{copy_step(where.pool, where.volume(), from.pool, volume, std::string{get(config, "size")})};
+  if (slash == named.size() && !source.getVolumeOnly()) out.with_snapshots_of = from;
+  return out;
 }
 
 using volume_users = std::map<std::string, std::vector<std::string>>;
@@ -152,6 +160,21 @@ outcome<void> check_unused(const snapshot& records, const volume_place& where) {
 }
 
 } // namespace
+
+volume_place place_of(const snapshot& records, const header& head, const std::string& pool, const std::string& name) {
+  return {home_of(records, head.project, feature::volumes), pool, name};
+}
+
+outcome<volume_record> find_volume(const snapshot& records, const volume_place& where) {
+  auto record = load<schema::VolumeSpec>(records, table::custom_volumes, where.key());
+  return record ? outcome<volume_record>{*record} : fail(fault::not_found, "Storage volume not found");
+}
+
+bool is_disk_of(const snapshot& records, std::string_view project, const config_map& device,
+                const volume_place& where) {
+  return get(device, "type") == "disk" && get(device, "path") != "/" && get(device, "pool") == where.pool &&
+         get(device, "source") == where.name && home_of(records, project, feature::volumes) == where.project;
+}
 
 volume_place place_of(const volume_record& record) {
   return record.read([](auto v) { return volume_place{text(v.getProject()), text(v.getPool()), text(v.getName())}; });
@@ -202,16 +225,19 @@ outcome<plan_ptr> plan_of(const snapshot& records, const create_volume& request)
     if (auto good = check_text("description", view(post.getDescription())); !good) return tl::unexpected{good.error()};
     auto config = to_map(post.getConfig());
     std::erase_if(config, [](auto& entry) { return entry.second.empty() || entry.first.starts_with("volatile."); });
-    auto step = first_step(records, head, where, post, config);
-    if (!step) return tl::unexpected{step.error()};
+    auto begun = begin_volume(records, head, where, post, config);
+    if (!begun) return tl::unexpected{begun.error()};
     if (auto good = check_config(records, where.pool, config); !good) return tl::unexpected{good.error()};
-    bool copies = step->kind == "volume.copy";
+    bool copies = begun->step.kind == "volume.copy";
     auto plan = new_saga(where, request.request.head, "volume.create",
                          copies ? "Copying storage volume" : "Creating storage volume");
     if (auto good = claim(*plan, records, where, config); !good) return tl::unexpected{good.error()};
-    plan->before.push_back(std::move(*step));
-    plan->commit.conditions = {absent(table::custom_volumes, where.key()),
-                               unchanged(records, table::pools, where.pool)};
+    plan->before.push_back(std::move(begun->step));
+    if (begun->with_snapshots_of)
+      if (auto good = copy_snapshots(*plan, records, *begun->with_snapshots_of, where); !good)
+        return tl::unexpected{good.error()};
+    for (auto& each : {absent(table::custom_volumes, where.key()), unchanged(records, table::pools, where.pool)})
+      plan->commit.conditions.push_back(each);
     plan->commit.writes.push_back(
         put(table::custom_volumes, where.key(), volume_record::make([&](schema::VolumeSpec::Builder v) {
               v.setName(where.name);
@@ -231,12 +257,13 @@ outcome<plan_ptr> plan_of(const snapshot& records, const create_volume& request)
 
 outcome<plan_ptr> plan_of(const snapshot& records, const update_volume& request) {
   auto where = place_of(records, *request.request.head, request.pool, request.name);
-  auto record = find(records, where);
+  auto record = find_volume(records, where);
   if (!record) return tl::unexpected{record.error()};
   if (!request.etag.empty() && request.etag != etag_of(record->bytes()))
     return fail(fault::precondition, "The storage volume was changed in the meantime (ETag does not match)");
   return request.request.body.read([&](schema::VolumePut::Reader wish) -> outcome<plan_ptr> {
-    if (wish.getRestore().size()) return fail(fault::unsupported, "Snapshots of volumes are not there yet");
+    if (wish.getRestore().size())
+      return plan_volume_restore(records, where, *record, view(wish.getRestore()), request.request.head);
     if (auto good = check_text("description", view(wish.getDescription())); !good) return tl::unexpected{good.error()};
     auto before = record->read([](auto v) { return to_map(v.getConfig()); });
     auto config = to_map(wish.getConfig());
@@ -265,7 +292,7 @@ outcome<plan_ptr> plan_of(const snapshot& records, const update_volume& request)
 
 outcome<plan_ptr> plan_of(const snapshot& records, const move_volume& request) {
   auto from = place_of(records, *request.request.head, request.pool, request.name);
-  auto record = find(records, from);
+  auto record = find_volume(records, from);
   if (!record) return tl::unexpected{record.error()};
   return request.request.body.read([&](schema::VolumePost::Reader post) -> outcome<plan_ptr> {
     auto& head = *request.request.head;
@@ -304,6 +331,7 @@ outcome<plan_ptr> plan_of(const snapshot& records, const move_volume& request) {
                                  v.setPool(to.pool);
                                  v.setProject(to.project);
                                }))};
+    move_snapshots(*plan, records, from, to);
     tell(*plan, to, "storage-volume-renamed", {{"old_name", from.name}});
     return plan;
   });
@@ -311,7 +339,7 @@ outcome<plan_ptr> plan_of(const snapshot& records, const move_volume& request) {
 
 outcome<plan_ptr> plan_of(const snapshot& records, const delete_volume& request) {
   auto where = place_of(records, *request.head, request.pool, request.name);
-  auto record = find(records, where);
+  auto record = find_volume(records, where);
   if (!record) return tl::unexpected{record.error()};
   if (auto good = check_unused(records, where); !good) return tl::unexpected{good.error()};
   auto plan = new_saga(where, request.head, "volume.delete", "Deleting storage volume");
@@ -319,6 +347,7 @@ outcome<plan_ptr> plan_of(const snapshot& records, const delete_volume& request)
   plan->commit.writes.push_back(erase(table::custom_volumes, where.key()));
   tell(*plan, where, "storage-volume-deleted");
   plan->after.push_back({"volume.destroy", {{"pool", where.pool}, {"volume", where.volume()}}});
+  remove_snapshots(*plan, records, where);
   return plan;
 }
 

@@ -23,6 +23,11 @@ struct volume_place {
 };
 
 volume_place place_of(const volume_record& record);
+/// Where a request for that volume of its project is at home.
+volume_place place_of(const snapshot& records, const header& head, const std::string& pool, const std::string& name);
+outcome<volume_record> find_volume(const snapshot& records, const volume_place& where);
+/// Whether a device of an instance or a profile of that project is this volume.
+bool is_disk_of(const snapshot& records, std::string_view project, const config_map& device, const volume_place& where);
 
 /// Instances and profiles that have volumes of the pool as disks, as `used_by` shows them, by the volume's key. Looks
 /// at all of them.

@@ -1,6 +1,8 @@
 #include "gateway/volume_view.hpp"
 
+#include "actors/instance_snapshot.hpp"
 #include "actors/project_keys.hpp"
+#include "actors/volume_snapshots.hpp"
 
 namespace troupe {
 namespace {
@@ -17,13 +19,48 @@ message<schema::VolumeSpec> root_volume(schema::InstanceSpec::Reader instance) {
   });
 }
 
+// An instance's snapshot, "c1/snap0", beside its root volume.
+message<schema::VolumeSpec> as_volume(schema::InstanceSpec::Reader instance, const snapshot_record& taken) {
+  return taken.read([&](schema::SnapshotSpec::Reader s) {
+    return changed(root_volume(instance), [&](schema::VolumeSpec::Builder v) {
+      v.setName(text(instance.getName()) + "/" + text(s.getName()));
+      v.setCreatedAt(s.getCreatedAt());
+    });
+  });
+}
+
+volume_record as_volume(const volume_record& of, const volume_snapshot& taken) {
+  return taken.read([&](schema::VolumeSnapshotSpec::Reader s) {
+    return changed(of, [&](schema::VolumeSpec::Builder v) {
+      v.setName(text(v.asReader().getName()) + "/" + text(s.getName()));
+      v.setDescription(s.getDescription());
+      v.setCreatedAt(s.getCreatedAt());
+      v.setConfig(s.getConfig());
+    });
+  });
+}
+
+void visit_instance(const snapshot& records, const std::string& pool, schema::InstanceSpec::Reader instance,
+                    const volume_visitor& visit) {
+  auto project = view(instance.getProject()), name = view(instance.getName());
+  if (view(instance.getPool()) == pool) visit(root_volume(instance), {url_of_in("instances", project, name)});
+  for (auto& taken : snapshots_of(records, project, name))
+    taken.read([&](schema::SnapshotSpec::Reader s) {
+      if (view(s.getPool()) != pool) return;
+      auto url = "/1.0/instances/" + text(instance.getName()) + "/snapshots/" + text(s.getName());
+      visit(as_volume(instance, taken), {project == "default" ? url : url + "?project=" + std::string{project}});
+    });
+}
+
 void each_custom_volume(const snapshot& records, const std::string& pool, const std::string& project,
                         const volume_visitor& visit) {
   std::optional<std::map<std::string, std::vector<std::string>>> users;
   auto prefix = home_of(records, project, feature::volumes) + '/' + pool + '/';
   records.scan(table::custom_volumes, prefix, [&](std::string_view key, std::string_view bytes) {
     if (!users) users = users_of_volumes(records, pool);
-    visit(volume_record::from_bytes(bytes), (*users)[std::string{key}]);
+    auto volume = volume_record::from_bytes(bytes);
+    visit(volume, (*users)[std::string{key}]);
+    for (auto& taken : snapshots_of(records, place_of(volume))) visit(as_volume(volume, taken), {});
     return true;
   });
 }
@@ -35,10 +72,8 @@ void each_volume(const snapshot& records, const std::string& pool, const std::st
   auto home = home_of(records, project, feature::images);
   if (type.empty() || type == "container")
     records.scan(table::instances, project + "/", [&](std::string_view, std::string_view bytes) {
-      message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader instance) {
-        if (view(instance.getPool()) == pool)
-          visit(root_volume(instance), {url_of_in("instances", project, view(instance.getName()))});
-      });
+      message<schema::InstanceSpec>::from_bytes(bytes).read(
+          [&](schema::InstanceSpec::Reader instance) { visit_instance(records, pool, instance, visit); });
       return true;
     });
   if (type.empty() || type == "image")

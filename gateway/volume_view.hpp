@@ -7,8 +7,9 @@
 
 namespace troupe {
 
-/// Calls `visit` for every volume of a pool that this project sees; `type` empty: of all types. The root volumes are
-/// the instances' own records; the images' are the pool's. `users`: the URLs of what uses it.
+/// Calls `visit` for every volume of a pool that this project sees; `type` empty: of all types, each with its
+/// snapshots behind it ("data/snap0"). The root volumes are the instances' own records; the images' are the pool's.
+/// `users`: the URLs of what uses it.
 using volume_visitor = std::function<void(const volume_record&, const std::vector<std::string>& users)>;
 void each_volume(const snapshot& records, const std::string& pool, const std::string& project, std::string_view type,
                  const volume_visitor& visit);

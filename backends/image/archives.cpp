@@ -173,4 +173,19 @@ outcome<std::string> unpack_backup(const unique_fd& archive, const std::vector<b
   return run(std::move(*what), progress, stop);
 }
 
+outcome<std::string> unpack_streams(const unique_fd& archive, const std::vector<std::string>& trees,
+                                    const std::vector<unique_fd>& files, const progress_sink& progress,
+                                    const cancel_token* stop) {
+  auto what = unpacker("streams", archive);
+  if (!what) return tl::unexpected{what.error()};
+  int next = first_target;
+  for (size_t i = 0; i < trees.size(); ++i) {
+    auto file = same_as(files[i].get(), next++);
+    if (!file) return tl::unexpected{file.error()};
+    what->words.push_back(trees[i]);
+    what->descriptors.push_back(std::move(*file));
+  }
+  return run(std::move(*what), progress, stop);
+}
+
 } // namespace troupe

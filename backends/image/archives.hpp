@@ -47,4 +47,10 @@ struct backup_target {
 outcome<std::string> unpack_backup(const unique_fd& archive, const std::vector<backup_target>& targets,
                                    const progress_sink& progress, const cancel_token* stop);
 
+/// The streams of an optimised backup, into an empty file for each tree; all must be there, and nothing else. Returns
+/// its optimized_header.yaml, if it has one.
+outcome<std::string> unpack_streams(const unique_fd& archive, const std::vector<std::string>& trees,
+                                    const std::vector<unique_fd>& files, const progress_sink& progress,
+                                    const cancel_token* stop);
+
 } // namespace troupe

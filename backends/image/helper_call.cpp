@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -128,6 +129,7 @@ outcome<helper_call> helper_call::start(order what) {
   out.complaints_ = std::move(complaints->ours);
   out.output_ = std::move(what.output);
   out.take_ = std::move(what.take);
+  out.input_ = std::move(what.input);
   return out;
 }
 
@@ -146,7 +148,8 @@ outcome<helper_call> start_unpacker(const std::string& program, const std::vecto
 
 helper_call::helper_call(helper_call&& other) noexcept
     : noun_{std::move(other.noun_)}, pid_{std::exchange(other.pid_, -1)}, report_{std::move(other.report_)},
-      complaints_{std::move(other.complaints_)}, output_{std::move(other.output_)}, take_{std::move(other.take_)} {}
+      complaints_{std::move(other.complaints_)}, output_{std::move(other.output_)}, take_{std::move(other.take_)},
+      input_{std::move(other.input_)} {}
 
 helper_call::~helper_call() {
   if (pid_ < 0) return;
@@ -181,10 +184,19 @@ outcome<helper_call::findings> helper_call::wait(const progress_sink& progress, 
 outcome<void> helper_call::listen(const progress_sink& progress, const cancel_token* stop) {
   bool reporting = true, complaining = true, filling = static_cast<bool>(output_);
   while (reporting || complaining || filling) {
-    std::array<pollfd, 4> fds{
-        pollfd{reporting ? report_.get() : -1, POLLIN, 0}, pollfd{complaining ? complaints_.get() : -1, POLLIN, 0},
-        pollfd{stop ? stop->fd() : -1, POLLIN, 0}, pollfd{filling ? output_.get() : -1, POLLIN, 0}};
-    if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return fail_errno(errno, "Cannot hear the " + noun_);
+    if (input_)
+      if (auto fed = feed_more(); !fed) return fed;
+    bool stuck = input_ && fed_to_ < fed_.size();
+    std::array<pollfd, 6> fds{pollfd{reporting ? report_.get() : -1, POLLIN, 0},
+                              pollfd{complaining ? complaints_.get() : -1, POLLIN, 0},
+                              pollfd{stop ? stop->fd() : -1, POLLIN, 0},
+                              pollfd{filling ? output_.get() : -1, POLLIN, 0},
+                              pollfd{stuck ? input_->into.get() : -1, POLLOUT, 0},
+                              pollfd{input_ && !stuck ? input_->changed : -1, POLLIN, 0}};
+    int patience = input_ ? static_cast<int>(input_->patience.count()) : -1;
+    int ready = poll(fds.data(), fds.size(), patience);
+    if (ready < 0 && errno != EINTR) return fail_errno(errno, "Cannot hear the " + noun_);
+    if (ready == 0) return fail(fault::timed_out, "Nothing more comes for the " + noun_);
     if (stop && stop->cancelled()) return fail(fault::cancelled, "The operation was cancelled");
     if (fds[0].revents != 0) {
       auto more = take_report(progress);
@@ -214,6 +226,25 @@ outcome<bool> helper_call::take_output() {
   if (n == 0) return false;
   if (auto taken = take_({block_.data(), static_cast<size_t>(n)}); !taken) return tl::unexpected{taken.error()};
   return true;
+}
+
+// As much as goes without waiting.
+outcome<void> helper_call::feed_more() {
+  for (;;) {
+    if (fed_to_ == fed_.size()) {
+      auto more = input_->next();
+      if (!more) return tl::unexpected{more.error()};
+      if (!*more) return {};
+      if ((*more)->empty()) return input_.reset(), outcome<void>{}; // its descriptor with it: the end
+      fed_ = std::move(**more);
+      fed_to_ = 0;
+    }
+    auto put = send(input_->into.get(), fed_.data() + fed_to_, fed_.size() - fed_to_, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0 && errno == EAGAIN) return {};
+    if (put < 0) return input_.reset(), outcome<void>{}; // it has ended: its report says why
+    fed_to_ += static_cast<size_t>(put);
+  }
 }
 
 tl::unexpected<error> helper_call::nonsense() const {

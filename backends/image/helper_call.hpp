@@ -2,7 +2,9 @@
 
 #include "backends/image/image_store.hpp"
 
+#include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -22,12 +24,21 @@ public:
     unique_fd ours;
     int theirs; // 3 and above, each once
   };
+  /// What goes into the helper while it works: our end of a socket, and who gives what is written to it.
+  struct feed {
+    unique_fd into;
+    int changed = -1; // readable when `next` may have more
+    /// Nothing: there is none yet. Empty: that was all; the helper then reads its end.
+    std::function<outcome<std::optional<std::string>>()> next;
+    std::chrono::milliseconds patience{}; // for the next byte
+  };
   struct order {
     std::string noun;               // "image unpacker", for messages
     std::vector<std::string> words; // the program and its arguments
     std::vector<given> descriptors = {};
     unique_fd output = {}; // a pipe that the helper fills, and who takes what comes
     std::function<outcome<void>(std::string_view bytes)> take = {};
+    std::optional<feed> input = {};
   };
 
   static outcome<helper_call> start(order what);
@@ -43,6 +54,7 @@ private:
   outcome<void> listen(const progress_sink& progress, const cancel_token* stop);
   outcome<bool> take_report(const progress_sink& progress); // false: the helper closed it
   outcome<bool> take_output();
+  outcome<void> feed_more();
   outcome<void> obey(std::string_view line, const progress_sink& progress);
   tl::unexpected<error> nonsense() const;
   int reap() noexcept; // wait status, -1 when somebody else took it
@@ -53,6 +65,9 @@ private:
   unique_fd complaints_; // what libraries print on their way down
   unique_fd output_;
   std::function<outcome<void>(std::string_view)> take_;
+  std::optional<feed> input_; // as long as there may be more
+  std::string fed_;
+  size_t fed_to_ = 0; // of `fed_`
   std::vector<char> block_;
   std::string pending_; // report bytes not yet understood
   size_t text_left_ = 0;

@@ -2,12 +2,15 @@
 //   troupe-unpack check|unpack unified|split PARENT_PID BYTES_MAX
 //   troupe-unpack index backup PARENT_PID BYTES_MAX
 //   troupe-unpack unpack backup PARENT_PID BYTES_MAX TREE...
+//   troupe-unpack streams backup PARENT_PID BYTES_MAX TREE...
 // Descriptors: 1 report, 2 errors of libraries, 3 the unified or metadata archive or the backup, 4 the root archive
-// (split), from 5 on the empty directories to fill: one, or one for each tree of the backup.
+// (split), from 5 on the empty directories to fill: one, or one for each tree of the backup; with streams, a
+// file for each.
 #include "backends/image/helper/backup_judge.hpp"
 #include "backends/image/helper/confine.hpp"
 #include "backends/image/helper/disk_sink.hpp"
 #include "backends/image/helper/sources.hpp"
+#include "backends/image/helper/stream_judge.hpp"
 #include "backends/image/image_format.hpp"
 
 #include <cerrno>
@@ -26,7 +29,7 @@ enum { first_archive = 3, root_archive = 4, first_target = 5 };
 struct order {
   bool to_disk = false;
   archive_form form = archive_form::unified;
-  bool backup = false;
+  bool backup = false, streams = false;
   pid_t parent = 0;
   uint64_t bytes_max = 0;
   std::vector<std::string> trees; // of a backup
@@ -48,11 +51,12 @@ outcome<order> parse_order(int count, char** words) {
   out.to_disk = mode == "unpack";
   out.backup = form == "backup";
   if (form == "split") out.form = archive_form::metadata;
-  if (!out.to_disk && mode != (out.backup ? "index" : "check")) return refused();
+  out.streams = mode == "streams" && out.backup;
+  if (!out.to_disk && !out.streams && mode != (out.backup ? "index" : "check")) return refused();
   if (!out.backup && !out.split() && form != "unified") return refused();
   if (!parse(words[3], out.parent) || !parse(words[4], out.bytes_max)) return refused();
   out.trees.assign(words + 5, words + count);
-  if (out.trees.empty() != !(out.backup && out.to_disk)) return refused();
+  if (out.trees.empty() != !(out.streams || (out.backup && out.to_disk))) return refused();
   return out;
 }
 
@@ -145,6 +149,23 @@ outcome<void> take_backup(const order& what, std::vector<unique_fd> roots) {
   return {};
 }
 
+outcome<void> take_streams(const order& what) {
+  auto file = open_archive(first_archive, 0);
+  if (!file) return tl::unexpected{file.error()};
+  auto format = format_at(*file);
+  if (!format) return tl::unexpected{format.error()};
+  if (!is_tar(*format)) return fail(fault::invalid, "The file is no backup: it is no tarball");
+  report to{file->size};
+  unpack_limits limits;
+  limits.bytes_max = what.bytes_max;
+  stream_judge judge{what.trees, first_target, limits};
+  if (auto ok = walk_tar(*file, judge, to); !ok) return ok;
+  if (auto ok = judge.finish(); !ok) return ok;
+  to.text(judge.text());
+  to.done();
+  return {};
+}
+
 outcome<void> run(int count, char** words) {
   auto what = parse_order(count, words);
   if (!what) return tl::unexpected{what.error()};
@@ -154,6 +175,7 @@ outcome<void> run(int count, char** words) {
   for (size_t i = 0; i < what->targets(); ++i) trees.push_back({unique_fd{first_target + static_cast<int>(i)}});
   auto roots = confine(std::move(trees), tree_access::write, what->bytes_max);
   if (!roots) return tl::unexpected{roots.error()};
+  if (what->streams) return take_streams(*what);
   return what->backup ? take_backup(*what, std::move(*roots)) : take_image(*what, std::move(*roots));
 }
 

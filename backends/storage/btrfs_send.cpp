@@ -5,21 +5,74 @@
 #include "backends/storage/run_program.hpp"
 
 #include <btrfsutil.h>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
 
 namespace troupe {
 
-outcome<void> send_subvolume(const std::string& path, const std::string& parent, const unique_fd& into) {
+namespace {
+
+outcome<void> check_whole(const std::string& path) {
   auto volume = open_directory(path);
   if (!volume) return tl::unexpected{volume.error()};
-  if (has_nested_subvolumes(volume->get()))
-    return fail(fault::unsupported,
-                "The instance has made subvolumes of its own, which an optimized backup cannot hold");
+  if (!has_nested_subvolumes(volume->get())) return {};
+  return fail(fault::unsupported, "The instance has made subvolumes of its own, which a stream cannot hold");
+}
+
+} // namespace
+
+outcome<void> send_subvolume(const std::string& path, const std::string& parent, const unique_fd& into) {
+  if (auto whole = check_whole(path); !whole) return whole;
   std::vector<std::string> words{"btrfs", "send", "-q"};
   if (!parent.empty()) words.insert(words.end(), {"-p", parent});
   words.insert(words.end(), {"-f", "/proc/self/fd/3", path}); // where run_program puts what is kept open
   auto done = run_program(std::move(words), into.get());
   return done ? outcome<void>{} : tl::unexpected{done.error()};
+}
+
+sending_subvolume::sending_subvolume(sending_subvolume&& other) noexcept
+    : pid_{std::exchange(other.pid_, -1)}, output_{std::move(other.output_)}, complaints_{
+                                                                                  std::move(other.complaints_)} {}
+
+sending_subvolume::~sending_subvolume() {
+  if (pid_ < 0) return;
+  kill(pid_, SIGKILL); // not reaped yet, so the number is still its own
+  while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+outcome<sending_subvolume> sending_subvolume::begin(const std::string& path, const std::string& parent) {
+  if (auto whole = check_whole(path); !whole) return tl::unexpected{whole.error()};
+  std::vector<std::string> words{"btrfs", "send", "-q"};
+  if (!parent.empty()) words.insert(words.end(), {"-p", parent});
+  words.push_back(path);
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno(errno, "Cannot start btrfs send");
+  sending_subvolume out;
+  out.output_.reset(ends[0]);
+  unique_fd theirs{ends[1]};
+  out.complaints_.reset(memfd_create("err", MFD_CLOEXEC));
+  if (!out.complaints_) return fail_errno(errno, "Cannot start btrfs send");
+  auto pid = start_program(std::move(words), theirs.get(), out.complaints_.get());
+  if (!pid) return tl::unexpected{pid.error()};
+  out.pid_ = *pid;
+  return out;
+}
+
+outcome<void> sending_subvolume::finish() {
+  int status = 0;
+  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  pid_ = -1;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  return fail(fault::backend_failed, "btrfs send failed: " + last_complaint(complaints_));
 }
 
 outcome<std::string> subvolume_uuid(const std::string& path) {

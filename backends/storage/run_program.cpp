@@ -1,7 +1,5 @@
 #include "backends/storage/run_program.hpp"
 
-#include "messages/unique_fd.hpp"
-
 #include <cerrno>
 #include <signal.h>
 #include <spawn.h>
@@ -58,26 +56,35 @@ public:
 
 } // namespace
 
-outcome<std::string> run_program(std::vector<std::string> arguments, int kept_open) {
+outcome<pid_t> start_program(std::vector<std::string> arguments, int output, int complaints, int kept_open) {
   auto name = arguments.front();
   auto path = find_program(name);
   if (path.empty()) return fail(fault::unsupported, "The program " + name + " is not installed");
-  unique_fd out{memfd_create("out", MFD_CLOEXEC)}, err{memfd_create("err", MFD_CLOEXEC)};
-  if (!out || !err) return fail_errno(errno, "Cannot make room for the output of " + name);
   std::vector<char*> argv;
   for (auto& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
   char search[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", locale[] = "LC_ALL=C";
   char* environment[] = {search, locale, nullptr};
-  spawn_setup setup{out.get(), err.get(), kept_open};
+  spawn_setup setup{output, complaints, kept_open};
   pid_t child = -1;
   int error = posix_spawn(&child, path.c_str(), &setup.actions, &setup.attributes, argv.data(), environment);
   if (error != 0) return fail_errno(error, "Cannot run " + name);
+  return child;
+}
+
+std::string last_complaint(const unique_fd& complaints) { return last_line(content(complaints)); }
+
+outcome<std::string> run_program(std::vector<std::string> arguments, int kept_open) {
+  auto name = arguments.front();
+  unique_fd out{memfd_create("out", MFD_CLOEXEC)}, err{memfd_create("err", MFD_CLOEXEC)};
+  if (!out || !err) return fail_errno(errno, "Cannot make room for the output of " + name);
+  auto child = start_program(std::move(arguments), out.get(), err.get(), kept_open);
+  if (!child) return tl::unexpected{child.error()};
   int status = 0;
-  while (waitpid(child, &status, 0) < 0)
+  while (waitpid(*child, &status, 0) < 0)
     if (errno != EINTR) return fail_errno(errno, "Cannot wait for " + name);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return content(out);
-  return fail(fault::backend_failed, "The program " + name + " failed: " + last_line(content(err)));
+  return fail(fault::backend_failed, "The program " + name + " failed: " + last_complaint(err));
 }
 
 } // namespace troupe

@@ -4,6 +4,7 @@
 #include "backends/storage/size.hpp"
 #include "backends/storage/tree.hpp"
 #include "backends/storage/volume_tree.hpp"
+#include "gateway/migration/btrfs_session.hpp"
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
@@ -13,6 +14,7 @@ namespace {
 
 constexpr std::chrono::seconds header_time{60};
 constexpr size_t index_bytes_max = 16 << 20;
+constexpr uint64_t stream_bytes_max = uint64_t{1} << 44; // the disk is the limit, as with rsync
 
 volume_id volume_named(std::string_view word) {
   auto slash = word.find('/');
@@ -21,7 +23,7 @@ volume_id volume_named(std::string_view word) {
 }
 
 outcome<void> check_offer(const transfer_header& offer, const saga_step& step) {
-  if (!offer.by_rsync) return fail(fault::unsupported, "The other server does not speak rsync");
+  if (!offer.by_rsync && !offer.by_btrfs) return fail(fault::unsupported, "The other server does not speak rsync");
   if (offer.shifted_ids)
     return fail(fault::unsupported,
                 "The other server stores this container's files with shifted ids, which cannot be received");
@@ -35,9 +37,10 @@ outcome<void> check_offer(const transfer_header& offer, const saga_step& step) {
   return {};
 }
 
-transfer_header answer_to(const transfer_header& offer, const rsync_features& features, bool refresh,
+transfer_header answer_to(const transfer_header& offer, const rsync_features& features, bool by_btrfs, bool refresh,
                           const std::vector<snapshot_record>& wanted) {
   transfer_header out;
+  out.by_btrfs = by_btrfs;
   out.features = features;
   out.refresh = refresh;
   out.index_version = std::min(offer.index_version, index_version_max);
@@ -59,14 +62,19 @@ outcome<void> receive_index(message_channel& data, bool refresh) {
   return fail(fault::backend_failed, "The other server has closed the connection");
 }
 
-// What came must be a container's; LXD's own description of it is not ours.
-outcome<void> check_volume(const std::string& directory) {
-  auto volume = open_directory(directory);
-  if (!volume) return tl::unexpected{volume.error()};
-  unique_fd root{openat(volume->get(), "rootfs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
-  if (!root) return fail(fault::invalid, "What was sent holds no directory rootfs");
-  unlinkat(volume->get(), "backup.yaml", 0);
-  return {};
+// Which streams follow: one for each snapshot and one for the instance, and none of subvolumes inside.
+outcome<void> receive_list(message_channel& data, size_t streams) {
+  auto said = data.receive_part(header_time, index_bytes_max);
+  if (!said) return tl::unexpected{said.error()};
+  auto json = parse_json_text(*said);
+  if (!json || !json->is_object() || !json->contains("subvolumes") || !(*json)["subvolumes"].is_array())
+    return fail(fault::invalid, "The other server's list of subvolumes does not parse");
+  auto& list = (*json)["subvolumes"];
+  for (auto& each : list)
+    if (!each.is_object() || each.value("path", nlohmann::json{}) != "/")
+      return fail(fault::unsupported, "The other server sends subvolumes inside of its instance");
+  if (list.size() == streams) return {};
+  return fail(fault::invalid, "The other server sends other subvolumes than it has offered");
 }
 
 /// The stages one after the other, each a later state of the one before.
@@ -101,7 +109,8 @@ private:
     auto tree = open_directory(directory);
     if (!tree) return tl::unexpected{tree.error()};
     if (auto came = session_.run(rsync_session::way::receive, std::move(*tree), data_); !came) return came;
-    return check_volume(directory);
+    auto settled = settle_received(directory); // LXD's own description of it is not ours
+    return settled ? outcome<void>{} : tl::unexpected{settled.error()};
   }
 
   message_channel& data_;
@@ -134,22 +143,31 @@ outcome<received> receive_instance(transfer_link& from, store& db, storage_drive
   auto base = get(step.args, "base");
   bool refresh = !base.empty();
   auto features = common(*offer);
-  if (!from.control().send(encode(answer_to(*offer, features, refresh, *taken))))
+  // A refreshed volume is a later state of what is here, which need not be what the other server's stream builds on.
+  bool by_btrfs = offer->by_btrfs && driver.traits().name == "btrfs" && !refresh;
+  if (!by_btrfs && !offer->by_rsync) return fail(fault::unsupported, "The other server does not speak rsync");
+  if (!from.control().send(encode(answer_to(*offer, features, by_btrfs, refresh, *taken))))
     return fail(fault::backend_failed, "The other server has closed the connection");
   if (offer->index_version > 0)
     if (auto came = receive_index(from.data(), refresh); !came) return tl::unexpected{came.error()};
 
   std::string name{get(step.args, "name")};
-  stages all{from.data(), driver, rsync_session{rsync, features.options(), {}, true},
-             refresh ? std::optional{volume_named(base)} : std::nullopt};
+  if (by_btrfs)
+    if (auto listed = receive_list(from.data(), taken->size() + 1); !listed) return tl::unexpected{listed.error()};
+  stream_series series{driver, stream_bytes_max};
+  stages by_rsync{from.data(), driver, rsync_session{rsync, features.options(), {}, true},
+                  refresh ? std::optional{volume_named(base)} : std::nullopt};
+  auto receive = [&](const volume_id& into, const std::string& part) {
+    auto moved = [&progress, part](uint64_t bytes) { progress(part, bytes); };
+    return by_btrfs ? receive_part_into(series, into, from.data(), moved) : by_rsync.receive(into, moved);
+  };
   for (size_t i = 0; i < taken->size(); ++i) {
     auto part = name + "/" + (*taken)[i].read([](auto s) { return text(s.getName()); });
-    auto came = all.receive(volume_named(received_volume(step, i)), [&](uint64_t bytes) { progress(part, bytes); });
+    auto came = receive(volume_named(received_volume(step, i)), part);
     if (!came) return tl::unexpected{came.error()};
   }
   auto volume = volume_named(get(step.args, "volume"));
-  if (auto came = all.receive(volume, [&](uint64_t bytes) { progress(name, bytes); }); !came)
-    return tl::unexpected{came.error()};
+  if (auto came = receive(volume, name); !came) return tl::unexpected{came.error()};
   if (auto fits = limit(driver, volume, step); !fits) return tl::unexpected{fits.error()};
   return received{std::move(*taken), std::move(offer->snapshots)};
 }

@@ -1,7 +1,11 @@
 #include "gateway/migration/transfer.hpp"
 
+#include "backends/storage/btrfs_send.hpp"
+#include "backends/storage/btrfs_subvolumes.hpp"
 #include "backends/storage/volume_tree.hpp"
+#include "gateway/migration/btrfs_session.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace troupe {
@@ -11,8 +15,20 @@ constexpr std::chrono::seconds header_time{60};
 constexpr std::chrono::minutes verdict_time{30}; // the target may have much to bring to its disk
 constexpr size_t answer_bytes_max = 1 << 20;
 
+// A stream holds one subvolume, without those that a guest has made inside.
+bool can_stream(const outgoing& what) {
+  if (what.driver->traits().name != "btrfs") return false;
+  auto whole = [&](const volume_id& volume) {
+    auto opened = open_directory(what.driver->path(volume));
+    return opened && is_subvolume(opened->get()) && !has_nested_subvolumes(opened->get());
+  };
+  return whole(what.volume) &&
+         std::all_of(what.snapshots.begin(), what.snapshots.end(), [&](auto& each) { return whole(each.second); });
+}
+
 transfer_header offer_of(const outgoing& what) {
   transfer_header out;
+  out.by_btrfs = can_stream(what);
   out.index_version = index_version_max;
   for (auto& [offer, volume] : what.snapshots) {
     out.snapshot_names.push_back(offer.name);
@@ -67,9 +83,55 @@ outcome<void> send_volume(const outgoing& what, const volume_id& volume, const r
   return session.run(rsync_session::way::send, std::move(*tree), data);
 }
 
+struct part {
+  std::string snapshot; // empty: the instance
+  std::string path;
+};
+
+outcome<void> send_list(message_channel& data, const std::vector<part>& parts) {
+  auto list = nlohmann::json::array();
+  for (auto& each : parts) {
+    auto uuid = subvolume_uuid(each.path);
+    if (!uuid) return tl::unexpected{uuid.error()};
+    list.push_back({{"path", "/"}, {"snapshot", each.snapshot}, {"readonly", !each.snapshot.empty()}, {"uuid", *uuid}});
+  }
+  if (data.send(nlohmann::json{{"subvolumes", list}}.dump()) && data.end_part()) return {};
+  return fail(fault::backend_failed, "The other server has closed the connection");
+}
+
+// Each as what it has besides the one before.
+outcome<void> send_streams(const outgoing& what, message_channel& data, const transfer_progress& progress) {
+  auto sealed = sealed_copy::of(what.driver->path(what.volume));
+  if (!sealed) return tl::unexpected{sealed.error()};
+  std::vector<part> parts;
+  for (auto& [offer, volume] : what.snapshots) parts.push_back({offer.name, what.driver->path(volume)});
+  parts.push_back({"", sealed->path()});
+  if (auto sent = send_list(data, parts); !sent) return sent;
+  std::string parent;
+  for (auto& each : parts) {
+    auto name = each.snapshot.empty() ? what.name : what.name + "/" + each.snapshot;
+    auto sent = send_part(data, each.path, parent, [&](uint64_t bytes) { progress(name, bytes); });
+    if (!sent) return sent;
+    parent = each.path;
+  }
+  return {};
+}
+
 bool is_wanted(const transfer_header& answer, const std::string& name) {
   return !answer.refresh ||
          std::find(answer.snapshot_names.begin(), answer.snapshot_names.end(), name) != answer.snapshot_names.end();
+}
+
+outcome<void> send_by_rsync(const outgoing& what, const transfer_header& answer, const std::string& rsync,
+                            message_channel& data, const transfer_progress& progress) {
+  rsync_session session{rsync, common(answer).options(), {}, what.may_change};
+  for (auto& [offer, volume] : what.snapshots) {
+    if (!is_wanted(answer, offer.name)) continue;
+    session.moved = [&, name = what.name + "/" + offer.name](uint64_t bytes) { progress(name, bytes); };
+    if (auto sent = send_volume(what, volume, session, data); !sent) return sent;
+  }
+  session.moved = [&](uint64_t bytes) { progress(what.name, bytes); };
+  return send_volume(what, what.volume, session, data);
 }
 
 } // namespace
@@ -83,17 +145,13 @@ outcome<void> send_instance(transfer_link& to, const outgoing& what, const std::
   if (!reply) return tl::unexpected{reply.error()};
   auto answer = decode_header(reply->data);
   if (!answer) return tl::unexpected{answer.error()};
-  if (!answer->by_rsync) return fail(fault::unsupported, "The other server does not speak rsync");
+  bool by_btrfs = answer->by_btrfs && !answer->refresh && can_stream(what);
+  if (!by_btrfs && !answer->by_rsync) return fail(fault::unsupported, "The other server does not speak rsync");
   if (answer->index_version > 0)
     if (auto sent = send_index(to.data(), what); !sent) return sent;
-  rsync_session session{rsync, common(*answer).options(), {}, what.may_change};
-  for (auto& [offer, volume] : what.snapshots) {
-    if (!is_wanted(*answer, offer.name)) continue;
-    session.moved = [&, part = what.name + "/" + offer.name](uint64_t bytes) { progress(part, bytes); };
-    if (auto sent = send_volume(what, volume, session, to.data()); !sent) return sent;
-  }
-  session.moved = [&](uint64_t bytes) { progress(what.name, bytes); };
-  if (auto sent = send_volume(what, what.volume, session, to.data()); !sent) return sent;
+  auto sent =
+      by_btrfs ? send_streams(what, to.data(), progress) : send_by_rsync(what, *answer, rsync, to.data(), progress);
+  if (!sent) return sent;
   auto verdict = control.receive(verdict_time);
   if (!verdict) return tl::unexpected{verdict.error()};
   return decode_verdict(verdict->data);

@@ -84,7 +84,13 @@ std::vector<std::string> rsync_features::options() const {
 
 std::string encode(const transfer_header& header) {
   wire::Header out;
-  out.set_transport(wire::RSYNC);
+  out.set_transport(header.by_btrfs ? wire::BTRFS : wire::RSYNC);
+  if (header.by_btrfs) {
+    auto* btrfs = out.mutable_btrfs();
+    btrfs->set_header(true);
+    btrfs->set_subvolumes(true);
+    btrfs->set_uuids(true);
+  }
   for (auto& name : header.snapshot_names) out.add_snapshot_names(name);
   for (auto& each : header.snapshots) fill_offer(*out.add_snapshots(), each);
   out.set_predump(false);
@@ -107,6 +113,7 @@ outcome<transfer_header> decode_header(std::string_view bytes) {
     return fail(fault::unsupported, "Live migration of containers is not supported; use --stateless");
   transfer_header out;
   out.by_rsync = in.transport() == wire::RSYNC || in.has_rsync();
+  out.by_btrfs = in.transport() == wire::BTRFS && in.btrfs().header() && in.btrfs().subvolumes();
   out.features_named = in.has_rsync() && in.rsync().bidirectional();
   out.features = {in.rsync().xattrs(), in.rsync().delete_(), in.rsync().compress(), in.rsync().links_and_acls()};
   out.snapshot_names.assign(in.snapshot_names().begin(), in.snapshot_names().end());

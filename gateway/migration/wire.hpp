@@ -15,7 +15,8 @@ struct rsync_features {
 
 /// What a sender offers, or what a receiver takes of it.
 struct transfer_header {
-  bool by_rsync = true; // another way was preferred, otherwise
+  bool by_rsync = true;  // can be
+  bool by_btrfs = false; // streams of btrfs send: offered before rsync, or taken
   rsync_features features;
   bool features_named = false; // else what servers of old do is meant
   std::vector<std::string> snapshot_names;

@@ -1,6 +1,7 @@
 #include "gateway/rest/routes.hpp"
 
 #include "gateway/rest/needs.hpp"
+#include "gateway/rest/volume_snapshots.hpp"
 
 #include <algorithm>
 
@@ -165,6 +166,18 @@ constexpr route rows[] = {
     {"POST", "/1.0/storage-pools/{name}/volumes/{type}/{volume}", access::project, post_volume},
     {"DELETE", "/1.0/storage-pools/{name}/volumes/{type}/{volume}", access::project, delete_volume_},
     {"GET", "/1.0/storage-pools/{name}/volumes/{type}/{volume}/state", access::project, get_volume_state},
+    {"GET", "/1.0/storage-pools/{name}/volumes/{type}/{volume}/snapshots", access::project, get_volume_snapshots},
+    {"POST", "/1.0/storage-pools/{name}/volumes/{type}/{volume}/snapshots", access::project, post_volume_snapshots},
+    {"GET", "/1.0/storage-pools/{name}/volumes/{type}/{volume}/snapshots/{snapshot}", access::project,
+     get_volume_snapshot},
+    {"PUT", "/1.0/storage-pools/{name}/volumes/{type}/{volume}/snapshots/{snapshot}", access::project,
+     put_volume_snapshot},
+    {"PATCH", "/1.0/storage-pools/{name}/volumes/{type}/{volume}/snapshots/{snapshot}", access::project,
+     patch_volume_snapshot},
+    {"POST", "/1.0/storage-pools/{name}/volumes/{type}/{volume}/snapshots/{snapshot}", access::project,
+     post_volume_snapshot},
+    {"DELETE", "/1.0/storage-pools/{name}/volumes/{type}/{volume}/snapshots/{snapshot}", access::project,
+     delete_volume_snapshot},
     {"GET", "/1.0/warnings", access::admin, get_warnings},
     {"GET", "/1.0/warnings/{id}", access::admin, get_warning},
     {"PUT", "/1.0/warnings/{id}", access::admin, put_warning, false, false},

@@ -28,22 +28,24 @@ void list_volumes(const rest_request& from, const std::string& type) {
     if (!filter) return tl::unexpected{filter.error()};
     auto records = from.with().db.read();
     json_list list;
-    each_volume(
-        records, from.parameter(0), from.head->project, type,
-        [&](const volume_record& volume, const std::vector<std::string>& users) {
-          volume.read([&](schema::VolumeSpec::Reader v) {
-            if (!from.sees("storage_volume", from.parameter(0) + '/' + text(v.getType()) + '/' + text(v.getName())))
-              return;
-            std::string shown;
-            write_volume(shown, from, v, users);
-            if (!filter->matches(shown)) return;
-            if (from.recursion() > 0)
-              list.next() += shown;
-            else
-              list.url("/1.0/storage-pools/" + from.parameter(0) + "/volumes/",
-                       text(v.getType()) + "/" + text(v.getName()));
-          });
-        });
+    each_volume(records, from.parameter(0), from.head->project, type,
+                [&](const volume_record& volume, const std::vector<std::string>& users) {
+                  volume.read([&](schema::VolumeSpec::Reader v) {
+                    auto name = text(v.getName());
+                    auto slash = std::min(name.find('/'), name.size());
+                    auto of = name.substr(0, slash); // whose snapshot it is, if it is one
+                    if (!from.sees("storage_volume", from.parameter(0) + '/' + text(v.getType()) + '/' + of)) return;
+                    std::string shown;
+                    write_volume(shown, from, v, users);
+                    if (!filter->matches(shown)) return;
+                    if (from.recursion() > 0)
+                      list.next() += shown;
+                    else
+                      list.url("/1.0/storage-pools/" + from.parameter(0) + "/volumes/",
+                               text(v.getType()) + "/" + of +
+                                   (slash < name.size() ? "/snapshots" + name.substr(slash) : ""));
+                  });
+                });
     return std::move(list).take();
   });
 }

@@ -114,3 +114,15 @@ TEST_CASE("A snapshot's name is made by its pattern") {
     CHECK(made.error().code == fault::invalid);
   }
 }
+
+TEST_CASE("a new snapshot's name is behind the highest number, and never one that is taken") {
+  auto name = [](std::vector<std::string> taken, const char* pattern) {
+    return next_snapshot_name(taken, pattern, 0).value_or("refused");
+  };
+  CHECK(name({}, "") == "snap0");
+  CHECK(name({"snap0", "snap7", "snapx", "snap1-x", "snap99999999999999999999"}, "") == "snap8");
+  CHECK(name({"nightly"}, "nightly") == "nightly-0");
+  CHECK(name({"nightly", "nightly-3"}, "nightly") == "nightly-4");
+  CHECK(name({"a1b", "a2"}, "a%db") == "a2b");
+  CHECK(name({}, "%d%d") == "refused");
+}

@@ -2,11 +2,14 @@
 
 import io
 import json
+import re
 import tarfile
 import unittest
+import uuid
 
+import send_stream as btrfs
 from backup_file import HEADERS, archive, backup, description, link
-from troupe_e2e import DaemonTest, eventually
+from troupe_e2e import DaemonTest, eventually, run
 
 
 class Backups:
@@ -342,6 +345,130 @@ class OnBtrfs(Backups, DaemonTest):
             for stream in ("backup/snapshots/one.bin", "backup/container.bin"):
                 self.assertEqual(tar.extractfile(stream).read(13), b"btrfs-stream\0")
         self.assertEqual(self.kept_files(), before)
+
+    def test_an_optimized_backup_comes_back_with_its_snapshots(self):
+        name, file = self.with_snapshot("received"), self.file("received.tar.gz")
+        self.daemon.exec(name, "sh", "-c", "mkdir -p /root/a/b; ln -s /nowhere /root/a/link; dd if=/dev/urandom of=/root/big bs=64k count=40; mknod /root/null c 1 3 || true")
+        self.daemon.lxc("snapshot", name, "two")
+        self.daemon.exec(name, "sh", "-c", "mv /root/a/b /root/c; cat /root/big /root/big >/root/bigger; setfattr -n user.x -v y /root/big || true; rm -r /root/a")
+        sum_of = lambda of, path: self.daemon.exec(of, "sha256sum", path).stdout.split()[0]
+        big, bigger = sum_of(name, "/root/big"), sum_of(name, "/root/bigger")
+        self.daemon.lxc("export", name, file, "--optimized-storage")
+        self.daemon.lxc("delete", "-f", name)
+        before = self.kept_files()
+        self.daemon.lxc("import", file)
+        after = self.kept_files()
+        self.assertEqual((after["spool"], after["storage-pools/default/.incomplete"]), (before["spool"], before["storage-pools/default/.incomplete"]))
+        self.assertEqual(sorted(s["name"] for s in self.daemon.get(f"/1.0/instances/{name}/snapshots?recursion=1")), ["one", "two"])
+        pool = self.daemon.dir / "storage-pools/default"
+        self.assertFalse(list(pool.glob("*/*/backup.yaml")))
+        self.daemon.lxc("start", name)
+        self.assertEqual((sum_of(name, "/root/big"), sum_of(name, "/root/bigger")), (big, bigger))
+        self.assertEqual(self.daemon.exec(name, "ls", "/root/c").returncode, 0)
+        self.assertNotEqual(self.daemon.exec(name, "ls", "/root/a", check=False).returncode, 0)
+        self.daemon.lxc("stop", "-f", name)
+        self.daemon.lxc("restore", name, "two")
+        self.daemon.lxc("start", name)
+        self.assertEqual(self.daemon.exec(name, "readlink", "/root/a/link").stdout.strip(), "/nowhere")
+        self.assertEqual(sum_of(name, "/root/big"), big)
+        self.daemon.lxc("stop", "-f", name)
+        self.daemon.lxc("restore", name, "one")
+        self.daemon.lxc("start", name)
+        self.assertEqual(self.read(name), "then")
+        copy = self.new_name("second")
+        self.daemon.lxc("import", file, copy)
+        self.assertEqual(len(self.daemon.get(f"/1.0/instances/{copy}/snapshots")), 2)
+
+    def test_an_optimized_backup_goes_into_no_other_pool(self):
+        name, file, other = self.launch("own-form"), self.file("own-form.tar"), self.daemon.name("pool")
+        self.daemon.lxc("storage", "create", other, "dir")
+        self.addCleanup(self.daemon.lxc, "storage", "delete", other)
+        self.daemon.lxc("export", name, file, "--optimized-storage", "--compression", "none")
+        before = self.kept_files()
+        refused = self.daemon.lxc("import", file, self.daemon.name("nowhere"), "-s", other, check=False)
+        self.assertIn("only btrfs into btrfs", refused.stderr)
+        self.assertEqual(self.kept_files(), before)
+
+    def optimized(self, name, *streams, header=None, more=(), snapshots=(), **changes):
+        """A backup of streams: of the snapshots, then of the container."""
+        index = {**description(name, **changes), "snapshots": [{"name": s, "config": {}, "devices": {}, "profiles": []} for s in snapshots]}
+        whole = {"name": name, "backend": "btrfs", "pool": "default", "type": "container", "optimized": True, "config": index, "snapshots": list(snapshots)}
+        names = [f"snapshots/{s}" for s in snapshots] + ["container"]
+        return archive([("backup/index.yaml", json.dumps(whole).encode()),
+                        *([("backup/optimized_header.yaml", header)] if header else []),
+                        *[(f"backup/{n}.bin", data) for n, data in zip(names, streams)], *more])
+
+    def test_a_stream_reaches_nothing_but_its_own_volume(self):
+        name = self.daemon.name("crafted")
+        victim = self.launch("victim")
+        self.write(victim, "secret")
+        secret = self.daemon.dir / "secret"
+        secret.write_text("untouched")
+        self.addCleanup(secret.unlink)
+        shown = run("btrfs", "subvolume", "show", self.daemon.dir / f"storage-pools/default/containers/{victim}").stdout
+        foreign = uuid.UUID(re.search(r"\sUUID:\s+(\S+)", shown)[1]).bytes
+        of, c, whole = btrfs, btrfs.command, btrfs.stream
+        clone = lambda id, path: of.file("rootfs/x") + c(of.CLONE, [(of.PATH, "rootfs/x"), (of.OFFSET, 0), (of.CLONE_SIZE, 7), (of.CLONE_ID, id),
+                                                                   (of.CLONE_PATH, path), (of.CLONE_OFFSET, 0), (of.CLONE_TRANSACTION, 1)])
+        way_out = c(of.SYMLINK, [(of.PATH, "rootfs/l"), (of.PATH_LINK, str(self.daemon.dir))])
+        cases = {
+            "no stream": b"garbage" * 100,
+            "nothing": b"",
+            "cut off": whole(of.file("rootfs/x"))[:-12],
+            "a wrong sum": of.HEAD + of.begin()[:-1] + b"z" + c(of.END),
+            "another version": whole().replace(of.HEAD, of.HEAD[:-4] + b"\x02\0\0\0"),
+            "something behind": whole() + whole(),
+            "an unknown command": whole(c(77)),
+            "a long command": of.HEAD + b"\xff\xff\xff\x7f" + bytes(200),
+            "a missing attribute": whole(c(of.MKFILE)),
+            "an attribute twice": whole(c(of.MKFILE, [(of.PATH, "rootfs/a"), (of.PATH, "rootfs/b")])),
+            "no root": whole(first=of.begin()),
+            "rootfs is a link": whole(c(of.SYMLINK, [(of.PATH, "rootfs"), (of.PATH_LINK, "/")]), first=of.begin()),
+            "templates is a link": whole(c(of.SYMLINK, [(of.PATH, "metadata.yaml"), (of.PATH_LINK, str(secret))])),
+            "two subvolumes": whole(of.begin()),
+            "no beginning": of.HEAD + c(of.MKDIR, [(of.PATH, "rootfs")]) + c(of.END),
+            "dots": whole(of.file("rootfs/../../secret")),
+            "an absolute path": whole(of.file(str(secret))),
+            "through a link": whole(way_out, of.file("rootfs/l/secret")),
+            "write through a link": whole(c(of.SYMLINK, [(of.PATH, "rootfs/l"), (of.PATH_LINK, str(secret))]),
+                                          c(of.WRITE, [(of.PATH, "rootfs/l"), (of.OFFSET, 0), (of.DATA, b"changed")])),
+            "mode of a link": whole(way_out, c(of.CHMOD, [(of.PATH, "rootfs/l"), (of.MODE, 0o777)])),
+            "rename outwards": whole(of.file("rootfs/x"), c(of.RENAME, [(of.PATH, "rootfs/x"), (of.PATH_TO, "../secret")])),
+            "rename through a link": whole(way_out, of.file("rootfs/x"), c(of.RENAME, [(of.PATH, "rootfs/x"), (of.PATH_TO, "rootfs/l/secret")])),
+            "link from outside": whole(c(of.LINK, [(of.PATH, "rootfs/x"), (of.PATH_LINK, "../../secret")])),
+            "remove outside": whole(c(of.UNLINK, [(of.PATH, "../../secret")])),
+            "clone of a foreign subvolume": whole(clone(foreign, f"containers/{victim}/rootfs/root/file")),
+            "clone from outside": whole(clone(of.ONE, "../../secret")),
+            "snapshot of a foreign subvolume": whole(first=of.later(base=foreign)),
+            "too long": whole(of.file("rootfs/x"), c(of.TRUNCATE, [(of.PATH, "rootfs/x"), (of.SIZE, 1 << 60)])),
+            "far out": whole(of.file("rootfs/x"), c(of.WRITE, [(of.PATH, "rootfs/x"), (of.OFFSET, (1 << 64) - 2), (of.DATA, b"1234")])),
+            "an owner out of range": whole(of.file("rootfs/x"), c(of.CHOWN, [(of.PATH, "rootfs/x"), (of.UID, 1 << 32), (of.GID, 0)])),
+            "another description": whole(of.file("backup.yaml", json.dumps(description(name, config={"security.privileged": "true"})).encode())),
+            "a description that is a link": whole(c(of.SYMLINK, [(of.PATH, "backup.yaml"), (of.PATH_LINK, str(secret))])),
+        }
+        archives = {what: self.optimized(name, data) for what, data in cases.items()}
+        good = whole(of.file("rootfs/x", b"12345678"))
+        archives |= {
+            "subvolumes inside": self.optimized(name, good, header=b"subvolumes: [{path: /, snapshot: ''}, {path: /a, snapshot: ''}]"),
+            "an unnamed stream": self.optimized(name, good, more=[("backup/snapshots/x.bin", good)]),
+            "a stream twice": self.optimized(name, good, more=[("backup/container.bin", good)]),
+            "a missing stream": self.optimized(name),
+            "a stream that is a link": self.optimized(name, more=[link("backup/container.bin", str(secret))]),
+            "shifted ids": self.optimized(name, good, config={"volatile.last_state.idmap": '[{"Isuid":true}]'}),
+            "of another driver": self.optimized(name, good).replace(b'"backend": "btrfs"', b'"backend": "zfs",  '),
+            "a base that is another": self.optimized(name, good, whole(first=of.later(base=b"9" * 16)), snapshots=["one"]),
+            "a second whole one": self.optimized(name, good, good, snapshots=["one"]),
+            "clone outside of the base": self.optimized(name, good, of.HEAD + of.later() + clone(of.ONE, "../../../secret") + c(of.END), snapshots=["one"]),
+        }
+        before, instances = self.kept_files(), self.daemon.get("/1.0/instances")
+        for what, data in archives.items():
+            with self.subTest(what):
+                status, problem = self.post(data)
+                self.assertEqual(status // 100, 4, (what, problem))
+                eventually(lambda: self.kept_files() == before, f"{what}: nothing left behind: {self.kept_files()} {before}", 10)
+                self.assertEqual((self.daemon.get("/1.0/instances"), secret.read_text()), (instances, "untouched"), what)
+        self.forget(name)
+        self.assertEqual(self.post(self.optimized(name, good)), (200, ""), "the one that is well")
 
 
 class OnDir(Backups, DaemonTest):

@@ -73,8 +73,8 @@ class Header:
         return name, out + cls.int(6, 2) + cls.int(7, 0) + cls.int(8, 1_600_000_000)
 
     @classmethod
-    def make(cls, snapshots=(), names=None, live=False, shifted=False, transport=0, rsync=True):
-        out = cls.int(1, transport)
+    def make(cls, snapshots=(), names=None, live=False, shifted=False, transport=0, rsync=True, btrfs=False):
+        out = cls.int(1, 1 if btrfs else transport)
         if live:
             out += cls.int(2, 0)
         if shifted:
@@ -83,6 +83,8 @@ class Header:
         out += b"".join(cls.text(5, body) for _, body in snapshots)
         if rsync:
             out += cls.text(8, b"".join(cls.int(field, value) for field, value in ((1, 1), (2, 1), (3, 0), (4, 1))))
+        if btrfs:
+            out += cls.text(12, b"".join(cls.int(field, 1) for field in (1, 2, 3)))
         return out
 
 
@@ -160,9 +162,10 @@ class ForeignSource:
             return self.send_tree(stream)
         if self.data is None:
             return stream.close()
-        if self.data:
-            self.send(stream, self.data)
-        self.send(stream, b"", 1)
+        for part in self.data if isinstance(self.data, list) else [self.data]:
+            if part:
+                self.send(stream, part)
+            self.send(stream, b"", 1)
         while self.receive(stream):
             pass
 

@@ -152,6 +152,29 @@ class OnBtrfs(Core, DaemonTest):
         self.daemon.lxc("image", "delete", "split")
         self.assertEqual(self.daemon.request("GET", "/1.0/images/aliases/split")[0], 404)
 
+    def test_an_image_brings_its_profiles_and_an_end_that_only_tells(self):
+        name, profile, other = self.daemon.name("profiled"), self.daemon.name("fromimage"), self.daemon.name("follows")
+        fingerprint = self.daemon.get("/1.0/images/aliases/busybox")["target"]
+        url = f"/1.0/images/{fingerprint}"
+        image = self.daemon.get(url)
+        body = {key: image[key] for key in ("auto_update", "properties", "public", "profiles", "expires_at")}
+        self.addCleanup(self.daemon.outcome, "PUT", url, body)
+        self.daemon.lxc("profile", "create", profile)
+        self.addCleanup(self.daemon.lxc, "profile", "delete", profile, check=False)
+        self.addCleanup(self.daemon.lxc, "profile", "delete", other, check=False)
+        self.assertEqual(self.daemon.outcome("PUT", url, {**body, "profiles": ["default", profile], "expires_at": "2001-02-03T04:05:06Z"})[0], 200)
+        self.addCleanup(self.daemon.lxc, "delete", "-f", name, check=False)
+        made = lambda *options: (self.daemon.lxc("init", "busybox", name, *options), self.daemon.get(f"/1.0/instances/{name}")["profiles"],
+                                 self.daemon.lxc("delete", name))[1]
+        self.assertEqual(made(), ["default", profile])
+        self.assertEqual(made("-p", "default"), ["default"])
+        self.daemon.lxc("profile", "rename", profile, other)
+        self.assertEqual(made(), ["default", other])
+        self.daemon.lxc("profile", "delete", other)
+        self.assertEqual(made(), ["default"])
+        shown = self.daemon.get(url)
+        self.assertEqual((shown["profiles"], shown["expires_at"]), (["default"], "2001-02-03T04:05:06Z"), "it stays: it is not a cached one")
+
     def test_image_list_and_show_are_filled(self):
         (row,) = rows(self.daemon.lxc_out("image", "list", "-f", "csv", "-c", "lfpdatsu"))
         alias, fingerprint, public, description, architecture, kind, size, uploaded = row

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import unittest
 
+import send_stream as btrfs
 from foreign_source import ForeignSource, Header, relay, start_rsync
 from https_e2e import Client
 from identities import Identity, context_of, free_port
@@ -19,14 +20,14 @@ from troupe_e2e import COMMAND_SECONDS, Daemon, eventually, run
 MODES = ("pull", "push", "relay")
 
 
-def is_rsync(pid):
+def is_mover(pid):
     with contextlib.suppress(OSError):
-        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0] in (b"/usr/bin/rsync", b"/join")
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].split(b"/")[-1] in (b"rsync", b"join", b"btrfs", b"troupe-receive")
     return False
 
 
-def rsyncs_of(daemon):
-    """Processes of rsync below a daemon."""
+def movers_of(daemon):
+    """Processes that move data below a daemon."""
     parents = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
@@ -34,7 +35,7 @@ def rsyncs_of(daemon):
     found = {daemon.process.pid}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
-    return {pid for pid in found if is_rsync(pid)}
+    return {pid for pid in found if is_mover(pid)}
 
 
 class Pair(unittest.TestCase):
@@ -128,6 +129,21 @@ class Pair(unittest.TestCase):
         eventually(lambda: self.volumes(self.far) == before, "the end of what had come")
 
 
+class Pulls:
+    """The far server pulls from a source that a test plays."""
+
+    def source(self, **more):
+        made = ForeignSource(Identity(self.folder, f"server{free_port()}"), **more)
+        self.addCleanup(made.close)
+        return made
+
+    def pull(self, source, name=None, **more):
+        name = name or self.name("foreign")
+        body = {"name": name, "profiles": ["default"], "source": {"type": "migration", "mode": "pull", "operation": source.url,
+                "certificate": source.identity.crt.read_text(), "secrets": {"control": "c", "fs": "f"}, **more}}
+        return self.far.outcome("POST", "/1.0/instances", body)
+
+
 class Copies:
     """What holds between any two storage drivers."""
 
@@ -192,7 +208,40 @@ class Copies:
         eventually(lambda: len(self.volumes(self.far)) == before - 1, "the removed snapshot's volume goes")
 
 
-class BtrfsToDir(Copies, Pair):
+class Kills:
+    """Whatever moves the data, nothing of it outlives its daemon."""
+
+    def test_a_side_that_is_killed_leaves_nothing(self):
+        name = self.name("cut")
+        self.near.lxc("init", "busybox", name)
+        with tempfile.NamedTemporaryFile(dir=self.near.home) as big:
+            run("dd", "if=/dev/urandom", f"of={big.name}", "bs=1M", "count=150")
+            self.near.lxc("file", "push", big.name, f"{name}/root/big")
+        before = self.volumes(self.far)
+        for victim, other in ((self.near, self.far), (self.far, self.near)):
+            for mode in ("pull", "push"):
+                with self.subTest(victim=victim.driver, mode=mode):
+                    self.kill_half_way(name, victim, other, mode)
+                    self.assert_nothing_came(name, before)
+        self.copy(name)
+
+    def kill_half_way(self, name, victim, other, mode):
+        copying = self.client.popen("copy", f"near:{name}", f"far:{name}", "--mode", mode)
+        try:
+            eventually(lambda: movers_of(self.near) and movers_of(self.far), "data on its way")
+            other.process.send_signal(signal.SIGSTOP)  # what is on its way stays on its way
+            at_work = movers_of(victim)
+            victim.stop(signal.SIGKILL)
+            eventually(lambda: not any(is_mover(pid) for pid in at_work), "the end of rsync with its daemon")
+        finally:
+            other.process.send_signal(signal.SIGCONT)
+            copying.kill()
+            copying.communicate()
+        victim.start()
+        eventually(lambda: not movers_of(other), "the end of the other rsync")
+
+
+class BtrfsToDir(Copies, Kills, Pulls, Pair):
     drivers = ("btrfs", "dir")
 
     def test_only_the_instance(self):
@@ -258,35 +307,6 @@ class BtrfsToDir(Copies, Pair):
             self.assertEqual((ended["status"], "Timed out" in ended["err"]), ("Failure", True), ended)
         self.assert_nothing_came(name, before)
 
-    def test_a_side_that_is_killed_leaves_nothing(self):
-        name = self.name("cut")
-        self.near.lxc("init", "busybox", name)
-        with tempfile.NamedTemporaryFile(dir=self.near.home) as big:
-            run("dd", "if=/dev/urandom", f"of={big.name}", "bs=1M", "count=150")
-            self.near.lxc("file", "push", big.name, f"{name}/root/big")
-        before = self.volumes(self.far)
-        for victim, other in ((self.near, self.far), (self.far, self.near)):
-            for mode in ("pull", "push"):
-                with self.subTest(victim=victim.driver, mode=mode):
-                    self.kill_half_way(name, victim, other, mode)
-                    self.assert_nothing_came(name, before)
-        self.copy(name)
-
-    def kill_half_way(self, name, victim, other, mode):
-        copying = self.client.popen("copy", f"near:{name}", f"far:{name}", "--mode", mode)
-        try:
-            eventually(lambda: rsyncs_of(self.near) and rsyncs_of(self.far), "data on its way")
-            other.process.send_signal(signal.SIGSTOP)  # what is on its way stays on its way
-            at_work = rsyncs_of(victim)
-            victim.stop(signal.SIGKILL)
-            eventually(lambda: not any(is_rsync(pid) for pid in at_work), "the end of rsync with its daemon")
-        finally:
-            other.process.send_signal(signal.SIGCONT)
-            copying.kill()
-            copying.communicate()
-        victim.start()
-        eventually(lambda: not rsyncs_of(other), "the end of the other rsync")
-
     def test_cancelling_undoes_it(self):
         name = self.stopped("cancel")
         before = self.volumes(self.far)
@@ -322,17 +342,6 @@ class BtrfsToDir(Copies, Pair):
         self.assertIn("not found", others.stderr)
 
     # --- the other side is not what it says
-
-    def source(self, **more):
-        made = ForeignSource(Identity(self.folder, f"server{free_port()}"), **more)
-        self.addCleanup(made.close)
-        return made
-
-    def pull(self, source, name=None, **more):
-        name = name or self.name("foreign")
-        body = {"name": name, "profiles": ["default"], "source": {"type": "migration", "mode": "pull", "operation": source.url,
-                "certificate": source.identity.crt.read_text(), "secrets": {"control": "c", "fs": "f"}, **more}}
-        return self.far.outcome("POST", "/1.0/instances", body)
 
     def test_only_the_pinned_server_is_spoken_to(self):
         before = self.volumes(self.far)
@@ -467,6 +476,80 @@ class Confinement(unittest.TestCase):
     def child_named(pid):
         words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         return pid if words[0] == b"/usr/bin/rsync" else None
+
+
+class BtrfsToBtrfs(Copies, Kills, Pulls, Pair):
+    """By streams of btrfs send; refreshed by rsync."""
+    drivers = ("btrfs", "btrfs")
+
+    def listed(self, *snapshots):
+        return json.dumps({"subvolumes": [{"path": "/", "snapshot": s, "readonly": bool(s), "uuid": ""} for s in (*snapshots, "")]}).encode()
+
+    def test_each_stream_builds_on_the_one_before(self):
+        name = self.name("streams")
+        self.near.lxc("launch", "busybox", name)
+        shared = lambda: self.near.exec(name, "sh", "-c", "cd /root; mkdir -p a/b; ln -s x a/l; mkfifo a/p; mknod a/s p; echo 1 >a/b/f; ln a/b/f a/h; "
+                                        "dd if=/dev/urandom of=big bs=64k count=50 2>/dev/null; chmod 4750 a/b/f; chown -h 5:6 a/l")
+        shared()
+        self.near.lxc("snapshot", name, "one")
+        self.near.exec(name, "sh", "-c", "cd /root; mv a/b c; rm a/l; cp big bigger; echo 2 >>c/f; touch -d '2001-02-03 04:05:06' c")
+        self.near.lxc("snapshot", name, "two")
+        self.near.exec(name, "sh", "-c", "cd /root; mv c a/c; rm big; truncate -s 100k bigger")
+        self.copy(name, "--stateless")
+        self.near.lxc("stop", "-f", name)
+        look = "cd /root; find . | sort | xargs stat -c '%n %F %u:%g %a %h %s' | grep -v directory; find . -type f | sort | xargs md5sum; find . -name c -exec stat -c '%n %Y' {} +"
+        for state in (None, "two", "one"):
+            if state:
+                for daemon in self.daemons:
+                    daemon.lxc("restore", name, state)
+            for daemon in self.daemons:
+                daemon.lxc("start", name)
+            seen = [daemon.exec(name, "sh", "-c", look).stdout for daemon in self.daemons]
+            self.assertEqual(seen[0], seen[1], state)
+            for daemon in self.daemons:
+                daemon.lxc("stop", "-f", name)
+        for daemon in self.daemons:
+            eventually(lambda: not list((daemon.dir / "storage-pools/default/.incomplete").iterdir()), "the end of the copy that was sent")
+
+    def test_a_container_with_subvolumes_inside_goes_by_rsync(self):
+        name = self.stopped("nested")
+        run("btrfs", "subvolume", "create", self.near.dir / f"storage-pools/default/containers/{name}/rootfs/root/inner")
+        self.write(name, "inside", path="root/inner/file")
+        self.copy(name)
+        self.assertEqual(self.read(name, "root/inner/file"), "inside")
+
+    def test_crafted_streams_reach_nothing(self):
+        before = self.volumes(self.far)
+        c, whole, path = btrfs.command, btrfs.stream, btrfs.PATH
+        way_out = c(btrfs.SYMLINK, [(path, "rootfs/l"), (btrfs.PATH_LINK, str(self.far.dir))])
+        clone = c(btrfs.CLONE, [(path, "rootfs/x"), (btrfs.OFFSET, 0), (btrfs.CLONE_SIZE, 4), (btrfs.CLONE_ID, b"9" * 16), (btrfs.CLONE_TRANSACTION, 1),
+                                (btrfs.CLONE_PATH, "rootfs/y"), (btrfs.CLONE_OFFSET, 0)])
+        one, fine = self.listed(), whole(btrfs.file("rootfs/x"))
+        cases = {
+            "no list": [b"garbage", fine],
+            "no subvolumes": [b"{}", fine],
+            "more subvolumes": [self.listed("a"), fine],
+            "subvolumes inside": [one.replace(b'"/"', b'"/x"'), fine],
+            "no stream": [one, b"garbage"],
+            "nothing": [one, b""],
+            "an end too early": [one, fine[:-10]],
+            "something behind": [one, fine + b"x"],
+            "through a link": [one, whole(way_out, btrfs.file("rootfs/l/x"))],
+            "dots": [one, whole(btrfs.file("rootfs/../../x"))],
+            "a foreign clone": [one, whole(btrfs.file("rootfs/x"), clone)],
+            "a foreign base": [one, whole(first=btrfs.later(base=b"9" * 16))],
+            "no root": [one, whole(first=btrfs.begin())],
+        }
+        for what, parts in cases.items():
+            with self.subTest(what):
+                status, problem = self.pull(self.source(offer=Header.make(btrfs=True), data=parts))
+                self.assertEqual(status, 400, (what, problem))
+                eventually(lambda: self.volumes(self.far) == before, "nothing left")
+        name = self.name("crafted")
+        snapshots = [Header.snapshot("one", profiles=["default"])]
+        good = [self.listed("one"), fine, btrfs.HEAD + btrfs.later() + btrfs.file("rootfs/z") + c(btrfs.END)]
+        self.assertEqual(self.pull(self.source(offer=Header.make(snapshots=snapshots, btrfs=True), data=good), name), (200, ""))
+        self.assertEqual((self.read(name, "x"), self.read(name, "z"), self.snapshots(name)), ("text", "text", ["one"]))
 
 
 class DirToBtrfs(Copies, Pair):

@@ -3,7 +3,7 @@
 import concurrent.futures
 import unittest
 
-from troupe_e2e import DaemonTest
+from troupe_e2e import DaemonTest, eventually
 
 
 class Volumes:
@@ -80,6 +80,112 @@ class Volumes:
         self.assertEqual(self.daemon.lxc_out("storage", "volume", "get", "second", copy, "user.mark").strip(), "x")
         self.assertIn(copy, self.daemon.lxc_out("storage", "volume", "list", "second"))
 
+    def write(self, name, word):
+        self.daemon.exec(name, "sh", "-c", f"echo {word} >/data/file")
+
+    def read(self, name):
+        return self.daemon.exec(name, "cat", "/data/file").stdout.strip()
+
+    def snapshots(self, volume, pool="default"):
+        return [s["name"].split("/")[1] for s in self.daemon.get(f"{self.path(volume, pool)}/snapshots?recursion=1")]
+
+    def kept(self, pool="default"):
+        return len([name for name in self.on_disk(pool) if name.startswith("snapshot-")])
+
+    def test_snapshots_are_taken_restored_renamed_and_deleted(self):
+        volume, name, before = self.volume("snapped", "user.mark=1"), self.launch("snapper"), self.kept()
+        self.daemon.lxc("storage", "volume", "attach", "default", volume, name, "data", "/data")
+        self.write(name, "first")
+        self.daemon.exec(name, "sh", "-c", "chmod 1751 /data; chown 5:6 /data")
+        self.daemon.lxc("storage", "volume", "snapshot", "default", volume)
+        self.write(name, "second")
+        self.daemon.lxc("storage", "volume", "snapshot", "default", volume, "kept")
+        self.write(name, "third")
+        self.assertEqual(self.snapshots(volume), ["snap0", "kept"])
+        listed = self.daemon.get("/1.0/storage-pools/default/volumes?recursion=1")
+        self.assertIn((f"{volume}/kept", "custom", []), [(v["name"], v["type"], v["used_by"]) for v in listed])
+        self.assertIn(f"{self.path(volume)}/snapshots/kept", self.daemon.get("/1.0/storage-pools/default/volumes"))
+        self.assertIn(f"{volume}/snap0", self.daemon.lxc_out("storage", "volume", "list", "default"))
+        self.assertIn("kept", self.daemon.lxc_out("storage", "volume", "info", "default", volume))
+        self.assertIn("user.mark", self.daemon.lxc_out("storage", "volume", "show", "default", f"{volume}/kept"))
+        refused = self.daemon.lxc("storage", "volume", "restore", "default", volume, "snap0", check=False)
+        self.assertIn("in use", refused.stderr)
+        self.assertEqual(self.read(name), "third")
+        self.daemon.lxc("stop", "-f", name)
+        self.daemon.lxc("storage", "volume", "restore", "default", volume, "snap0")
+        self.daemon.lxc("start", name)
+        self.assertEqual(self.read(name), "first")
+        self.assertEqual(self.daemon.exec(name, "stat", "-c", "%a %u %g", "/data").stdout.strip(), "1751 5 6")
+        self.daemon.lxc("storage", "volume", "rename", "default", f"{volume}/kept", f"{volume}/other")
+        self.assertEqual(self.snapshots(volume), ["snap0", "other"])
+        url = f"{self.path(volume)}/snapshots"
+        self.assertEqual(self.daemon.outcome("PATCH", f"{url}/other", {"description": "mine"}), (200, ""))
+        self.assertEqual(self.daemon.outcome("PUT", f"{url}/other", {"description": "mine", "expires_at": "2100-01-01T00:00:00Z"}), (200, ""))
+        shown = self.daemon.get(f"{url}/other")
+        self.assertEqual((shown["name"], shown["description"], shown["expires_at"], shown["config"]),
+                         ("other", "mine", "2100-01-01T00:00:00Z", {"user.mark": "1"}))
+        for method, path, body, code in (("POST", url, {"name": "other"}, 409), ("POST", url, {"name": "a/b"}, 400), ("GET", f"{url}/none", None, 404),
+                                         ("POST", f"{url}/other", {"name": "snap0"}, 409), ("POST", f"{url}/none", {"name": "x"}, 404),
+                                         ("DELETE", f"{url}/none", None, 404), ("PUT", self.path(volume), {"restore": "none"}, 404),
+                                         ("POST", f"{self.path('none')}/snapshots", {"name": "x"}, 404),
+                                         ("POST", "/1.0/storage-pools/default/volumes/image/x/snapshots", {"name": "x"}, 400)):
+            self.assertEqual(self.daemon.outcome(method, path, body)[0], code, (method, path, body))
+        self.daemon.lxc("storage", "volume", "delete", "default", f"{volume}/other")
+        self.assertEqual(self.snapshots(volume), ["snap0"])
+        self.daemon.lxc("storage", "volume", "detach", "default", volume, name, "data")
+        renamed = self.daemon.name("resnapped")
+        self.daemon.lxc("storage", "volume", "rename", "default", volume, renamed)
+        self.assertEqual(self.snapshots(renamed), ["snap0"])
+        self.assertEqual(self.kept(), before + 1)
+        self.daemon.lxc("storage", "volume", "delete", "default", renamed)
+        self.assertEqual(self.kept(), before, "its snapshots went as well")
+
+    def test_snapshots_come_along_where_they_are_wanted(self):
+        volume, name = self.volume("origin"), self.launch("copier")
+        self.daemon.lxc("storage", "volume", "attach", "default", volume, name, "data", "/data")
+        self.write(name, "first")
+        self.daemon.lxc("storage", "volume", "snapshot", "default", volume, "one")
+        self.write(name, "second")
+        self.daemon.lxc("storage", "volume", "detach", "default", volume, name, "data")
+        copies = {}
+        for word, pool, source, options, snapshots, content in (("whole", "default", volume, [], ["one"], "second"), ("far", "second", volume, [], ["one"], "second"),
+                                                                ("alone", "second", volume, ["--volume-only"], [], "second"),
+                                                                ("ofone", "second", f"{volume}/one", [], [], "first")):
+            copy = copies[word] = self.daemon.name(word)
+            self.daemon.lxc("storage", "volume", "copy", f"default/{source}", f"{pool}/{copy}", *options)
+            self.addCleanup(self.daemon.lxc, "storage", "volume", "delete", pool, copy, check=False)
+            self.assertEqual(self.snapshots(copy, pool), snapshots, word)
+            self.daemon.lxc("config", "device", "add", name, "data", "disk", f"pool={pool}", f"source={copy}", "path=/data")
+            self.assertEqual(self.read(name), content, word)
+            self.daemon.lxc("config", "device", "remove", name, "data")
+        self.daemon.lxc("storage", "volume", "move", f"second/{copies['far']}", f"default/{copies['far']}")
+        self.addCleanup(self.daemon.lxc, "storage", "volume", "delete", "default", copies["far"], check=False)
+        self.assertEqual(self.snapshots(copies["far"]), ["one"])
+        self.assertEqual(self.kept("second"), 0)
+        self.daemon.lxc("storage", "volume", "restore", "default", copies["far"], "one")
+        self.daemon.lxc("config", "device", "add", name, "data", "disk", "pool=default", f"source={copies['far']}", "path=/data")
+        self.assertEqual(self.read(name), "first")
+
+    def test_instances_snapshots_are_volumes_as_well(self):
+        name = self.launch("listed")
+        self.daemon.lxc("snapshot", name, "one")
+        listed = {v["name"]: v for v in self.daemon.get("/1.0/storage-pools/default/volumes/container?recursion=1")}
+        self.assertEqual(listed[f"{name}/one"]["used_by"], [f"/1.0/instances/{name}/snapshots/one"])
+        self.assertIn(f"/1.0/storage-pools/default/volumes/container/{name}/snapshots/one", self.daemon.get("/1.0/storage-pools/default/volumes/container"))
+
+    def test_snapshots_by_schedule_pattern_and_end(self):
+        volume = self.volume("planned", "snapshots.pattern=at-{{ creation_date|date:'2006' }}-%d", "snapshots.expiry=1y")
+        self.daemon.lxc("storage", "volume", "snapshot", "default", volume)
+        taken = self.daemon.get(f"{self.path(volume)}/snapshots?recursion=1")[0]
+        self.assertRegex(taken["name"], rf"^{volume}/at-\d{{4}}-0$")
+        self.assertGreater(taken["expires_at"], taken["created_at"])
+        self.daemon.lxc("storage", "volume", "snapshot", "default", volume, "forever", "--no-expiry")
+        self.assertEqual(self.daemon.get(f"{self.path(volume)}/snapshots/forever")["expires_at"], "0001-01-01T00:00:00Z")
+        self.assertEqual(self.daemon.outcome("PATCH", f"{self.path(volume)}/snapshots/forever", {"expires_at": "2001-01-01T00:00:00Z"}), (200, ""))
+        eventually(lambda: "forever" not in self.snapshots(volume), "the end of what has expired")
+        for key, value in (("snapshots.schedule", "often"), ("snapshots.expiry", "soon"), ("snapshots.pattern", "%d%d"), ("snapshots.other", "x")):
+            self.assertEqual(self.daemon.outcome("PATCH", self.path(volume), {"config": {key: value}})[0], 400, key)
+
     def test_what_cannot_be_is_refused_and_changes_nothing(self):
         before = self.on_disk()
         create = lambda **body: self.daemon.outcome("POST", "/1.0/storage-pools/default/volumes/custom", body)[0]
@@ -127,6 +233,10 @@ class OnBtrfs(Volumes, DaemonTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.daemon.lxc("storage", "create", "second", "dir")
+
+    def test_snapshots_are_taken_by_schedule(self):
+        volume = self.volume("minute", "snapshots.schedule=* * * * *")
+        eventually(lambda: self.snapshots(volume) == ["snap0"], "the snapshot of the next minute", 75)
 
     def test_a_size_holds_and_grows(self):
         volume, name = self.volume("sized", "size=8MiB"), self.launch("filler")

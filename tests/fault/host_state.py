@@ -142,12 +142,17 @@ class Host:
         for pool in self.names_in("storage-pools"):
             folder = f"storage-pools/{pool}"
             inside = [each for each in self.everywhere() if each["expanded_devices"]["root"]["pool"] == pool]
-            listed = {v["name"] for v in self.daemon.get(f"/1.0/storage-pools/{pool}/volumes?recursion=1") if v["type"] == "container"}
+            listed = {v["name"] for v in self.daemon.get(f"/1.0/storage-pools/{pool}/volumes?recursion=1") if v["type"] == "container" and "/" not in v["name"]}
             found |= {f"{pool}: volume or record alone: {name}" for name in self.names_in(f"{folder}/containers") ^ set(map(self.key_of, inside))}
             found |= {f"{pool}: listed or record alone: {name}" for name in listed ^ {i["name"] for i in inside if i["project"] == "default"}}
             found |= {f"{pool}: {place}/{name}" for place in (".trash", ".incomplete") for name in self.names_in(f"{folder}/{place}")}
-            custom = {f"{v['project']}_{v['name']}" for v in self.daemon.get(f"/1.0/storage-pools/{pool}/volumes/custom?recursion=1")}
-            found |= {f"{pool}: custom volume or record alone: {name}" for name in self.names_in(f"{folder}/custom") ^ custom}
+            volumes = [f"{v['project']}_{v['name']}" for v in self.daemon.get(f"/1.0/storage-pools/{pool}/volumes/custom?recursion=1")]
+            custom = {name for name in volumes if "/" not in name}
+            lying = self.names_in(f"{folder}/custom")
+            copies = {name for name in lying if name.startswith("snapshot-")}
+            found |= {f"{pool}: custom volume or record alone: {name}" for name in (lying - copies) ^ custom}
+            if len(copies) != len(volumes) - len(custom):
+                found.add(f"{pool}: {len(copies)} volumes for {len(volumes) - len(custom)} snapshots of volumes")
             taken, there = sum(len(i["snapshots"] or []) for i in inside), len(self.names_in(f"{folder}/snapshots"))
             if taken != there:
                 found.add(f"{pool}: {there} snapshot volumes for {taken} snapshots")

@@ -93,7 +93,7 @@ class SagaKillTest(DaemonTest):
         "instance.start": ["start"], "instance.stop": ["stop_forced", "stop_gracefully"], "instance.restart": ["restart"],
         "instance.freeze": ["freeze"], "instance.unfreeze": ["unfreeze"], "instance.rename": ["rename_instance"],
         "instance.restore": ["restore_stopped", "restore_running"],
-        "instance.import": ["import_instance"], "image.publish": ["publish_instance", "publish_snapshot"],
+        "instance.import": ["import_instance", "import_streams"], "image.publish": ["publish_instance", "publish_snapshot"],
         "backup.create": ["create_backup"], "backup.rename": ["rename_backup"], "backup.delete": ["delete_backup"],
         "snapshot.create": ["create_snapshot"], "snapshot.update": ["update_snapshot"], "snapshot.rename": ["rename_snapshot"],
         "snapshot.delete": ["delete_snapshot"], "snapshot.prune": ["prune_snapshots"],
@@ -103,8 +103,10 @@ class SagaKillTest(DaemonTest):
         "network.create": ["create_network"], "network.update": ["update_network"], "network.rename": ["rename_network"],
         "network.delete": ["delete_network"],
         "pool.create": ["create_pool"], "pool.update": ["update_pool"], "pool.delete": ["delete_pool"],
-        "volume.create": ["create_volume", "copy_volume"], "volume.update": ["update_volume"],
-        "volume.move": ["rename_volume", "move_volume"], "volume.delete": ["delete_volume"],
+        "volume.create": ["create_volume", "copy_volume", "copy_volume_with_snapshots"], "volume.update": ["update_volume"],
+        "volume.move": ["rename_volume", "move_volume"], "volume.delete": ["delete_volume"], "volume.restore": ["restore_volume"],
+        "volume.snapshot.create": ["snapshot_volume"], "volume.snapshot.rename": ["rename_volume_snapshot"],
+        "volume.snapshot.update": ["update_volume_snapshot"], "volume.snapshot.delete": ["delete_volume_snapshot"],
         "profile.create": ["create_profile"], "profile.update": ["update_profile", "update_profile_in_use"], "profile.rename": ["rename_profile"],
         "profile.delete": ["delete_profile"],
         "certificate.create": ["create_certificate"], "certificate.update": ["update_certificate"],
@@ -296,6 +298,38 @@ class SagaKillTest(DaemonTest):
         return Case("POST", self.volumes(pool), {"name": name, "source": {"type": "copy", "name": source, "pool": "default"}},
                     self.there_is(f"{self.volumes(pool)}/{name}"))
 
+    def volume_with_snapshot(self):
+        name = self.volume()
+        self.must("POST", f"{self.volumes('default')}/{name}/snapshots", {"name": "one"})
+        return name
+
+    def copy_volume_with_snapshots(self):
+        source, name, pool = self.volume_with_snapshot(), self.name(), self.other_pool()
+        return Case("POST", self.volumes(pool), {"name": name, "source": {"type": "copy", "name": source, "pool": "default"}},
+                    self.there_is(f"{self.volumes(pool)}/{name}/snapshots/one"))
+
+    def restore_volume(self):
+        name = self.volume_with_snapshot()
+        later = self.daemon.dir / f"storage-pools/default/custom/default_{name}/later"
+        later.touch()
+        return Case("PUT", f"{self.volumes('default')}/{name}", {"restore": "one"}, lambda: not later.exists())
+
+    def snapshot_volume(self):
+        path = f"{self.volumes('default')}/{self.volume()}/snapshots"
+        return Case("POST", path, {"name": "one"}, self.there_is(f"{path}/one"))
+
+    def rename_volume_snapshot(self):
+        path = f"{self.volumes('default')}/{self.volume_with_snapshot()}/snapshots"
+        return Case("POST", f"{path}/one", {"name": "two"}, lambda: self.one_of(f"{path}/two", f"{path}/one", lambda at: self.found(at) is not None))
+
+    def update_volume_snapshot(self):
+        path = f"{self.volumes('default')}/{self.volume_with_snapshot()}/snapshots/one"
+        return Case("PATCH", path, {"description": "mine"}, lambda: self.found(path)["description"] == "mine")
+
+    def delete_volume_snapshot(self):
+        path = f"{self.volumes('default')}/{self.volume_with_snapshot()}/snapshots/one"
+        return Case("DELETE", path, None, lambda: self.found(path) is None)
+
     def update_volume(self):
         path = f"{self.volumes('default')}/{self.volume()}"
         return Case("PATCH", path, {"description": "changed"}, lambda: self.found(path)["description"] == "changed")
@@ -378,6 +412,19 @@ class SagaKillTest(DaemonTest):
     def import_instance(self):
         name = self.name()
         return Case("POST", "/1.0/instances", self.exported(), headers={"Content-Type": "application/octet-stream", "X-LXD-name": name},
+                    there=lambda: self.status(name) == "Stopped" and self.found(f"/1.0/instances/{name}/snapshots/one") is not None)
+
+    def import_streams(self):
+        """The same of an optimised backup, which makes its volumes anew."""
+        if not hasattr(self, "streams"):
+            name = self.instance()
+            self.snapshot(name)
+            self.must("POST", f"/1.0/instances/{name}/backups", {"name": "kept", "compression_algorithm": "none", "optimized_storage": True})
+            status, self.streams = self.daemon.request("GET", f"/1.0/instances/{name}/backups/kept/export")
+            self.assertEqual(status, 200)
+            self.must("DELETE", f"/1.0/instances/{name}")
+        name = self.name()
+        return Case("POST", "/1.0/instances", self.streams, headers={"Content-Type": "application/octet-stream", "X-LXD-name": name},
                     there=lambda: self.status(name) == "Stopped" and self.found(f"/1.0/instances/{name}/snapshots/one") is not None)
 
     def publish(self, **source):

@@ -29,6 +29,7 @@ constexpr rlim_t memory_max = rlim_t{1} << 30;
 constexpr rlim_t cpu_seconds_max = 3600;
 
 constexpr int to_write[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETFCAP};
+constexpr int to_receive[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETFCAP, CAP_MKNOD};
 constexpr int to_read[] = {CAP_DAC_READ_SEARCH};
 constexpr rlim_t files_max = 512, files_of_a_tree = 4; // one is open for each directory on the way down
 
@@ -68,7 +69,7 @@ struct copied_tree {
 outcome<std::vector<copied_tree>> copies_of(const std::vector<visible_tree>& trees, tree_access how) {
   std::vector<copied_tree> out;
   for (auto& each : trees) {
-    auto dir = copy_of(each.dir, how);
+    auto dir = copy_of(each.dir, each.only_read ? tree_access::read : how);
     if (!dir) return tl::unexpected{dir.error()};
     auto lower = each.lower ? copy_of(each.lower, how) : unique_fd{};
     if (!lower) return tl::unexpected{lower.error()};
@@ -202,7 +203,11 @@ outcome<std::vector<unique_fd>> confine(std::vector<visible_tree> trees, tree_ac
   auto count = trees.size();
   trees.clear(); // ways back into the host's tree
   auto ok = limit(bytes_max, count)
-                .and_then([&] { return how == tree_access::read ? drop_rights(to_read) : drop_rights(to_write); })
+                .and_then([&] {
+                  return how == tree_access::read    ? drop_rights(to_read)
+                         : how == tree_access::write ? drop_rights(to_write)
+                                                     : drop_rights(to_receive);
+                })
                 .and_then([&] { return die_with(parent); }) // a change of identity clears the death signal
                 .and_then([&] { return sanitized ? outcome<void>{} : allow_file_calls_only(how); });
   if (!ok) return tl::unexpected{ok.error()};

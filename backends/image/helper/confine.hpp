@@ -13,12 +13,14 @@ namespace troupe::unpack {
 outcome<void> die_with(pid_t parent);
 
 /// What a helper may do with the trees it sees.
-enum class tree_access : uint8_t { read, write };
+/// receive: writes by commands of a foreign system, which rename, remove and clone, too.
+enum class tree_access : uint8_t { read, write, receive };
 
 /// A directory of the host; with `lower`, that as an overlay below it (read only).
 struct visible_tree {
   unique_fd dir;
   unique_fd lower = {};
+  bool only_read = false; // whatever is done with the others
 };
 
 /// Makes `trees` (none: nothing at all) the whole visible file system, gives up every right but those to read files, or

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -33,6 +34,8 @@ constexpr int allowed[] = {
     SYS_clock_gettime, SYS_getrandom, SYS_gettid, SYS_getpid, SYS_tgkill, SYS_rt_sigprocmask, SYS_rt_sigaction,
     SYS_rt_sigreturn, SYS_restart_syscall, SYS_sched_yield, SYS_sysinfo};
 
+constexpr int allowed_to_receivers[] = {SYS_renameat2, SYS_fchdir, SYS_lsetxattr, SYS_lremovexattr};
+
 constexpr int allowed_to_readers[] = {SYS_getdents64, SYS_readlinkat, SYS_flistxattr, SYS_fgetxattr, SYS_fcntl};
 
 } // namespace
@@ -51,6 +54,15 @@ outcome<void> allow_file_calls_only(tree_access how) {
   for (int call : allowed) allow(call);
   if (how == tree_access::read)
     for (int call : allowed_to_readers) allow(call);
+  if (how == tree_access::receive) {
+    for (int call : allowed_to_receivers) allow(call);
+    // Of ioctl only the sharing of extents.
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 4));
+    program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])));
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(FICLONERANGE), 0, 1));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+  }
   program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
   const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
