@@ -96,6 +96,7 @@ bool is_known(const principal& who) { return who.level >= trust::granted; }
 struct bus_door::data {
   services& with;
   tls_listeners& listeners;
+  trusted trusts;
   arrivals guests;
   std::unique_ptr<unix_listener> listener;
   std::thread thread;
@@ -113,7 +114,8 @@ namespace {
 // Everything that lives on the bus thread.
 class bus_loop {
 public:
-  bus_loop(services& with, tls_listeners& listeners) : with_{with}, listeners_{listeners}, log_{with} {
+  bus_loop(services& with, tls_listeners& listeners, bus_door::trusted& trusts)
+      : with_{with}, listeners_{listeners}, trusts_{trusts}, log_{with} {
     io_.waitScope.setBusyPollInterval(events_between_polls);
   }
 
@@ -183,6 +185,7 @@ private:
     auto caller = caller_of(one.peer, with_.db.read());
     if (!is_known(caller.who)) return turn_away(one.peer, std::move(caller));
     log_.came_in(*head_of(caller.who));
+    if (caller.until) trusts_(caller.who.username, caller.until);
     auto stream = io_.lowLevelProvider->wrapSocketFd(one.socket.release(), socket_flags);
     auto& made = begin(kj::mv(stream), std::move(caller.who), nullptr);
     made.of->doings = std::move(one.doings);
@@ -226,6 +229,7 @@ private:
 
   services& with_;
   tls_listeners& listeners_;
+  bus_door::trusted& trusts_;
   authentication_log log_;
   task_errors errors_;
   std::map<uint64_t, connection*> local_; // of the unix socket, in the order they came
@@ -239,8 +243,8 @@ private:
 
 } // namespace
 
-bus_door::bus_door(services& with, tls_listeners& listeners)
-    : data_{new data{with, listeners, {}, nullptr, {}, {}, {}}} {}
+bus_door::bus_door(services& with, tls_listeners& listeners, trusted trusts)
+    : data_{new data{with, listeners, std::move(trusts), {}, nullptr, {}, {}, {}}} {}
 
 bus_door::~bus_door() {
   data_->listeners.close(tls_door::bus);
@@ -255,7 +259,7 @@ outcome<void> bus_door::listen(const std::string& unix_socket) {
   data_->listener = std::make_unique<unix_listener>(std::move(*listener));
   std::promise<void> ready;
   data_->thread = std::thread{[this, &ready] {
-    bus_loop loop{data_->with, data_->listeners};
+    bus_loop loop{data_->with, data_->listeners, data_->trusts};
     auto close = kj::newPromiseAndCrossThreadFulfiller<void>();
     auto end = kj::newPromiseAndCrossThreadFulfiller<void>();
     data_->close = kj::mv(close.fulfiller);
