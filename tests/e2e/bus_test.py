@@ -83,6 +83,10 @@ class BusTest(DaemonTest):
         self.assertEqual(got["start"], "forbidden: This handle does not allow Instance.start")
         self.assertEqual(got["exec"], "forbidden: This handle does not allow Instance.exec")
         self.assertEqual(got["blind"], "forbidden: This handle does not allow Instance.view")
+        whole, reader, blind = map(set, got["offers"])
+        self.assertLess({"Instance.start", "Instance.exec", "Instance.view"}, whole)
+        self.assertEqual(reader & {"Instance.start", "Instance.exec", "Instance.view"}, {"Instance.view"})
+        self.assertEqual(blind, {"Handle.restrict", "Handle.offers"})
         self.assertIn("invalid: There is no verb", got["unknown"])
         self.assertIn("invalid: The expiry is in the past", got["late"])
 
