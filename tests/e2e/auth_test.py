@@ -208,6 +208,70 @@ class AuthTest(RolesTest):
         told = self.daemon.get("/1.0/events/history?entity=auth-group//seers")
         self.assertIn("auth-group-updated", [e["metadata"]["action"] for e in told if e["type"] == "lifecycle"])
 
+    # --- what the caller may do with what he is shown
+
+    def entitled(self, path, who, *entitlements):
+        query = "&" if "?" in path else "?"
+        status, answer = self.call("GET", f"{path}{query}with-access-entitlements={','.join(entitlements)}", identity=who)
+        self.assertEqual(status, 200, answer)
+        return answer["metadata"]
+
+    def test_views_tell_what_their_reader_may_do(self):
+        self.project("te")
+        for name in ("mine", "theirs"):
+            self.instance(name, "te")
+        self.group("some")
+        self.give("some", ("project", "/1.0/projects/te", "viewer"), ("project", "/1.0/projects/te", "can_edit"),
+                  ("instance", "/1.0/instances/mine?project=te", "operator"), ("group", "/1.0/auth/groups/some", "can_view"),
+                  ("server", "/1.0", "can_view_identities"), ("server", "/1.0", "can_edit_storage_pools"))
+        who = self.identity("entitled", "some")
+        wanted = ("can_edit", "can_delete", "can_exec")
+        one = self.entitled("/1.0/instances/mine?project=te", who, *wanted)
+        self.assertEqual(one["access_entitlements"], ["can_exec"])
+        for query in ("project=te", "all-projects=true"):
+            for recursion in (1, 2):
+                listed = {i["name"]: i.get("access_entitlements") for i in
+                          self.entitled(f"/1.0/instances?{query}&recursion={recursion}", who, *wanted)}
+                self.assertEqual(listed, {"mine": ["can_exec"], "theirs": None}, query)
+        expected = {"/1.0/projects?recursion=1": ["can_edit"], "/1.0/projects/te": ["can_edit"], "/1.0/storage-pools?recursion=1&project=te": ["can_edit"],
+                    "/1.0/storage-pools/default?project=te": ["can_edit"], "/1.0/profiles/default?project=te": None, "/1.0/auth/groups/some": None,
+                    "/1.0/auth/groups?recursion=1": None, "/1.0/auth/identities?recursion=1": None, "/1.0": None,
+                    f"/1.0/networks/{self.daemon.bridge}?project=te": None, "/1.0/images?recursion=1&project=te": None,
+                    "/1.0/storage-pools/default/volumes/container/mine?project=te": None}
+        for path, entitlements in expected.items():
+            wanted = ("can_edit",)
+            shown = self.entitled(path, who, *wanted)
+            for item in shown if isinstance(shown, list) else [shown]:
+                self.assertEqual(item.get("access_entitlements"), entitlements, path)
+        for path in ("/1.0/profiles?recursion=1&project=te", f"/1.0/auth/identities/tls/{who.fingerprint}", "/1.0/auth/identities/current",
+                     "/1.0/storage-pools/default/volumes?recursion=1&project=te", "/1.0/auth/groups/some"):
+            shown = self.entitled(path, who, "can_view")
+            for item in shown if isinstance(shown, list) else [shown]:
+                self.assertEqual(item.get("access_entitlements"), ["can_view"], path)
+
+    def test_what_is_borrowed_is_changed_by_who_may_in_both_projects(self):
+        self.project("tf")
+        self.group("both", ("project", "/1.0/projects/tf", "operator"), ("project", "/1.0/projects/default", "viewer"))
+        who = self.identity("borrower", "both")
+        path = "/1.0/profiles/default?project=tf"
+        self.assertEqual(self.entitled(path, who, "can_view", "can_edit")["access_entitlements"], ["can_view"])
+        self.assertEqual(self.status("PATCH", path, who, {"description": "x"}), 403)
+        self.give("both", ("project", "/1.0/projects/tf", "operator"), ("profile", "/1.0/profiles/default?project=default", "can_edit"))
+        self.assertEqual(self.entitled(path, who, "can_view", "can_edit")["access_entitlements"], ["can_view", "can_edit"])
+        description = self.daemon.get("/1.0/profiles/default")["description"]
+        self.assertEqual(self.status("PATCH", path, who, {"description": description}), 200)
+
+    def test_entitlements_that_cannot_be_told_are_refused(self):
+        self.group("viewers", ("server", "/1.0", "viewer"))
+        who = self.identity("curious", "viewers")
+        for path in ("/1.0/instances?with-access-entitlements=can_edit", "/1.0/projects?recursion=1&with-access-entitlements=can_exec",
+                     "/1.0?with-access-entitlements=can_fly"):
+            self.assertEqual(self.status("GET", path, who), 400, path)
+        self.assertEqual(self.daemon.request("GET", "/1.0/instances?recursion=1&with-access-entitlements=can_edit")[0], 400)
+        extensions = self.daemon.get("/1.0")["api_extensions"]
+        for name in ("access_management", "access_management_tls", "entities_with_entitlements"):
+            self.assertIn(name, extensions)
+
     # --- what is open when a group gives less
 
     def test_the_events_of_a_project_end_with_it(self):
