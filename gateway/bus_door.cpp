@@ -11,7 +11,6 @@
 #include "messages/bus.capnp.h"
 #include "messages/rights.hpp"
 
-#include <algorithm>
 #include <capnp/rpc-twoparty.h>
 #include <future>
 #include <map>
@@ -61,7 +60,7 @@ struct connection {
 struct arrival {
   http_peer peer;
   unique_fd socket;
-  std::shared_ptr<std::atomic<bool>> used = std::make_shared<std::atomic<bool>>();
+  std::shared_ptr<activity> doings = std::make_shared<activity>();
 };
 using arrivals = on_bus::mailbox<arrival>;
 
@@ -72,9 +71,9 @@ void hand_over(arrivals& to, std::unique_ptr<http_stream> stream) {
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) return; // it is closed
   unique_fd theirs{ends[0]};
   arrival one{stream->peer(), unique_fd{ends[1]}};
-  auto used = one.used;
+  auto doings = one.doings;
   to.put(std::move(one));
-  stream_relay::start(std::move(stream), std::move(theirs), std::move(used));
+  stream_relay::start(std::move(stream), std::move(theirs), std::move(doings));
 }
 
 principal peer_of(kj::AsyncIoStream& stream) {
@@ -97,6 +96,7 @@ bool is_known(const principal& who) { return who.level >= trust::granted; }
 struct bus_door::data {
   services& with;
   tls_listeners& listeners;
+  trusted trusts;
   arrivals guests;
   std::unique_ptr<unix_listener> listener;
   std::thread thread;
@@ -114,7 +114,8 @@ namespace {
 // Everything that lives on the bus thread.
 class bus_loop {
 public:
-  bus_loop(services& with, tls_listeners& listeners) : with_{with}, listeners_{listeners}, log_{with} {
+  bus_loop(services& with, tls_listeners& listeners, bus_door::trusted& trusts)
+      : with_{with}, listeners_{listeners}, trusts_{trusts}, log_{with} {
     io_.waitScope.setBusyPollInterval(events_between_polls);
   }
 
@@ -146,13 +147,18 @@ private:
         .then([this, &from] { return accept_all(from); });
   }
 
-  // Who has called nothing yet can come again: the oldest of them goes.
+  // Who has nothing under way can come again: who has had nothing for longest goes.
   bool has_room() {
     if (local_.size() < limits_of(door_kind::bus_unix).connections) return true;
-    auto at = std::find_if(local_.begin(), local_.end(), [](auto& each) { return !*each.second->of->used; });
-    if (at == local_.end()) return false;
-    at->second->cut.fulfiller->fulfill();
-    local_.erase(at);
+    auto goes = local_.end();
+    for (auto at = local_.begin(); at != local_.end(); ++at) {
+      auto& doings = *at->second->of->doings;
+      if (!doings.idle()) continue;
+      if (goes == local_.end() || doings.rested_at() < goes->second->of->doings->rested_at()) goes = at;
+    }
+    if (goes == local_.end()) return false;
+    goes->second->cut.fulfiller->fulfill();
+    local_.erase(goes);
     return true;
   }
 
@@ -179,9 +185,10 @@ private:
     auto caller = caller_of(one.peer, with_.db.read());
     if (!is_known(caller.who)) return turn_away(one.peer, std::move(caller));
     log_.came_in(*head_of(caller.who));
+    if (caller.until) trusts_(caller.who.username, caller.until);
     auto stream = io_.lowLevelProvider->wrapSocketFd(one.socket.release(), socket_flags);
     auto& made = begin(kj::mv(stream), std::move(caller.who), nullptr);
-    made.of->used = std::move(one.used);
+    made.of->doings = std::move(one.doings);
     made.of->trusted = [this, peer = std::move(one.peer), &made] { return still_trusts(peer, made); };
   }
 
@@ -222,6 +229,7 @@ private:
 
   services& with_;
   tls_listeners& listeners_;
+  bus_door::trusted& trusts_;
   authentication_log log_;
   task_errors errors_;
   std::map<uint64_t, connection*> local_; // of the unix socket, in the order they came
@@ -235,8 +243,8 @@ private:
 
 } // namespace
 
-bus_door::bus_door(services& with, tls_listeners& listeners)
-    : data_{new data{with, listeners, {}, nullptr, {}, {}, {}}} {}
+bus_door::bus_door(services& with, tls_listeners& listeners, trusted trusts)
+    : data_{new data{with, listeners, std::move(trusts), {}, nullptr, {}, {}, {}}} {}
 
 bus_door::~bus_door() {
   data_->listeners.close(tls_door::bus);
@@ -251,7 +259,7 @@ outcome<void> bus_door::listen(const std::string& unix_socket) {
   data_->listener = std::make_unique<unix_listener>(std::move(*listener));
   std::promise<void> ready;
   data_->thread = std::thread{[this, &ready] {
-    bus_loop loop{data_->with, data_->listeners};
+    bus_loop loop{data_->with, data_->listeners, data_->trusts};
     auto close = kj::newPromiseAndCrossThreadFulfiller<void>();
     auto end = kj::newPromiseAndCrossThreadFulfiller<void>();
     data_->close = kj::mv(close.fulfiller);

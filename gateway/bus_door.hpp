@@ -3,6 +3,7 @@
 #include "actors/services.hpp"
 #include "gateway/tls_listeners.hpp"
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -12,7 +13,10 @@ namespace troupe {
 /// of its own (messages/bus.capnp). A session that breaks the protocol loses its connection; the others do not notice.
 class bus_door {
 public:
-  bus_door(services& with, tls_listeners& listeners);
+  /// `trusts(user, until)`: somebody was let in by what is worth nothing from then on, in seconds since 1970. On the
+  /// bus thread.
+  using trusted = std::function<void(const std::string& user, int64_t until)>;
+  bus_door(services& with, tls_listeners& listeners, trusted trusts);
   ~bus_door(); // closes all sessions
   outcome<void> listen(const std::string& unix_socket);
   void stop_listening();

@@ -7,9 +7,9 @@
 namespace troupe {
 
 /// How many connections each listener has at once: in all, and from one peer (a host, or a user of this machine). When
-/// there are so many, the oldest idle one makes room for the next, in all one of the peer who has most; if none is
-/// idle, the next is closed. The oldest: so a newcomer has time to ask, however many come behind him. Docs:
-/// security.md.
+/// there are so many, the one that has been idle for longest makes room for the next, in all one of the peer who has
+/// most; if none is idle, the next is closed. For longest: so a newcomer has time to ask, however many come behind him.
+/// Docs: security.md.
 enum class door_kind : uint8_t { rest_unix, rest_tls, bus_unix, bus_tls, metrics, guests };
 struct door_limits {
   door_kind which;

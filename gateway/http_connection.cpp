@@ -226,6 +226,7 @@ void http_connection::replied(bool ok) {
   auto self = shared_from_this();
   bool keep = ok && exchange_->frame.keep_alive;
   auto done = std::move(exchange_);
+  rested_at_ = context_.now_ms();
   if (!ok) return close();
   if (body_left_) return linger();
   if (!keep) return close();
@@ -305,7 +306,7 @@ void http_connection::hand_over(uint64_t serial, const std::string& protocol, un
   if (!waits_for(serial)) return;
   auto self = shared_from_this();
   auto early = std::move(pending_);
-  stream_relay::start(let_go(), std::move(ours), std::make_shared<std::atomic<bool>>(true),
+  stream_relay::start(let_go(), std::move(ours), nullptr,
                       "HTTP/1.1 101 Switching Protocols\r\nUpgrade: " + protocol + "\r\nConnection: Upgrade\r\n\r\n",
                       early);
 }

@@ -73,6 +73,7 @@ private:
   void abort() override;
   void unwelcome() override;
   bool idle() const override { return !exchange_ || exchange_->at == phase::head; }
+  uint64_t rested_at() const override { return rested_at_; }
   void on_body(std::string_view bytes) override;
 
   size_t consume(std::string_view bytes);
@@ -99,6 +100,7 @@ private:
   std::unique_ptr<exchange> exchange_;
   std::string pending_; // read but not used: half a head, or the next requests
   uint64_t serial_ = 0;
+  uint64_t rested_at_ = 0;
   bool consuming_ = false;
   bool half_closed_ = false; // the peer sends no more, but may still read
   bool body_left_ = false;   // the rest of a refused request is still coming

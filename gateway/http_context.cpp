@@ -84,13 +84,14 @@ void http_context::leave(uint64_t serial) {
 
 bool http_context::make_room(const std::string& host) {
   socket_stream* found = nullptr;
-  size_t most = 0;
+  auto goes_before = [](socket_stream& one, socket_stream& other) {
+    auto his = one.place()->taken(), others = other.place()->taken();
+    return his != others ? his > others : one.rested_at() < other.rested_at();
+  };
   for (auto& [serial, one] : connections_) {
     auto* place = one->place();
-    if (!place || (!host.empty() && place->host() != host) || place->taken() <= most || !one->idle()) continue;
-    found = one;
-    most = place->taken();
-    if (!host.empty()) break;
+    if (!place || (!host.empty() && place->host() != host) || !one->idle()) continue;
+    if (!found || goes_before(*one, *found)) found = one;
   }
   if (found) found->drop();
   return found != nullptr;

@@ -55,7 +55,8 @@ public:
   /// A connection counts from here to there; the answer is its number.
   uint64_t enter(socket_stream& one);
   void leave(uint64_t serial);
-  /// Ends the oldest idle connection of that host; empty: of the one that has most. False: none is idle.
+  /// Ends the connection of that host that has been idle for longest; empty: of the one that has most. False: none is
+  /// idle.
   bool make_room(const std::string& host);
   void disconnect(const std::function<bool(const http_peer&)>& whom);
 

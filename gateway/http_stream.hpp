@@ -26,6 +26,8 @@ public:
     virtual void unwelcome() { abort(); } // the peer is not trusted any more
     /// Has the peer begun nothing that an end would break off? Then it can make room for others.
     virtual bool idle() const { return false; }
+    /// Since when it is, ms of the context's clock; 0: since it came.
+    virtual uint64_t rested_at() const { return 0; }
   };
 
   virtual ~http_stream() = default;

@@ -237,7 +237,7 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   outcome<void> listening;
   {
     rest_door door{with, listeners, moves};
-    bus_door bus{with, listeners};
+    bus_door bus{with, listeners, [&door](const std::string& user, int64_t until) { door.trusts(user, until); }};
     guests.open_for_running();
     listening = door.listen(with.dir.unix_socket);
     if (listening) listening = bus.listen(with.dir.path + "/bus.socket");

@@ -66,6 +66,7 @@ struct entrance {
   oidc_gate gate;
   authentication_log guests;
   login_pages pages;
+  std::unique_ptr<trust_watch> watch;
 };
 
 /// Judged before a byte of the body is kept: a stranger must not fill the disk with what is refused afterwards.
@@ -179,6 +180,7 @@ void handle(entrance& at, door_kind which, std::shared_ptr<http_request> request
   if (caller.refused) return refuse_token(at, one, *caller.refused, records);
   if (!found.row) return answer.send(no_such_route(found.path_known));
   if (!let_in(at, one, *found.row, records, caller.doubt)) return;
+  if (caller.until) at.watch->trusts(one.head->who.username, caller.until);
   bool chooses_itself = found.row->who == access::metrics; // whose figures
   auto entered = chooses_itself ? outcome<void>{} : enter_project_of(one, *found.row, records);
   if (!entered) return reply_error(one, entered.error());
@@ -203,7 +205,8 @@ struct rest_door::data {
       : streams{with.io}, at{{with, streams, listeners, moves},
                              oidc_gate{with},
                              authentication_log{with},
-                             login_pages{with, at.gate, at.guests}} {}
+                             login_pages{with, at.gate, at.guests},
+                             nullptr} {}
 
   std::unique_ptr<http_server> make_server(door_kind which) {
     auto& with = at.context.with;
@@ -221,14 +224,13 @@ struct rest_door::data {
   live_streams streams;
   entrance at;
   std::unique_ptr<http_server> server;
-  std::unique_ptr<trust_watch> watch;
 };
 
 rest_door::rest_door(services& with, tls_listeners& listeners, transfers& moves)
     : data_{std::make_unique<data>(with, listeners, moves)} {}
 
 rest_door::~rest_door() {
-  data_->watch.reset();
+  if (data_->at.watch) data_->at.watch->stop();
   data_->close_tls();
   data_->server.reset();
   data_->at.gate.close();
@@ -236,17 +238,19 @@ rest_door::~rest_door() {
 
 outcome<void> rest_door::listen(const std::string& unix_socket) {
   auto& context = data_->at.context;
-  data_->server = data_->make_server(door_kind::rest_unix);
-  context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(door_kind::rest_tls); });
-  context.listeners.open(tls_door::metrics, [d = data_.get()] { return d->make_server(door_kind::metrics); });
-  data_->watch = std::make_unique<trust_watch>(context.with, [&context,
-                                                              &gate = data_->at.gate](const std::string& user) {
+  auto lost = [&context, &gate = data_->at.gate](const std::string& user) {
     context.listeners.disconnect([&](const http_peer& peer) { return peer.shown && peer.shown->fingerprint == user; });
     context.streams.cut(user);
     gate.forget(user);
-  });
+  };
+  data_->at.watch = std::make_unique<trust_watch>(context.with, lost);
+  data_->server = data_->make_server(door_kind::rest_unix);
+  context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(door_kind::rest_tls); });
+  context.listeners.open(tls_door::metrics, [d = data_.get()] { return d->make_server(door_kind::metrics); });
   return data_->server->listen_unix(unix_socket, 0660);
 }
+
+void rest_door::trusts(const std::string& user, int64_t until) { data_->at.watch->trusts(user, until); }
 
 void rest_door::stop_listening() {
   data_->close_tls();

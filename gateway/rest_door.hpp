@@ -18,6 +18,10 @@ public:
   outcome<void> listen(const std::string& unix_socket);
   void stop_listening();
 
+  /// Somebody was let in, here or at another door, by what is worth nothing from then on (seconds since 1970): what he
+  /// has open is cut then. Once it listens; any thread.
+  void trusts(const std::string& user, int64_t until);
+
 private:
   struct data;
   std::unique_ptr<data> data_;

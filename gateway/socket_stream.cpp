@@ -65,7 +65,7 @@ std::string address_of(uv_tcp_t* socket) {
 } // namespace
 
 socket_stream::socket_stream(std::shared_ptr<http_context> context, family of)
-    : http_stream{std::move(context)}, block_{new block{}} {
+    : http_stream{std::move(context)}, block_{new block{}}, came_at_{context_->now_ms()} {
   block_->owner = this;
   block_->context = context_;
   block_->open = context_->open;

@@ -4,6 +4,8 @@
 #include "gateway/http_stream.hpp"
 #include "messages/unique_fd.hpp"
 
+#include <algorithm>
+
 struct uv_stream_s;
 
 namespace troupe {
@@ -37,6 +39,7 @@ public:
   bool take_place();
   const host_place* place() const noexcept { return place_.get(); }
   bool idle() const { return user_ && user_->idle(); }
+  uint64_t rested_at() const { return std::max(came_at_, user_ ? user_->rested_at() : 0); }
   void drop(); // makes room for somebody else
   void cut();  // tells the user that the peer is unwelcome
 
@@ -50,6 +53,7 @@ private:
 
   block* block_ = nullptr;
   std::unique_ptr<host_place> place_;
+  const uint64_t came_at_;
   uint64_t serial_ = 0; // among the context's connections; 0: it counts for none
   bool reading_ = false;
   bool ended_ = false;

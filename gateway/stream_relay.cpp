@@ -1,23 +1,22 @@
 #include "gateway/stream_relay.hpp"
 
-#include "gateway/http_context.hpp"
 #include "gateway/socket_stream.hpp"
 
 #include <array>
 
 namespace troupe {
 
-stream_relay::stream_relay(std::unique_ptr<http_stream> peer, std::unique_ptr<http_stream> ours, flag used)
-    : context_{peer->context().shared_from_this()}, peer_{std::move(peer)}, ours_{std::move(ours)}, used_{std::move(
-                                                                                                        used)} {}
+stream_relay::stream_relay(std::unique_ptr<http_stream> peer, std::unique_ptr<http_stream> ours, doings of)
+    : context_{peer->context().shared_from_this()}, peer_{std::move(peer)}, ours_{std::move(ours)}, of_{std::move(of)} {
+}
 
 stream_relay::~stream_relay() = default;
 
-void stream_relay::start(std::unique_ptr<http_stream> peer, unique_fd ours, flag used, std::string_view first,
+void stream_relay::start(std::unique_ptr<http_stream> peer, unique_fd ours, doings of, std::string_view first,
                          std::string_view early) {
   auto socket = socket_stream::adopt(peer->context().shared_from_this(), std::move(ours));
   if (!socket) return;
-  auto made = std::make_shared<stream_relay>(std::move(peer), std::move(socket), std::move(used));
+  auto made = std::make_shared<stream_relay>(std::move(peer), std::move(socket), std::move(of));
   made->context_->add(made);
   made->peer_->attach(made.get());
   made->ours_->attach(&made->our_side_);

@@ -1,9 +1,10 @@
 #pragma once
 
-#include "gateway/http_stream.hpp"
+#include "gateway/activity.hpp"
+#include "gateway/http_context.hpp"
 #include "messages/unique_fd.hpp"
 
-#include <atomic>
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -14,12 +15,12 @@ namespace troupe {
 class stream_relay final : public http_stream::user, public std::enable_shared_from_this<stream_relay> {
 public:
   /// `ours`: one end of a socket pair.
-  /// `used`: whether the peer has asked for anything; until then it is idle.
-  using flag = std::shared_ptr<const std::atomic<bool>>;
+  /// `of`: what the peer has under way; null: always something.
+  using doings = std::shared_ptr<const activity>;
   /// `first` goes to the peer before anything else, `early` is what it has sent already.
-  static void start(std::unique_ptr<http_stream> peer, unique_fd ours, flag used, std::string_view first = {},
+  static void start(std::unique_ptr<http_stream> peer, unique_fd ours, doings of, std::string_view first = {},
                     std::string_view early = {});
-  stream_relay(std::unique_ptr<http_stream> peer, std::unique_ptr<http_stream> ours, flag used);
+  stream_relay(std::unique_ptr<http_stream> peer, std::unique_ptr<http_stream> ours, doings of);
   ~stream_relay() override;
 
 private:
@@ -34,12 +35,16 @@ private:
     stream_relay& of;
   };
 
-  void on_bytes(std::string_view bytes) override { forward(*peer_, *ours_, to_ours_, bytes); }
+  void on_bytes(std::string_view bytes) override {
+    heard_at_ = context_->now_ms();
+    forward(*peer_, *ours_, to_ours_, bytes);
+  }
   void on_end() override { close(); }
   void on_written(bool ok) override { written(ok, *ours_, to_peer_); }
   void on_deadline() override {}
   void abort() override { close(); }
-  bool idle() const override { return !*used_; }
+  bool idle() const override { return of_ && of_->idle(); }
+  uint64_t rested_at() const override { return std::max(heard_at_, of_ ? of_->rested_at() : 0); }
 
   void forward(http_stream& from, http_stream& to, std::string& held, std::string_view bytes);
   void written(bool ok, http_stream& from, std::string& held);
@@ -49,7 +54,8 @@ private:
   std::unique_ptr<http_stream> peer_; // null once closed, as ours_
   std::unique_ptr<http_stream> ours_;
   our_side our_side_{*this};
-  flag used_;
+  doings of_;
+  uint64_t heard_at_ = 0;         // what came then may be on its way still
   std::string to_ours_, to_peer_; // read, and not yet taken by the other side
 };
 

@@ -36,6 +36,7 @@ private:
   void on_deadline() override;
   void abort() override;
   bool idle() const override { return user_ && user_->idle(); }
+  uint64_t rested_at() const override { return user_ ? user_->rested_at() : 0; }
 
   void deliver();
   void end();

@@ -46,6 +46,7 @@ caller caller_of(const http_peer& peer, const snapshot& records) {
     return out;
   }
   out.who.username = peer.shown->fingerprint;
+  out.until = peer.shown->valid_until + 1;
   out.who.level = trust::full;
   if (identity && !record) give_groups(out.who, records, *identity);
   if (record)

@@ -18,6 +18,7 @@ struct caller {
   principal who;
   std::string doubt;                 // why what was shown is worth nothing; empty: it is not, or nothing was shown
   std::optional<error> refused = {}; // a token was brought that is not believed (forbidden), or could not be judged
+  int64_t until = 0;                 // from then on what was shown is worth nothing; seconds since 1970, 0: never
 };
 
 /// Looked up for every request, so that what is removed counts no more. Cheap: one read of a record.

@@ -2,6 +2,7 @@
 
 #include "actors/access_change.hpp"
 #include "gateway/event_follower.hpp"
+#include "gateway/expiries.hpp"
 
 #include <algorithm>
 #include <condition_variable>
@@ -14,6 +15,8 @@ struct trust_watch::data : std::enable_shared_from_this<trust_watch::data> {
   data(services& s, std::function<void(const std::string&)> l) : with{s}, lost{std::move(l)} {}
 
   void cut(message<schema::Event> event);
+  void cut(const std::string& user);
+  void run(std::function<void()> work);
 
   services& with;
   std::function<void(const std::string&)> lost;
@@ -22,6 +25,7 @@ struct trust_watch::data : std::enable_shared_from_this<trust_watch::data> {
   int cutting = 0; // guarded by lock, as what follows
   bool closed = false;
   std::optional<event_follower> events;
+  std::optional<expiries> ends;
 };
 
 namespace {
@@ -69,18 +73,28 @@ std::vector<std::string> losers_of(const snapshot& records, const message<schema
 } // namespace
 
 void trust_watch::data::cut(message<schema::Event> event) {
+  run([this, event = std::move(event)] {
+    for (auto& user : losers_of(with.db.read(), event)) lost(user);
+  });
+}
+
+void trust_watch::data::cut(const std::string& user) {
+  run([this, user] { lost(user); });
+}
+
+void trust_watch::data::run(std::function<void()> work) {
   {
     std::lock_guard guard{lock};
     if (closed) return;
     ++cutting;
   }
-  auto work = [self = shared_from_this(), event = std::move(event)] {
-    for (auto& user : losers_of(self->with.db.read(), event)) self->lost(user);
+  auto whole = [self = shared_from_this(), work = std::move(work)] {
+    work();
     std::lock_guard guard{self->lock};
     --self->cutting;
     self->idle.notify_all();
   };
-  if (!with.blocking.submit(work)) work(); // better late than never
+  if (!with.blocking.submit(whole)) whole(); // better late than never
 }
 
 trust_watch::trust_watch(services& with, std::function<void(const std::string&)> lost)
@@ -93,9 +107,14 @@ trust_watch::trust_watch(services& with, std::function<void(const std::string&)>
     if (auto self = weak.lock()) self->cut(event);
   });
   data_->events->start();
+  data_->ends.emplace(with.io, [d = data_.get()](const std::string& user) { d->cut(user); });
 }
 
-trust_watch::~trust_watch() {
+void trust_watch::trusts(const std::string& user, int64_t until) { data_->ends->set(user, until); }
+
+trust_watch::~trust_watch() { stop(); }
+
+void trust_watch::stop() {
   data_->events.reset();
   std::unique_lock guard{data_->lock};
   data_->closed = true;

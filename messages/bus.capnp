@@ -14,6 +14,7 @@ using Json = import "json.capnp";
 using Node = import "/capnp/schema.capnp".Node;
 using Bak = import "backup.capnp";
 using Event = import "event.capnp".Event;
+using Id = import "identity.capnp";
 using Img = import "image.capnp";
 using Inst = import "instance.capnp";
 using Net = import "network.capnp";
@@ -30,6 +31,8 @@ annotation implied @0xe94b80d12c7fa635 (method) :Void;  # of a handle that an al
 interface Handle(Same) {
   restrict @0 Rules -> (handle :Same, revoker :Revoker) $implied;
   # The same thing, weaker. What is reached through the new handle is under the same rules, and rules only add up.
+  offers @1 () -> (methods :List(Text)) $implied;
+  # "Instance.start", ...: what the caller may call of this very thing now, by his rights and the handle's rules.
 }
 struct Rules {
   readOnly  @0 :Bool;
@@ -70,6 +73,7 @@ interface Bus extends(Handle(Bus)) {
   sessions     @6 () -> (items :List(SessionView)) $reads;
   createProject @8 Prof.ProjectsPost -> (project :Project, operation :Operation);
   allInstances @7 Page -> (items :List(InstanceView), next :Text) $reads;   # of all projects; `after` is "PROJECT/NAME"
+  auth         @9 () -> (auth :Auth) $reads;
 }
 struct SessionView {
   # One connection to the bus.
@@ -100,6 +104,64 @@ interface Project extends(Handle(Project)) {
   rename     @9 Net.Rename -> (project :Project, operation :Operation);
   delete     @10 () -> (operation :Operation);
   state      @11 () -> (limits :List(LimitState)) $reads;
+}
+
+# ---- who may do what
+
+interface Auth extends(Handle(Auth)) {
+  identities     @0 () -> (identities :Identities) $reads;
+  groups         @1 () -> (groups :Groups) $reads;
+  providerGroups @2 () -> (providerGroups :ProviderGroups) $reads;
+  permissions    @3 (entityType :Text, project :Text, page :Page) -> (items :List(PermissionView), next :Text) $reads;
+  # What can be given, on all that is there; empty: of all types and projects. `after` is the number of those before.
+}
+struct PermissionView { spec @0 :Id.Permission; groups @1 :List(Text); }   # groups: that give it
+
+struct IdentityView { spec @0 :Id.Identity; etag @1 :Text; }
+interface Identities extends(Handle(Identities)) {
+  list    @0 Page -> (items :List(IdentityView), next :Text) $reads;   # `after` is "METHOD/ID"
+  get     @1 (method :Text, id :Text) -> (identity :Identity) $reads;  # tls or oidc; or its name
+  current @2 () -> (identity :Id.Identity, effectiveGroups :List(Text), effectivePermissions :List(Id.Permission),
+                    fineGrained :Bool) $reads;
+  create  @3 (name :Text, certificate :Text, groups :List(Text)) -> (identity :Identity, operation :Operation);
+  invite  @4 (name :Text, groups :List(Text)) -> (token :Text, identity :Identity, operation :Operation);
+  # Pending until somebody brings the token; answered once it can be used.
+}
+interface Identity extends(Handle(Identity)) {
+  view   @0 () -> IdentityView $reads;
+  update @1 (body :Id.IdentityPut, etag :Text, given :List(Text)) -> (operation :Operation);   # given null: everything
+  delete @2 () -> (operation :Operation);
+}
+
+struct GroupView {
+  spec           @0 :Id.AuthGroup;
+  identities     @1 :List(Text);   # "METHOD/ID" of its members
+  providerGroups @2 :List(Text);   # of which it is one
+  etag           @3 :Text;
+}
+interface Groups extends(Handle(Groups)) {
+  list   @0 Page -> (items :List(GroupView), next :Text) $reads;
+  get    @1 (name :Text) -> (group :Group) $reads;
+  create @2 Id.AuthGroup -> (group :Group, operation :Operation);
+}
+interface Group extends(Handle(Group)) {
+  view   @0 () -> GroupView $reads;
+  update @1 (body :Id.AuthGroupPut, etag :Text, given :List(Text)) -> (operation :Operation);   # given null: everything
+  rename @2 Net.Rename -> (group :Group, operation :Operation);
+  delete @3 () -> (operation :Operation);
+}
+
+struct ProviderGroupView { spec @0 :Id.IdentityProviderGroup; etag @1 :Text; }
+interface ProviderGroups extends(Handle(ProviderGroups)) {
+  list   @0 Page -> (items :List(ProviderGroupView), next :Text) $reads;
+  get    @1 (name :Text) -> (providerGroup :ProviderGroup) $reads;
+  create @2 Id.IdentityProviderGroup -> (providerGroup :ProviderGroup, operation :Operation);
+}
+interface ProviderGroup extends(Handle(ProviderGroup)) {
+  view   @0 () -> ProviderGroupView $reads;
+  update @1 (body :Id.IdentityProviderGroupPut, etag :Text, given :List(Text)) -> (operation :Operation);
+  rename @2 Net.Rename -> (providerGroup :ProviderGroup, operation :Operation);
+  delete @3 () -> (operation :Operation);
 }
 
 # ---- operations

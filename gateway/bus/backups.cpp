@@ -23,7 +23,7 @@ change_backup changing(const call_ptr& c, verb what) {
 class instance_upload final : public bus::InstanceUpload::Server {
 public:
   instance_upload(place at, std::string name, std::string pool)
-      : at_{std::move(at)}, name_{std::move(name)}, pool_{std::move(pool)} {}
+      : at_{std::move(at)}, engaged_{at_.of->doings}, name_{std::move(name)}, pool_{std::move(pool)} {}
 
   bus::ByteStream::Client receive() {
     file_ = std::make_shared<const unique_fd>(open(at_.with().dir.spool.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
@@ -52,6 +52,7 @@ public:
 
 private:
   place at_;
+  activity::engagement engaged_;
   std::string name_, pool_;
   std::shared_ptr<const unique_fd> file_;
 };

@@ -65,7 +65,8 @@ kj::Promise<void> send_rest(const place& at, std::shared_ptr<const unique_fd> so
 class file_receiver final : public bus::ByteStream::Server {
 public:
   file_receiver(place at, std::shared_ptr<const unique_fd> file, std::function<void()> ended, bool inside)
-      : at_{std::move(at)}, file_{std::move(file)}, ended_{std::move(ended)}, inside_{inside} {}
+      : at_{std::move(at)}, engaged_{at_.of->doings}, file_{std::move(file)}, ended_{std::move(ended)}, inside_{
+                                                                                                            inside} {}
 
   kj::Promise<void> write(WriteContext context) override {
     if (!file_) refuse(fault::wrong_state, "The stream was ended");
@@ -92,6 +93,7 @@ private:
   }
 
   place at_;
+  activity::engagement engaged_;
   std::shared_ptr<const unique_fd> file_;
   std::function<void()> ended_;
   bool inside_; // what is written to may hang

@@ -63,10 +63,8 @@ void fill_durable(bus::EventStream::Durable::Builder out, const durable_facts& f
 // The client's end; with it the subscription goes.
 class subscriber final : public bus::Subscription::Server {
 public:
-  subscriber(subscription_ptr from, std::shared_ptr<inbox> in, bus::EventSink::Client to)
-      : from_{std::move(from)}, in_{std::move(in)}, to_{kj::mv(to)}, task_{run().eagerlyEvaluate(
-                                                                         [this](kj::Exception&&) { from_->close(); })} {
-  } // nobody listens any more
+  subscriber(const place& at, subscription_ptr from, std::shared_ptr<inbox> in, bus::EventSink::Client to)
+      : engaged_{at.of->doings}, from_{std::move(from)}, in_{std::move(in)}, to_{kj::mv(to)}, task_{follow()} {}
 
   kj::Promise<void> grant(GrantContext context) override {
     auto credits = context.getParams().getCredits();
@@ -80,10 +78,18 @@ public:
   }
   kj::Promise<void> close(CloseContext) override {
     from_->close();
+    engaged_.reset();
     return kj::READY_NOW;
   }
 
 private:
+  kj::Promise<void> follow() {
+    return run().then([this] { engaged_.reset(); }).eagerlyEvaluate([this](kj::Exception&&) { // nobody listens any more
+      from_->close();
+      engaged_.reset();
+    });
+  }
+
   kj::Promise<void> run() {
     return in_->filled().then([this]() -> kj::Promise<void> {
       auto got = in_->take();
@@ -108,6 +114,7 @@ private:
     return request.send().ignoreResult();
   }
 
+  std::optional<activity::engagement> engaged_; // until its end
   subscription_ptr from_;
   std::shared_ptr<inbox> in_;
   bus::EventSink::Client to_;
@@ -122,9 +129,9 @@ kj::Promise<bus::Subscription::Client> open(const call_ptr& c, open_subscription
   request.deliver = [in](const delivery& one) { in->put(one); };
   request.ended = [in](const error& why) { in->put(why); };
   return ask<subscription_ptr>(c->at, role::events, std::move(request))
-      .then([in, credits, to](subscription_ptr&& made) mutable -> bus::Subscription::Client {
+      .then([at = c->at, in, credits, to](subscription_ptr&& made) mutable -> bus::Subscription::Client {
         made->grant(credits);
-        return kj::heap<subscriber>(std::move(made), in, kj::mv(to));
+        return kj::heap<subscriber>(at, std::move(made), in, kj::mv(to));
       });
 }
 

@@ -24,7 +24,8 @@ unique_fd nowhere() { return unique_fd{open("/dev/null", O_RDWR | O_CLOEXEC)}; }
 
 class process final : public bus::Process::Server {
 public:
-  explicit process(std::shared_ptr<running_command> command) : command_{std::move(command)} {}
+  process(const place& at, std::shared_ptr<running_command> command)
+      : engaged_{at.of->doings}, command_{std::move(command)} {}
   ~process() noexcept(false) { command_->kill(); }
 
   kj::Promise<void> wait(WaitContext context) override {
@@ -42,6 +43,7 @@ public:
   }
 
 private:
+  activity::engagement engaged_;
   std::shared_ptr<running_command> command_;
 };
 
@@ -97,7 +99,7 @@ void reply_running(const call_ptr& c, const std::string& operation, exec_session
   auto to = low.wrapOutputFd(ours.input.release(), flags);
   auto command = running_command::start(c->at, operation, std::move(session), std::move(ours.outputs));
   auto results = c->results<results_type>();
-  results.setProcess(kj::heap<process>(std::move(command)));
+  results.setProcess(kj::heap<process>(c->at, std::move(command)));
   results.setStdin(kj::heap<input>(kj::mv(to)));
   auto where = c->at;
   where.names = {operation};

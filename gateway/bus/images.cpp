@@ -67,7 +67,7 @@ bus::Image::Client image_made_by(const place& at, const std::string& operation) 
 // The bytes of an image on their way in. Both files are unnamed: they are gone if nobody finishes.
 class upload final : public bus::Upload::Server {
 public:
-  upload(place at, import_image request) : at_{std::move(at)}, request_{std::move(request)} {}
+  upload(place at, import_image request) : at_{std::move(at)}, engaged_{at_.of->doings}, request_{std::move(request)} {}
 
   bus::ByteStream::Client receive(open_file& into) {
     into = std::make_shared<const unique_fd>(open(at_.with().dir.spool.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
@@ -97,6 +97,7 @@ private:
   static unique_fd duplicate(const open_file& file) { return unique_fd{fcntl(file->get(), F_DUPFD_CLOEXEC, 0)}; }
 
   place at_;
+  activity::engagement engaged_;
   import_image request_;
   open_file metadata_, rootfs_;
 };

@@ -31,6 +31,7 @@ kj::Promise<void> navigate_home(const call_ptr& c) {
 
 constexpr row rows[] = {
     {"Handle.restrict", "GET /1.0", restrict_handle},
+    {"Handle.offers", "GET /1.0", offers_of_handle},
     {"Bus.server", "GET /1.0", view_server},
     {"Bus.updateServer", "PUT /1.0", update_server},
     {"Bus.resources", "GET /1.0/resources", view_resources},
@@ -40,6 +41,33 @@ constexpr row rows[] = {
     {"Bus.sessions", "", list_sessions},
     {"Bus.allInstances", "GET /1.0/instances", list_all_instances},
     {"Bus.createProject", "POST /1.0/projects", create_project},
+    {"Bus.auth", "GET /1.0", navigate},
+    {"Auth.identities", "GET /1.0/auth/identities", navigate},
+    {"Auth.groups", "GET /1.0/auth/groups", navigate},
+    {"Auth.providerGroups", "GET /1.0/auth/identity-provider-groups", navigate},
+    {"Auth.permissions", "GET /1.0/auth/permissions", list_permissions},
+    {"Identities.list", "GET /1.0/auth/identities", list_identities},
+    {"Identities.get", "GET /1.0/auth/identities/{method}/{id}", navigate},
+    {"Identities.current", "GET /1.0/auth/identities/current", current_identity},
+    {"Identities.create", "POST /1.0/auth/identities/tls", create_identity},
+    {"Identities.invite", "POST /1.0/auth/identities/tls", invite_identity},
+    {"Identity.view", "GET /1.0/auth/identities/{method}/{id}", view_identity},
+    {"Identity.update", "PUT /1.0/auth/identities/{method}/{id}", update_identity},
+    {"Identity.delete", "DELETE /1.0/auth/identities/{method}/{id}", delete_identity},
+    {"Groups.list", "GET /1.0/auth/groups", list_groups},
+    {"Groups.get", "GET /1.0/auth/groups/{name}", navigate},
+    {"Groups.create", "POST /1.0/auth/groups", create_group},
+    {"Group.view", "GET /1.0/auth/groups/{name}", view_group},
+    {"Group.update", "PUT /1.0/auth/groups/{name}", update_group},
+    {"Group.rename", "POST /1.0/auth/groups/{name}", rename_group},
+    {"Group.delete", "DELETE /1.0/auth/groups/{name}", delete_group},
+    {"ProviderGroups.list", "GET /1.0/auth/identity-provider-groups", list_provider_groups},
+    {"ProviderGroups.get", "GET /1.0/auth/identity-provider-groups/{name}", navigate},
+    {"ProviderGroups.create", "POST /1.0/auth/identity-provider-groups", create_provider_group},
+    {"ProviderGroup.view", "GET /1.0/auth/identity-provider-groups/{name}", view_provider_group},
+    {"ProviderGroup.update", "PUT /1.0/auth/identity-provider-groups/{name}", update_provider_group},
+    {"ProviderGroup.rename", "POST /1.0/auth/identity-provider-groups/{name}", rename_provider_group},
+    {"ProviderGroup.delete", "DELETE /1.0/auth/identity-provider-groups/{name}", delete_provider_group},
     {"Project.view", "GET /1.0/projects/{name}", view_project},
     {"Project.update", "PUT /1.0/projects/{name}", update_project},
     {"Project.rename", "POST /1.0/projects/{name}", rename_project},
@@ -214,6 +242,12 @@ const method_facts* find_method(uint64_t interface_id, uint16_t ordinal) {
   auto& methods = all().methods;
   auto at = methods.find({interface_id, ordinal});
   return at == methods.end() ? nullptr : &at->second;
+}
+
+const method_facts* find_method(std::string_view name) {
+  for (auto& [key, facts] : all().methods)
+    if (facts.name == name) return &facts;
+  return nullptr;
 }
 
 const std::vector<capnp::InterfaceSchema>& interfaces() { return all().found; }

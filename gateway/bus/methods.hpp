@@ -20,6 +20,9 @@ struct method_facts {
 /// Null: there is no such method.
 const method_facts* find_method(uint64_t interface_id, uint16_t ordinal);
 
+/// By "Instance.start".
+const method_facts* find_method(std::string_view name);
+
 /// All interfaces that can be reached from Bus, Bus first.
 const std::vector<capnp::InterfaceSchema>& interfaces();
 
@@ -30,6 +33,7 @@ std::string short_name(capnp::Schema schema);
 kj::Promise<void> navigate(const call_ptr& c);
 // restrict.cpp
 kj::Promise<void> restrict_handle(const call_ptr& c);
+kj::Promise<void> offers_of_handle(const call_ptr& c);
 // server.cpp
 kj::Promise<void> view_server(const call_ptr& c);
 kj::Promise<void> update_server(const call_ptr& c);
@@ -45,6 +49,28 @@ kj::Promise<void> update_project(const call_ptr& c);
 kj::Promise<void> rename_project(const call_ptr& c);
 kj::Promise<void> delete_project(const call_ptr& c);
 kj::Promise<void> measure_project(const call_ptr& c);
+// identities.cpp
+kj::Promise<void> list_identities(const call_ptr& c);
+kj::Promise<void> view_identity(const call_ptr& c);
+kj::Promise<void> current_identity(const call_ptr& c);
+kj::Promise<void> create_identity(const call_ptr& c);
+kj::Promise<void> invite_identity(const call_ptr& c);
+kj::Promise<void> update_identity(const call_ptr& c);
+kj::Promise<void> delete_identity(const call_ptr& c);
+// groups.cpp
+kj::Promise<void> list_groups(const call_ptr& c);
+kj::Promise<void> view_group(const call_ptr& c);
+kj::Promise<void> create_group(const call_ptr& c);
+kj::Promise<void> update_group(const call_ptr& c);
+kj::Promise<void> rename_group(const call_ptr& c);
+kj::Promise<void> delete_group(const call_ptr& c);
+kj::Promise<void> list_provider_groups(const call_ptr& c);
+kj::Promise<void> view_provider_group(const call_ptr& c);
+kj::Promise<void> create_provider_group(const call_ptr& c);
+kj::Promise<void> update_provider_group(const call_ptr& c);
+kj::Promise<void> rename_provider_group(const call_ptr& c);
+kj::Promise<void> delete_provider_group(const call_ptr& c);
+kj::Promise<void> list_permissions(const call_ptr& c);
 // operations.cpp
 kj::Promise<void> list_operations(const call_ptr& c);
 kj::Promise<void> view_operation(const call_ptr& c);

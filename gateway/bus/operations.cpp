@@ -65,7 +65,8 @@ void reply_operation(const call_ptr& c, const operation_record& record, const st
               .then([type, where = *thing](operation_record&& ended) -> capnp::Capability::Client {
                 check_success(ended);
                 return make_handle(type, where);
-              })};
+              })
+              .attach(activity::engagement{c->at.of->doings})};
       results.set(field, later.castAs<capnp::DynamicCapability>(type));
     }
   }

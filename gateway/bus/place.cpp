@@ -40,15 +40,15 @@ public:
 
   kj::Promise<void> call(capnp::InterfaceSchema::Method method,
                          capnp::CallContext<capnp::DynamicStruct, capnp::DynamicStruct> context) override {
-    *where_.of->used = true;
     auto* facts = find_method(method.getContainingInterface().getProto().getId(), method.getOrdinal());
     if (!facts || !facts->run) refuse(fault::unsupported, "This method is not supported yet");
     value_of(judge(*facts, where_));
     check_texts(context.getParams());
     auto counted = facts->waits ? kj::Own<work>{} : kj::heap<work>(where_.of);
+    activity::engagement engaged{where_.of->doings};
     try {
       auto call = std::make_shared<on_bus::call>(on_bus::call{where_, getSchema(), method, context});
-      return facts->run(call).attach(kj::mv(counted));
+      return facts->run(call).attach(kj::mv(counted), kj::mv(engaged));
     } catch (const kj::Exception&) { // refused
       throw;
     } catch (const std::exception& broken) { // malformed stored data; never the end of the daemon

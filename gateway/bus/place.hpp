@@ -1,10 +1,10 @@
 #pragma once
 
+#include "gateway/activity.hpp"
 #include "gateway/bus/fair_share.hpp"
 #include "gateway/door.hpp"
 #include "messages/config_map.hpp"
 
-#include <atomic>
 #include <capnp/dynamic.h>
 #include <functional>
 #include <kj/async-io.h>
@@ -30,8 +30,8 @@ struct session {
   fair_share& share;
   principal who;
   std::function<bool()> trusted = {}; // whether its peer still is who it was; empty: nothing can change that
-  std::shared_ptr<std::atomic<bool>> used = std::make_shared<std::atomic<bool>>(); // it has called something
-  size_t handles = 0;                                                              // alive
+  std::shared_ptr<activity> doings = std::make_shared<activity>(); // calls, streams and subscriptions; never idle else
+  size_t handles = 0;                                              // alive
   size_t at_work = 0; // calls that were read and are not answered, without those that may wait (methods.hpp)
   size_t most_at_work = 0;
   std::function<void()> on_answered = {}; // one of them was

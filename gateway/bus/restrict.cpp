@@ -1,4 +1,5 @@
 #include "gateway/bus/ask.hpp"
+#include "gateway/bus/judge.hpp"
 #include "gateway/bus/methods.hpp"
 
 #include "actors/records.hpp"
@@ -25,6 +26,28 @@ struct rules {
   }
 };
 
+using any_handle = bus::Handle<>;
+
+// In a fence's place: of what the handle behind it offers, only what the rules allow.
+class narrowed final : public any_handle::Server {
+public:
+  narrowed(rules allowed, capnp::Capability::Client behind)
+      : rules_{std::move(allowed)}, behind_{behind.castAs<any_handle>()} {}
+
+  kj::Promise<void> offers(OffersContext context) override {
+    return behind_.offersRequest().send().then([this, context](auto&& found) mutable {
+      std::vector<std::string> left;
+      for (auto name : found.getMethods())
+        if (auto* facts = find_method(view(name)); facts && rules_.allow(*facts)) left.push_back(text(name));
+      fill(context.getResults().initMethods(static_cast<unsigned>(left.size())), left);
+    });
+  }
+
+private:
+  rules rules_;
+  any_handle::Client behind_;
+};
+
 // All that crosses it, in either direction, is wrapped in it again: that is why revoking one handle ends everything
 // that came from it.
 class fence final : public capnp::MembranePolicy, public kj::Refcounted {
@@ -44,8 +67,10 @@ public:
 
   // A forbidden call goes to a handle that only knows how to refuse; a throw here would end the connection.
   kj::Maybe<capnp::Capability::Client> inboundCall(uint64_t interface_id, uint16_t method,
-                                                   capnp::Capability::Client) override {
+                                                   capnp::Capability::Client target) override {
     auto* facts = find_method(interface_id, method);
+    if (facts && facts->run == offers_of_handle)
+      return capnp::Capability::Client{kj::heap<narrowed>(rules_, kj::mv(target))};
     if (facts && rules_.allow(*facts)) return nullptr;
     return capnp::Capability::Client{
         to_exception({fault::forbidden, "This handle does not allow " + (facts ? facts->name : std::string{"that"})})};
@@ -93,6 +118,21 @@ rules rules_from(bus::Rules::Reader from) {
 }
 
 } // namespace
+
+kj::Promise<void> offers_of_handle(const call_ptr& c) {
+  std::vector<std::string> out;
+  auto look = [&](capnp::InterfaceSchema type) {
+    for (auto method : type.getMethods()) {
+      auto* facts = find_method(type.getProto().getId(), method.getOrdinal());
+      if (facts && facts->run && judge(*facts, c->at)) out.push_back(facts->name);
+    }
+  };
+  look(c->type);
+  for (auto base : c->type.getSuperclasses()) look(base);
+  auto results = c->context.getResults().as<any_handle::OffersResults>();
+  fill(results.initMethods(static_cast<unsigned>(out.size())), out);
+  return kj::READY_NOW;
+}
 
 kj::Promise<void> restrict_handle(const call_ptr& c) {
   auto params = c->params<bus::Rules>();

@@ -43,7 +43,6 @@ constexpr algorithm_row algorithms[] = {
 constexpr std::string_view token_types[] = {"", "jwt", "at+jwt", "application/at+jwt"}; // in lower case
 constexpr int rsa_bits_min = 2048;
 constexpr size_t keys_max = 64, depth_max = 16, keys_tried_max = 4;
-constexpr int64_t leeway_seconds = 60;
 
 const algorithm_row* find_algorithm(std::string_view name) {
   auto at = std::find_if(std::begin(algorithms), std::end(algorithms), [&](auto& row) { return row.name == name; });

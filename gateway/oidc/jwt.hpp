@@ -44,6 +44,8 @@ struct expected_claims {
   int64_t now = 0;                  // seconds since the epoch
 };
 outcome<void> check_claims(const nlohmann::json& claims, const expected_claims& expected);
+/// How far clocks may be apart: a token counts for so much longer.
+inline constexpr int64_t leeway_seconds = 60;
 
 /// Strict base64url without padding; false: anything else.
 bool decode_base64url(std::string_view text, std::string& into);

@@ -74,12 +74,12 @@ identity_provider* oidc_gate::provider(const snapshot& records) {
   return provider_.get();
 }
 
-std::optional<principal> oidc_gate::caller_in(const std::string& session, const snapshot& records,
-                                              const std::string& address) {
+std::optional<caller> oidc_gate::caller_in(const std::string& session, const snapshot& records,
+                                           const std::string& address) {
   auto* open = session.empty() ? nullptr : sessions_.find(session, now_seconds());
   auto identity = open ? identity_at(records, open->email) : std::nullopt;
   if (!identity || subject_of(*identity) != open->subject) return std::nullopt;
-  return principal_of(*identity, records, address);
+  return caller{principal_of(*identity, records, address), {}, {}, open->ends};
 }
 
 std::optional<caller> oidc_gate::caller_by(const oidc_login& login, const snapshot& records,
@@ -90,7 +90,7 @@ std::optional<caller> oidc_gate::caller_by(const oidc_login& login, const snapsh
     return refused(address, {fault::forbidden, "The identity provider says that this e-mail address is now another "
                                                "person's; an administrator has to delete the identity of before"});
   if (is_news(*identity, login)) return std::nullopt;
-  return caller{principal_of(*identity, records, address), {}};
+  return caller{principal_of(*identity, records, address), {}, {}, login.ends + leeway_seconds};
 }
 
 std::optional<caller> oidc_gate::caller_at_once(const http_request& request, const snapshot& records) {
@@ -101,7 +101,7 @@ std::optional<caller> oidc_gate::caller_at_once(const http_request& request, con
   auto session = std::string{cookie_of(request, session_cookie)};
   auto* asked = token || !session.empty() ? provider(records) : nullptr;
   if (!asked) return out;
-  if (auto who = caller_in(session, records, address)) return caller{std::move(*who), {}};
+  if (auto who = caller_in(session, records, address)) return who;
   if (!token) {
     out.doubt = "The session has ended";
     return out;
@@ -132,7 +132,7 @@ void oidc_gate::enter(const oidc_login& login, const std::string& address, std::
       if (!weak.lock()) return;
       auto identity = identity_at(with_.db.read(), login.email);
       if (identity && subject_of(*identity) == login.subject)
-        return next({principal_of(*identity, with_.db.read(), address), {}});
+        return next({principal_of(*identity, with_.db.read(), address), {}, {}, login.ends + leeway_seconds});
       next(refused(address, done ? error{fault::busy, "The identity was changed meanwhile; try again"} : done.error()));
     });
   };

@@ -39,7 +39,7 @@ public:
 
 private:
   std::optional<caller> caller_by(const oidc_login& login, const snapshot& records, const std::string& address) const;
-  std::optional<principal> caller_in(const std::string& session, const snapshot& records, const std::string& address);
+  std::optional<caller> caller_in(const std::string& session, const snapshot& records, const std::string& address);
 
   services& with_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

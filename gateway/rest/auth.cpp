@@ -1,9 +1,8 @@
-#include "actors/entities.hpp"
 #include "actors/identities.hpp"
+#include "gateway/permission_lists.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 
-#include <algorithm>
 #include <map>
 
 namespace troupe {
@@ -15,38 +14,24 @@ bool sees(const rest_request& from, std::string_view type, std::string_view name
   return from.head->who.may("can_view", {std::string{type}, {}, std::string{name}});
 }
 
-bool lists(capnp::List<capnp::Text>::Reader list, std::string_view name) {
-  for (auto each : list)
-    if (view(each) == name) return true;
-  return false;
-}
-
-void write_members(std::string& out, const rest_request& from, const snapshot& records, std::string_view group) {
-  std::map<std::string, std::vector<std::string>> by_method;
-  each_identity(records, [&](std::string_view key, const identity_record& one) {
-    one.read([&](schema::Identity::Reader i) {
-      if (lists(i.getGroups(), group) && sees(from, "identity", key))
-        by_method[text(i.getAuthenticationMethod())].push_back(text(i.getId()));
-    });
-  });
+void write_members(std::string& out, const group_members& all) {
+  std::map<std::string_view, std::vector<std::string>> by_method;
+  for (std::string_view key : all.identities) {
+    auto slash = key.find('/');
+    by_method[key.substr(0, slash)].emplace_back(key.substr(slash + 1));
+  }
   write_json_name(out, "identities");
   out += '{';
   for (auto& [method, ids] : by_method) write_string_list(out, method, ids);
   out += '}';
-  std::vector<std::string> mapped;
-  records.scan(table::identity_provider_groups, "", [&](std::string_view name, std::string_view bytes) {
-    bool fits = provider_group_record::from_bytes(bytes).read([&](auto m) { return lists(m.getGroups(), group); });
-    if (fits && sees(from, "identity_provider_group", name)) mapped.emplace_back(name);
-    return true;
-  });
-  write_string_list(out, "identity_provider_groups", mapped);
+  write_string_list(out, "identity_provider_groups", all.mappings);
 }
 
 std::string group_json(const rest_request& from, const snapshot& records, const group_record& group) {
   std::string out = "{";
   group.read([&](schema::AuthGroup::Reader g) {
     write_json_fields(out, g);
-    write_members(out, from, records, view(g.getName()));
+    write_members(out, members_of_group(from.head->who, records, view(g.getName())));
   });
   return out + '}';
 }
@@ -94,48 +79,21 @@ void remove(const rest_request& from) {
 
 const std::string groups_url = "/1.0/auth/groups/", mappings_url = "/1.0/auth/identity-provider-groups/";
 
-// Which groups give each permission.
-std::map<permission, std::vector<std::string>> givers(const snapshot& records) {
-  std::map<permission, std::vector<std::string>> out;
-  records.scan(table::auth_groups, "", [&](std::string_view name, std::string_view) {
-    auto given = rights_of(records, {std::string{name}});
-    for (auto& one : given.all()) out[one].emplace_back(name);
-    return true;
-  });
-  return out;
-}
-
 std::string permission_json(const permission& one, const std::vector<std::string>* groups) {
-  auto record = message<schema::Permission>::make([&](schema::Permission::Builder p) {
-    p.setEntityType(one.on.type);
-    p.setUrl(url_of(one.on));
-    p.setEntitlement(one.entitlement);
-  });
   std::string out = "{";
-  record.read([&](auto p) { write_json_fields(out, p); });
+  record_of(one).read([&](auto p) { write_json_fields(out, p); });
   if (groups) write_string_list(out, "groups", *groups);
   return out + '}';
 }
 
 std::string list_permissions(const rest_request& from) {
   auto records = from.with().db.read();
-  auto type = from.http->parameter("entity-type"), project = from.http->parameter("project");
-  auto given = from.recursion() > 0 ? givers(records) : decltype(givers(records)){};
+  auto with_groups = from.recursion() > 0;
+  auto given = with_groups ? givers(records) : decltype(givers(records)){};
   json_list out;
-  for (auto& row : entity_types()) {
-    if (!type.empty() && row.type != type) continue;
-    each_entity(records, row.type, [&](const entity& thing) {
-      bool wanted = project.empty() || thing.project == project;
-      if (!wanted || !from.head->who.may("can_view", thing)) return true;
-      for (auto& entitlement : entitlements()) {
-        if (entitlement.type != row.type) continue;
-        permission one{thing, std::string{entitlement.name}};
-        auto& groups = given[one];
-        out.next() += permission_json(one, from.recursion() > 0 ? &groups : nullptr);
-      }
-      return true;
-    });
-  }
+  each_permission(
+      from.head->who, records, from.http->parameter("entity-type"), from.http->parameter("project"),
+      [&](const permission& one) { out.next() += permission_json(one, with_groups ? &given[one] : nullptr); });
   return std::move(out).take();
 }
 

@@ -1,16 +1,12 @@
-#include "actors/identities.hpp"
+#include "gateway/identity_access.hpp"
 
 #include "actors/operation_record.hpp"
-#include "actors/server_keys.hpp"
+#include "gateway/permission_lists.hpp"
 #include "gateway/rest/join_secret.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
-#include "gateway/tls_listeners.hpp"
-#include "messages/time.hpp"
 #include "runtime/certificate.hpp"
-#include "runtime/uuid.hpp"
 
-#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -18,12 +14,8 @@ namespace troupe {
 namespace {
 
 using verb = change_identity::verb;
-constexpr std::string_view methods[] = {"tls", "oidc"};
-constexpr size_t secret_bytes = 32;
 
-bool sees(const rest_request& from, std::string_view key) {
-  return from.head->who.may("can_view", {"identity", {}, std::string{key}});
-}
+bool sees(const rest_request& from, std::string_view key) { return may_view_identity(from.head->who, key); }
 
 std::string url_of_identity(std::string_view method, std::string_view id) {
   return url_of({"identity", {}, identity_key(method, id)});
@@ -55,33 +47,8 @@ std::string list_by_method(const rest_request& from) {
   return out + '}';
 }
 
-outcome<void> check_method(std::string_view method) {
-  if (std::find(std::begin(methods), std::end(methods), method) != std::end(methods)) return {};
-  return fail(fault::not_found, "There is no authentication method \"" + std::string{method} + '"');
-}
-
-std::string key_of(const identity_record& record) {
-  return record.read([](auto i) { return identity_key(view(i.getAuthenticationMethod()), view(i.getId())); });
-}
-
-/// Judged once more: the one that he had the right on by its name may be gone, and another have this name.
-outcome<identity_record> named(const rest_request& from, const snapshot& records, std::string_view entitlement) {
-  if (auto good = check_method(from.parameter(0)); !good) return tl::unexpected{good.error()};
-  auto found = find_identity(records, from.parameter(0), from.parameter(1));
-  if (found && !from.head->who.may(entitlement, {"identity", {}, key_of(*found)}))
-    return fail(fault::not_found, "Identity not found");
-  return found;
-}
-
-/// Those of the trust store are changed as what they are.
-outcome<std::string> key_to_change(const rest_request& from, verb what) {
-  auto records = from.with().db.read();
-  auto found = named(from, records, what == verb::remove ? "can_delete" : "can_edit");
-  if (!found) return tl::unexpected{found.error()};
-  auto key = key_of(*found);
-  if (records.get(table::identities, key)) return key;
-  return fail(fault::invalid, "This identity is a certificate of the trust store: change /1.0/certificates/" +
-                                  found->read([](auto i) { return text(i.getId()); }) + " instead");
+outcome<identity_record> named(const rest_request& from, std::string_view entitlement) {
+  return named_identity(from.head->who, from.with().db.read(), from.parameter(0), from.parameter(1), entitlement);
 }
 
 /// By a name, all of them have to be looked at: not on the loop's thread.
@@ -95,19 +62,10 @@ void change(const rest_request& from, verb what) {
   auto given = what == verb::remove ? outcome<std::vector<std::string>>{} : given_fields(from);
   if (!body || !given) return reply_error(from, body ? given.error() : body.error());
   on_blocking_thread(from, [from, what, body = *body, given = *given] {
-    auto key = key_to_change(from, what);
+    auto key = key_of_identity_to_change(from.head->who, from.with().db.read(), from.parameter(0), from.parameter(1),
+                                         what == verb::remove ? "can_delete" : "can_edit");
     if (!key) return reply_error(from, key.error());
     ask_sync(from, role::identities, "", change_identity{what, from.head, *key, from.etag(), {}, body, given});
-  });
-}
-
-identity_record wanted(schema::IdentitiesTlsPost::Reader post) {
-  return identity_record::make([&](schema::Identity::Builder i) {
-    i.setAuthenticationMethod("tls");
-    i.setType(std::string{tls_type});
-    i.setName(post.getName());
-    i.setGroups(post.getGroups());
-    i.setTlsCertificate(post.getCertificate());
   });
 }
 
@@ -128,30 +86,11 @@ void reply_token(const rest_request& from, const nlohmann::json& token, const st
   from.answer.send(std::move(out));
 }
 
-outcome<int64_t> token_end(const snapshot& records) {
-  auto span = server_text(records, "core.remote_token_expiry");
-  if (span.empty()) return 0;
-  return later_by(now_ns() / 1'000'000'000, span);
-}
-
 void make_pending(const rest_request& from, const message<schema::IdentitiesTlsPost>& post) {
-  auto own = from.context.listeners.identity();
-  auto ends = token_end(from.with().db.read());
-  if (!own || !ends) return reply_error(from, own ? ends.error() : own.error());
-  auto secret = random_hex(secret_bytes), id = pending_id(secret);
-  auto record = changed(post.read(wanted), [&](schema::Identity::Builder i) {
-    i.setId(id);
-    i.setType(std::string{pending_type});
-    i.setTokenHash(etag_of(secret));
-    i.setTokenExpiresAt(*ends);
-  });
-  nlohmann::json token{{"client_name", post.read([](auto p) { return text(p.getName()); })},
-                       {"fingerprint", (*own)->own().fingerprint},
-                       {"addresses", reachable_at(from.context.listeners.present().https)},
-                       {"secret", secret},
-                       {"expires_at", *ends ? to_rfc3339(*ends * 1'000'000'000) : "0001-01-01T00:00:00Z"},
-                       {"type", tls_type}};
-  auto ended = [from, token, id](const outcome<operation_record>& last) {
+  auto made =
+      post.read([&](auto p) { return make_pending_identity(from.with().db.read(), from.context.listeners, p); });
+  if (!made) return reply_error(from, made.error());
+  auto ended = [from, token = made->token, id = made->id](const outcome<operation_record>& last) {
     if (!last) return reply_error(from, last.error());
     last->read([&](schema::Operation::Reader op) {
       if (op.getState() == schema::Operation::State::SUCCEEDED) return reply_token(from, token, id);
@@ -164,7 +103,7 @@ void make_pending(const rest_request& from, const message<schema::IdentitiesTlsP
         if (!begun) return reply_error(from, begun.error());
         ask<operation_record>(from, role::operations, ended, await_operation{id_of(*begun)});
       },
-      change_identity{verb::create, from.head, {}, {}, record, {}, {}});
+      change_identity{verb::create, from.head, {}, {}, made->record, {}, {}});
 }
 
 /// A stranger brings a token, and shows the certificate that he wants to be known by.
@@ -186,18 +125,13 @@ void create(const rest_request& from, const message<schema::IdentitiesTlsPost>& 
   auto certificate = decode_certificate(post.read([](auto p) { return text(p.getCertificate()); }));
   if (!certificate) return reply_error(from, certificate.error());
   ask_sync(from, role::identities, url_of_identity("tls", certificate->fingerprint),
-           change_identity{verb::create, from.head, {}, {}, post.read(wanted), {}, {}});
+           change_identity{verb::create, from.head, {}, {}, post.read(tls_identity_of), {}, {}});
 }
 
 void write_permissions(std::string& out, const rights& given) {
   write_json_name(out, "effective_permissions");
   json_list list;
-  for (auto& one : given.all())
-    list.next() += to_json(message<schema::Permission>::make([&](schema::Permission::Builder p) {
-      p.setEntityType(one.on.type);
-      p.setUrl(url_of(one.on));
-      p.setEntitlement(one.entitlement);
-    }));
+  for (auto& one : given.all()) list.next() += to_json(record_of(one));
   out += std::move(list).take();
 }
 
@@ -210,7 +144,7 @@ void get_identities(const rest_request& from) {
 }
 
 void get_identities_of_method(const rest_request& from) {
-  if (auto good = check_method(from.parameter(0)); !good) return reply_error(from, good.error());
+  if (auto good = check_authentication_method(from.parameter(0)); !good) return reply_error(from, good.error());
   reply_from_blocking_thread(from,
                              [from]() -> outcome<std::string> { return list_identities(from, from.parameter(0)); });
 }
@@ -244,7 +178,7 @@ void post_tls_identities(const rest_request& from) {
 
 void get_identity(const rest_request& from) {
   on_blocking_thread(from, [from] {
-    auto found = named(from, from.with().db.read(), "can_view");
+    auto found = named(from, "can_view");
     if (!found) return reply_error(from, found.error());
     reply_sync(from, to_json(*found), etag_of(found->bytes()));
   });

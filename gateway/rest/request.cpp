@@ -2,6 +2,7 @@
 
 #include "actors/lifecycle_event.hpp"
 #include "actors/operation_view.hpp"
+#include "gateway/rest/access_entitlements.hpp"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -68,6 +69,12 @@ void reply_error(const rest_request& to, const error& why) {
 }
 
 void reply_sync(const rest_request& to, std::string_view metadata, const std::string& etag) {
+  std::string more;
+  if (asks_for_entitlements(to)) {
+    auto made = with_entitlements(to, metadata);
+    if (!made) return reply_error(to, made.error());
+    metadata = more = std::move(*made);
+  }
   auto response = json_response(200, sync_envelope(metadata));
   if (!etag.empty()) response.headers.emplace_back("ETag", '"' + etag + '"');
   to.answer.send(std::move(response));
@@ -134,6 +141,7 @@ void reply_at_end(const rest_request& to, const outcome<operation_record>& recor
 void reply_from_blocking_thread(const rest_request& to, std::function<outcome<std::string>()> work) {
   bool taken = to.with().blocking.submit([to, work = std::move(work)] {
     auto result = work();
+    if (result && asks_for_entitlements(to)) result = with_entitlements(to, *result);
     if (!result) return reply_error(to, result.error());
     auto response = json_response(200, std::string{sync_begin});
     response.body.emplace_back(std::move(*result)); // may be large: not copied

@@ -1,6 +1,7 @@
 #include "actors/oidc_settings.hpp"
 #include "actors/profiles.hpp"
 #include "actors/server_keys.hpp"
+#include "gateway/rest/access_entitlements.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/routes.hpp"
 #include "gateway/server_facts.hpp"
@@ -63,6 +64,8 @@ void get_server(const rest_request& from) {
   auto announced = announced_by(from.context.listeners, from.with().db.read());
   if (!cache.whole || cache.config != config || cache.announced != announced)
     cache = make_server(from.with(), std::move(config), std::move(announced));
+  if (asks_for_entitlements(from)) // the one answer that is not the same for all
+    return reply_sync(from, server_json(from.with(), cache.config, cache.announced), cache.etag);
   http_response out;
   out.headers = {{"Content-Type", "application/json"}, {"ETag", '"' + cache.etag + '"'}};
   out.body.emplace_back(cache.whole);

@@ -6,7 +6,7 @@ import json
 import unittest
 
 from https_e2e import Client, RolesTest
-from identities import Identity
+from identities import Identity, free_port
 from troupe_e2e import eventually
 
 
@@ -208,6 +208,70 @@ class AuthTest(RolesTest):
         told = self.daemon.get("/1.0/events/history?entity=auth-group//seers")
         self.assertIn("auth-group-updated", [e["metadata"]["action"] for e in told if e["type"] == "lifecycle"])
 
+    # --- what the caller may do with what he is shown
+
+    def entitled(self, path, who, *entitlements):
+        query = "&" if "?" in path else "?"
+        status, answer = self.call("GET", f"{path}{query}with-access-entitlements={','.join(entitlements)}", identity=who)
+        self.assertEqual(status, 200, answer)
+        return answer["metadata"]
+
+    def test_views_tell_what_their_reader_may_do(self):
+        self.project("te")
+        for name in ("mine", "theirs"):
+            self.instance(name, "te")
+        self.group("some")
+        self.give("some", ("project", "/1.0/projects/te", "viewer"), ("project", "/1.0/projects/te", "can_edit"),
+                  ("instance", "/1.0/instances/mine?project=te", "operator"), ("group", "/1.0/auth/groups/some", "can_view"),
+                  ("server", "/1.0", "can_view_identities"), ("server", "/1.0", "can_edit_storage_pools"))
+        who = self.identity("entitled", "some")
+        wanted = ("can_edit", "can_delete", "can_exec")
+        one = self.entitled("/1.0/instances/mine?project=te", who, *wanted)
+        self.assertEqual(one["access_entitlements"], ["can_exec"])
+        for query in ("project=te", "all-projects=true"):
+            for recursion in (1, 2):
+                listed = {i["name"]: i.get("access_entitlements") for i in
+                          self.entitled(f"/1.0/instances?{query}&recursion={recursion}", who, *wanted)}
+                self.assertEqual(listed, {"mine": ["can_exec"], "theirs": None}, query)
+        expected = {"/1.0/projects?recursion=1": ["can_edit"], "/1.0/projects/te": ["can_edit"], "/1.0/storage-pools?recursion=1&project=te": ["can_edit"],
+                    "/1.0/storage-pools/default?project=te": ["can_edit"], "/1.0/profiles/default?project=te": None, "/1.0/auth/groups/some": None,
+                    "/1.0/auth/groups?recursion=1": None, "/1.0/auth/identities?recursion=1": None, "/1.0": None,
+                    f"/1.0/networks/{self.daemon.bridge}?project=te": None, "/1.0/images?recursion=1&project=te": None,
+                    "/1.0/storage-pools/default/volumes/container/mine?project=te": None}
+        for path, entitlements in expected.items():
+            wanted = ("can_edit",)
+            shown = self.entitled(path, who, *wanted)
+            for item in shown if isinstance(shown, list) else [shown]:
+                self.assertEqual(item.get("access_entitlements"), entitlements, path)
+        for path in ("/1.0/profiles?recursion=1&project=te", f"/1.0/auth/identities/tls/{who.fingerprint}", "/1.0/auth/identities/current",
+                     "/1.0/storage-pools/default/volumes?recursion=1&project=te", "/1.0/auth/groups/some"):
+            shown = self.entitled(path, who, "can_view")
+            for item in shown if isinstance(shown, list) else [shown]:
+                self.assertEqual(item.get("access_entitlements"), ["can_view"], path)
+
+    def test_what_is_borrowed_is_changed_by_who_may_in_both_projects(self):
+        self.project("tf")
+        self.group("both", ("project", "/1.0/projects/tf", "operator"), ("project", "/1.0/projects/default", "viewer"))
+        who = self.identity("borrower", "both")
+        path = "/1.0/profiles/default?project=tf"
+        self.assertEqual(self.entitled(path, who, "can_view", "can_edit")["access_entitlements"], ["can_view"])
+        self.assertEqual(self.status("PATCH", path, who, {"description": "x"}), 403)
+        self.give("both", ("project", "/1.0/projects/tf", "operator"), ("profile", "/1.0/profiles/default?project=default", "can_edit"))
+        self.assertEqual(self.entitled(path, who, "can_view", "can_edit")["access_entitlements"], ["can_view", "can_edit"])
+        description = self.daemon.get("/1.0/profiles/default")["description"]
+        self.assertEqual(self.status("PATCH", path, who, {"description": description}), 200)
+
+    def test_entitlements_that_cannot_be_told_are_refused(self):
+        self.group("viewers", ("server", "/1.0", "viewer"))
+        who = self.identity("curious", "viewers")
+        for path in ("/1.0/instances?with-access-entitlements=can_edit", "/1.0/projects?recursion=1&with-access-entitlements=can_exec",
+                     "/1.0?with-access-entitlements=can_fly"):
+            self.assertEqual(self.status("GET", path, who), 400, path)
+        self.assertEqual(self.daemon.request("GET", "/1.0/instances?recursion=1&with-access-entitlements=can_edit")[0], 400)
+        extensions = self.daemon.get("/1.0")["api_extensions"]
+        for name in ("access_management", "access_management_tls", "entities_with_entitlements"):
+            self.assertIn(name, extensions)
+
     # --- what is open when a group gives less
 
     def test_the_events_of_a_project_end_with_it(self):
@@ -236,6 +300,131 @@ class AuthTest(RolesTest):
         running.wait(30)
         running.stdout.close()
         eventually(lambda: not alive(), "the command's end")
+
+
+class BusAuthTest(RolesTest):
+    """The same over the bus, and what a handle offers."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.bus_port = free_port()
+        try:
+            cls.set("core.bus_address", f"127.0.0.1:{cls.bus_port}")
+        except BaseException:
+            cls.daemon.close()
+            raise
+
+    def bus(self, path, arguments=None, who=None, wait=True):
+        """What was answered; of a refusal the text."""
+        words = ["bus", "call", path, json.dumps(arguments or {})]
+        if who:
+            words += ["--server", f"127.0.0.1:{self.bus_port}", "--server-cert", self.daemon.dir / "server.crt", "--cert", who.crt, "--key", who.key]
+        done = self.daemon.troupe(*words, check=False)
+        if done.returncode != 0:
+            return done.stderr.strip()
+        answer = json.loads(done.stdout) if done.stdout.strip() else {}
+        return answer
+
+    def does(self, path, arguments=None, who=None):
+        words = ["--server", f"127.0.0.1:{self.bus_port}", "--server-cert", self.daemon.dir / "server.crt", "--cert", who.crt, "--key", who.key] if who else []
+        done = self.daemon.troupe("bus", "call", path, json.dumps(arguments or {}), "--wait", *words)
+        self.assertEqual(json.loads(done.stdout)["state"], "succeeded", done.stdout)
+
+    def permission(self, *words):
+        return dict(zip(("entity_type", "url", "entitlement"), words))
+
+    def test_groups_and_mappings(self):
+        viewer = self.permission("server", "/1.0", "viewer")
+        self.does("auth.groups.create", {"name": "one", "description": "first", "permissions": [viewer]})
+        self.does("auth.providerGroups.create", {"name": "staff", "groups": ["one"]})
+        shown = self.bus("auth.groups.get(one).view")
+        self.assertEqual((shown["spec"]["permissions"], shown["provider_groups"]), ([viewer], ["staff"]))
+        self.does("auth.groups.get(one).update", {"body": {"description": "second"}, "given": ["description"], "etag": shown["etag"]})
+        self.assertEqual(self.daemon.get(self.GROUPS + "/one")["permissions"], [viewer])
+        self.assertIn("ETag does not match", self.bus("auth.groups.get(one).update", {"body": {}, "etag": shown["etag"]}))
+        self.does("auth.groups.get(one).rename", {"name": "two"})
+        self.assertEqual([g["spec"]["name"] for g in self.bus("auth.groups.list")["items"]], ["two"])
+        self.assertEqual(self.bus("auth.providerGroups.list")["items"][0]["spec"], {"name": "staff", "groups": ["two"]})
+        self.does("auth.providerGroups.get(staff).rename", {"name": "people"})
+        self.does("auth.providerGroups.get(people).update", {"body": {"groups": []}})
+        self.assertEqual(self.bus("auth.providerGroups.get(people).view")["spec"].get("groups", []), [])
+        self.does("auth.providerGroups.get(people).delete")
+        self.does("auth.groups.get(two).delete")
+        for path in ("auth.groups.get(two).view", "auth.groups.get(two).delete", "auth.providerGroups.get(people).view"):
+            self.assertIn("not found", self.bus(path), path)
+
+    def test_identities(self):
+        self.group("users", ("server", "/1.0", "viewer"))
+        made = Identity(self.folder, "bus-made")
+        self.does("auth.identities.create", {"name": "robot", "certificate": made.base64, "groups": ["users"]})
+        shown = self.bus("auth.identities.get(tls,robot).view")
+        self.assertEqual((shown["spec"]["id"], shown["spec"]["groups"]), (made.fingerprint, ["users"]))
+        self.assertEqual(self.bus("auth.groups.get(users).view")["identities"], [f"tls/{made.fingerprint}"])
+        mine = self.bus("auth.identities.current", who=made)
+        self.assertEqual((mine["effective_groups"], mine["fine_grained"]), (["users"], True))
+        self.assertEqual(mine["effective_permissions"], [self.permission("server", "/1.0", "viewer")])
+        self.does(f"auth.identities.get(tls,{made.fingerprint}).update", {"body": {"groups": []}, "given": ["groups"]})
+        self.does("auth.identities.get(tls,robot).delete")
+        self.assertEqual(self.bus("auth.identities.list").get("items", []), [])
+        self.assertIn("has no identity", self.bus("auth.identities.current"))
+
+    def test_a_token_of_the_bus_lets_the_stock_client_in(self):
+        self.group("operators", ("project", "/1.0/projects/default", "operator"))
+        invited = self.bus("auth.identities.invite", {"name": "phone", "groups": ["operators"]})
+        self.assertEqual(self.bus("auth.identities.get(tls,phone).view")["spec"]["type"], "Client certificate (pending)")
+        client = Client(self.folder)
+        client.lxc("remote", "add", "far", invited["token"])
+        self.assertIn("busybox", client.lxc("image", "list", "far:").stdout)
+        listed = self.bus("auth.identities.list", {"filter": "name eq phone"})["items"]
+        self.assertEqual([i["spec"]["id"] for i in listed], [client.fingerprint])
+        self.assertNotIn("token_hash", json.dumps(listed))
+
+    def test_permissions_come_by_pages(self):
+        self.group("g", ("project", "/1.0/projects/default", "operator"))
+        rest = self.daemon.get("/1.0/auth/permissions?entity-type=project&recursion=1")
+        found, after = [], ""
+        while True:
+            page = self.bus("auth.permissions", {"entity_type": "project", "page": {"limit": 7, "after": after}})
+            found += [{**one["spec"], "groups": one.get("groups", [])} for one in page["items"]]
+            after = page.get("next", "")
+            if not after:
+                break
+            self.assertEqual(len(page["items"]), 7)
+        self.assertEqual(found, [{**one, "groups": one.get("groups") or []} for one in rest])
+        self.assertIn("no entity type", self.bus("auth.permissions", {"entity_type": "moon"}))
+
+    def test_the_rights_are_those_of_rest_and_are_what_a_handle_offers(self):
+        self.group("editors", ("server", "/1.0", "can_edit_groups"))
+        self.group("viewers", ("server", "/1.0", "can_view_groups"))
+        self.group("plain", ("project", "/1.0/projects/default", "viewer"))
+        people = {}
+        for name in ("editors", "viewers", "plain"):
+            people[name] = Identity(self.folder, f"bus-{name}")
+            self.must("POST", self.IDENTITIES + "/tls", {"name": name, "certificate": people[name].base64, "groups": [name]})
+        tenant = Identity(self.folder, "bus-tenant")
+        self.trust(tenant, restricted=True, projects=["default"])
+        offers = lambda path, who=None: set(self.bus(f"{path}.offers", who=who)["methods"])
+        whole = {"Group.view", "Group.update", "Group.rename", "Group.delete", "Handle.restrict", "Handle.offers"}
+        self.assertEqual(offers("auth.groups.get(plain)"), whole)
+        self.assertEqual(offers("auth.groups.get(plain)", people["editors"]), whole - {"Group.delete"})
+        self.assertEqual(offers("auth.groups.get(plain)", people["viewers"]), {"Group.view", "Handle.restrict", "Handle.offers"})
+        self.assertEqual(offers("auth.groups.get(plain)", people["plain"]), {"Handle.restrict", "Handle.offers"})
+        self.assertEqual(offers("auth", tenant), {"Handle.restrict", "Handle.offers"})
+        for who in (people["plain"], tenant):
+            for path in ("auth.groups.get(plain).view", "auth.groups.get(plain).delete", "auth.identities.get(tls,plain).view"):
+                said = self.bus(path, who=who)
+                self.assertTrue("not found" in said or "not authorized" in said, said)
+        self.assertIn("not authorized", self.bus("auth.groups.get(plain).delete", who=people["viewers"]))
+        self.assertIn("not authorized", self.bus("auth.identities.invite", {"name": "x"}, who=people["editors"]))
+        admin = {"body": {"permissions": [self.permission("server", "/1.0", "admin")]}, "given": ["permissions"]}
+        said = self.bus("auth.groups.get(editors).update", admin, who=people["editors"])  # nobody gives what he does not have
+        self.assertIn("You cannot give", said)
+        self.assertEqual(self.bus("auth.groups.list", who=people["plain"]).get("items", []), [])
+        self.assertIn("not authorized", self.bus("auth.groups.list", who=tenant))
+        self.assertIn("Group", self.daemon.troupe("bus", "describe", "Groups").stdout)
+        self.assertIn("Instance.start", offers("instances.get(nothing)"))
+        self.assertNotIn("Instance.start", offers("instances.get(nothing)", people["plain"]))
 
 
 if __name__ == "__main__":

@@ -108,6 +108,12 @@ json revoke(bus_client& client, const arguments& args) {
           {"unrestricted", whole.getStatus().cStr()}};
 }
 
+json offers_of(bus_client& client, bus::Instance::Client instance) {
+  json out = json::array();
+  for (auto name : instance.offersRequest().send().wait(client.scope()).getMethods()) out.push_back(name.cStr());
+  return out;
+}
+
 json restricted(bus_client& client, const arguments& args) {
   auto read_only = client.project().restrictRequest();
   read_only.setReadOnly(true);
@@ -127,6 +133,9 @@ json restricted(bus_client& client, const arguments& args) {
           {"start", error_from(client, instance_of(reader, args.at(0)).startRequest().send())},
           {"exec", error_from(client, exec_again)},
           {"blind", error_from(client, instance_of(blind, args.at(0)).viewRequest().send())},
+          {"offers",
+           {offers_of(client, instance_of(client.project(), args.at(0))),
+            offers_of(client, instance_of(reader, args.at(0))), offers_of(client, instance_of(blind, args.at(0)))}},
           {"unknown", error_from(client, unknown.send())},
           {"late", error_from(client, late.send())}};
 }

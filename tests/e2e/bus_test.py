@@ -11,6 +11,7 @@ import subprocess
 import threading
 import unittest
 
+from bus_frames import BOOTSTRAP, PROJECTS, call_of_bus, frame, word
 from crowd import raise_open_files
 from troupe_e2e import BIN, DaemonTest, eventually, run
 
@@ -82,6 +83,10 @@ class BusTest(DaemonTest):
         self.assertEqual(got["start"], "forbidden: This handle does not allow Instance.start")
         self.assertEqual(got["exec"], "forbidden: This handle does not allow Instance.exec")
         self.assertEqual(got["blind"], "forbidden: This handle does not allow Instance.view")
+        whole, reader, blind = map(set, got["offers"])
+        self.assertLess({"Instance.start", "Instance.exec", "Instance.view"}, whole)
+        self.assertEqual(reader & {"Instance.start", "Instance.exec", "Instance.view"}, {"Instance.view"})
+        self.assertEqual(blind, {"Handle.restrict", "Handle.offers"})
         self.assertIn("invalid: There is no verb", got["unknown"])
         self.assertIn("invalid: The expiry is in the past", got["late"])
 
@@ -124,6 +129,39 @@ class BusTest(DaemonTest):
         self.assertEqual(got["seqs"], sorted(got["seqs"]))
         self.assertIn("forbidden", got["foreign"])
         self.assertEqual(got["revoked"], True)
+
+    def test_a_session_that_idles_makes_room_and_one_with_streams_stays(self):
+        raise_open_files()
+        ask = BOOTSTRAP + call_of_bus(PROJECTS)
+        holder = subprocess.Popen([PROBE, self.socket, "hold", "default", self.name], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(holder.stdout.close)
+        self.assertEqual(holder.stdout.readline(), "ready\n")
+        peers = []
+        try:
+            for _ in range(SESSIONS_MAX + 10):
+                peer = socket.socket(socket.AF_UNIX)
+                peer.settimeout(20)
+                peer.connect(str(self.socket))
+                peers.append(peer)
+                self.assertAnswered(peer, ask)
+            self.assertEqual(peers[0].recv(1), b"")  # it had been idle for longest
+            self.assertAnswered(peers[-1], call_of_bus(PROJECTS, question=2))
+            self.assertIsNone(holder.poll())
+            self.assertTrue(processes("sleep", "1236"))
+        finally:
+            for peer in peers:
+                peer.close()
+            holder.terminate()
+            holder.wait(30)
+        eventually(lambda: not processes("sleep", "1236"), "the end of the command")
+
+    def assertAnswered(self, peer, call):
+        peer.sendall(call)
+        got = b""
+        while b"Default LXD project" not in got:
+            more = peer.recv(65536)
+            self.assertTrue(more, "closed instead of answered")
+            got += more
 
     def call(self, path, **params):
         return json.loads(self.daemon.troupe("bus", "call", path, json.dumps(params)).stdout)
@@ -203,18 +241,6 @@ class LoadTest(DaemonTest):
 
 
 # --- hostile frames: whatever one connection sends, a session beside it goes on
-
-def frame(*segments):
-    """A message in Cap'n Proto's stream framing; segments are bytes of whole words."""
-    head = struct.pack("<I", len(segments) - 1) + b"".join(struct.pack("<I", len(s) // 8) for s in segments)
-    return head + b"\0" * (-len(head) % 8) + b"".join(segments)
-
-
-def word(value):
-    return struct.pack("<Q", value & (1 << 64) - 1)
-
-
-BOOTSTRAP = frame(word(1 << 48 | 1 << 32) + word(8) + word(1 << 48) + word(0))  # Message{bootstrap{questionId 0}}
 
 HOSTILE = [
     b"\0" * 64, b"\xff" * 64, struct.pack("<II", 0xFFFFFFFF, 1), struct.pack("<II", 600, 1) + b"\0" * 2404,

@@ -12,7 +12,7 @@ import unittest
 
 from bus_test import PROBE, processes
 from crowd import client_hello
-from identities import Identity, context_of, dated, free_port
+from identities import Identity, context_of, dated, free_port, short_lived
 from troupe_e2e import COMMAND_SECONDS, DaemonTest, eventually, run
 
 ROOT_DISK = {"root": {"type": "disk", "path": "/", "pool": "default"}}
@@ -285,6 +285,12 @@ class BusTlsTest(DaemonTest):
         holder = self.hold(me)
         self.distrust(me)
         self.assertCut(holder)
+        self.assertTrue(self.bus(me, "projects").startswith("refused: "))
+
+    def test_the_end_of_a_certificate_cuts_what_is_open(self):
+        me = short_lived(self.folder, "brief", 10)
+        self.trust(me, restricted=True, projects=["tb"])
+        self.assertCut(self.hold(me))
         self.assertTrue(self.bus(me, "projects").startswith("refused: "))
 
     def test_losing_a_project_cuts_what_is_open(self):

@@ -1,6 +1,7 @@
 """Keys and certificates of clients, good and bad, for the tests of who is trusted."""
 
 import base64
+import datetime
 import socket
 import ssl
 
@@ -60,3 +61,9 @@ def dated(folder, authority, name, start, end):
     run("openssl", "ca", "-batch", "-notext", "-config", config, "-cert", authority.crt, "-keyfile", authority.key,
         "-startdate", start, "-enddate", end, "-in", work / "csr", "-out", made.crt)
     return made
+
+
+def short_lived(folder, name, seconds):
+    """A certificate that is good for so long from now."""
+    end = datetime.datetime.utcnow() + datetime.timedelta(seconds=seconds)
+    return dated(folder, Identity(folder, f"{name}-ca"), name, "20200101000000Z", end.strftime("%Y%m%d%H%M%SZ"))

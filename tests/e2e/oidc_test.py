@@ -7,6 +7,7 @@ import json
 import pathlib
 import sys
 import tempfile
+import time
 import unittest
 
 from https_e2e import RolesTest
@@ -154,6 +155,15 @@ class OidcTest(RolesTest):
             wait_for_end(stream)
         self.assertTrue(self.trusted(token))  # the provider still vouches for her: known again, without rights
         self.assertEqual(self.daemon.get(url)["groups"], [])
+
+    def test_the_end_of_a_token_cuts_what_is_open(self):
+        self.group("all", ("server", "/1.0", "viewer"))
+        brief = self.provider.token("gus", exp=int(time.time()) - 50)  # a minute is what clocks may be apart
+        self.assertTrue(self.trusted(brief))
+        self.must("PATCH", f"{self.IDENTITIES}/oidc/gus@example.org", {"groups": ["all"]})
+        with event_stream(self.port, brief) as stream:
+            wait_for_end(stream)
+        self.assertFalse(self.trusted(brief))
 
     def test_tokens_that_prove_nothing_are_refused(self):
         good = self.provider.token("fay")

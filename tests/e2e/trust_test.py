@@ -16,7 +16,7 @@ import tempfile
 import unittest
 
 from https_e2e import Client, HttpsTest
-from identities import Identity, context_of, dated, free_port
+from identities import Identity, context_of, dated, free_port, short_lived
 from troupe_e2e import COMMAND_SECONDS, DaemonTest, eventually, run
 
 PASSWORD = "correct horse battery staple"
@@ -454,6 +454,19 @@ class CutTest(HttpsTest):
         self.read_until(stream, b"profile-created")
         self.narrow("more")
         self.assertCut(stream)
+
+    def test_the_end_of_a_certificate_cuts_what_is_open(self):
+        name = self.daemon.launch("brief")
+        self.addCleanup(self.daemon.lxc, "delete", "--force", name)
+        me = short_lived(self.folder, "brief", 12)
+        self.trust(me)
+        stream = self.websocket("/1.0/events", me)
+        body = {"command": ["sleep", "1237"], "wait-for-websocket": False, "record-output": True}
+        self.assertEqual(self.call("POST", f"/1.0/instances/{name}/exec", body, me)[0], 202)
+        eventually(lambda: self.runs(name, "sleep 1237"), "the command")
+        self.assertCut(stream)
+        eventually(lambda: not self.runs(name, "sleep 1237"), "the command's end")
+        self.assertEqual(self.call("GET", "/1.0/instances", identity=me)[0], 403)
 
     def helper(self):
         """The process that begins commands inside instances."""

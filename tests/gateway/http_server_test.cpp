@@ -323,7 +323,7 @@ TEST_CASE("slow, idle and garbage clients do not delay another") {
   CHECK(idle.closed());
 }
 
-TEST_CASE("beyond the limit of connections the oldest idle one makes room") {
+TEST_CASE("beyond the limit of connections the one that has been idle for longest makes room") {
   http_limits limits;
   limits.connections_max = 3;
   server_fixture fixture{mirror_handler, limits};
