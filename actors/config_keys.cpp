@@ -259,7 +259,8 @@ outcome<void> check_expanded(const snapshot& from, std::string_view project, con
   for (auto& [name, device] : effective.devices) {
     if (auto good = check_volume_of(from, project, name, device); !good) return good;
     auto network = get(device, "network");
-    if (get(device, "type") == "nic" && !network.empty() && !from.get(table::networks, in_project("default", network)))
+    if (get(device, "type") == "nic" && !network.empty() &&
+        !from.get(table::networks, in_project(home_of(from, project, feature::networks), network)))
       return fail(fault::invalid, "Device \"" + name + "\": network \"" + std::string{network} + "\" does not exist");
   }
   return {};

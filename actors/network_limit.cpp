@@ -33,7 +33,8 @@ limit_state network_limit(const snapshot& records, std::string_view project, con
 
 outcome<void> check_network_limit(const snapshot& records, std::string_view project, const config_map& project_config) {
   auto now = network_limit(records, project, project_config);
-  if (now.limit >= 0 && home_of(records, project, feature::networks) != project)
+  bool own = project == "default" || is_true(project_value_of(project_config, "features.networks"));
+  if (now.limit >= 0 && !own)
     return fail(fault::invalid, "The project has no networks of its own: \"" + std::string{key} +
                                     "\" can only be set for the project whose networks it uses");
   if (now.limit >= 0 && now.usage > static_cast<uint64_t>(now.limit))

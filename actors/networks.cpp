@@ -80,6 +80,12 @@ std::vector<std::string> taken_subnets(const services& with, const std::string& 
   return out;
 }
 
+// What a project has of its own are no bridges, and there is nothing else.
+outcome<void> check_project(const header& head) {
+  if (head.project == "default") return {};
+  return fail(fault::not_found, "Network not found");
+}
+
 outcome<void> check_network_name(const services& with, const std::string& name) {
   if (auto good = check_plain_name("Network", name); !good) return good;
   if (name.size() > 15 || name.find(':') != name.npos)
@@ -94,6 +100,9 @@ outcome<void> check_network_name(const services& with, const std::string& name) 
 outcome<std::shared_ptr<saga>> plan_create(const data_ptr& me, const envelope<schema::NetworksPost>& request) {
   return request.body.read([&](schema::NetworksPost::Reader post) -> outcome<std::shared_ptr<saga>> {
     auto name = text(post.getName());
+    if (request.head->project != "default")
+      return fail(fault::invalid, "Networks of type \"bridge\" can only be in project \"default\": project \"" +
+                                      request.head->project + "\" has networks of its own (features.networks)");
     if (post.getType().size() && view(post.getType()) != "bridge")
       return fail(fault::unsupported, "Network type \"" + text(post.getType()) + "\" is not supported yet");
     if (auto good = check_network_name(me->with, name); !good) return tl::unexpected{good.error()};
@@ -125,6 +134,7 @@ outcome<std::shared_ptr<saga>> plan_create(const data_ptr& me, const envelope<sc
 }
 
 outcome<std::shared_ptr<saga>> plan_delete(const data_ptr& me, const delete_network& request) {
+  if (auto good = check_project(*request.head); !good) return tl::unexpected{good.error()};
   auto records = me->with.db.read();
   if (!records.get(table::networks, key_of(request.network))) return fail(fault::not_found, "Network not found");
   if (auto users = users_of_network(records, request.network); !users.empty())
@@ -139,6 +149,7 @@ outcome<std::shared_ptr<saga>> plan_delete(const data_ptr& me, const delete_netw
 }
 
 outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_network& request) {
+  if (auto good = check_project(*request.request.head); !good) return tl::unexpected{good.error()};
   auto records = me->with.db.read();
   auto record = load<schema::NetworkSpec>(records, table::networks, key_of(request.network));
   if (!record) return fail(fault::not_found, "Network not found");
@@ -172,6 +183,7 @@ outcome<std::shared_ptr<saga>> plan_update(const data_ptr& me, const update_netw
 }
 
 outcome<std::shared_ptr<saga>> plan_rename(const data_ptr& me, const rename_network& request) {
+  if (auto good = check_project(*request.head); !good) return tl::unexpected{good.error()};
   auto records = me->with.db.read();
   auto record = load<schema::NetworkSpec>(records, table::networks, key_of(request.network));
   if (!record) return fail(fault::not_found, "Network not found");

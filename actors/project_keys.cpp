@@ -17,10 +17,8 @@ constexpr std::string_view network_subnets = "restricted.networks.subnets";
 constexpr project_key rows[] = {
     {"backups.compression_algorithm", text, "", "", "", "How backups are compressed; empty: as the server says"},
     {"features.images", boolean, "false", "", "", "Has images and aliases of its own"},
-    {"features.networks", boolean, "false", "", "true", "Has networks of its own"},
-    {"features.networks.zones", boolean, "false", "", "true", "Has network zones of its own"},
+    {"features.networks", boolean, "false", "", "", "Has networks of its own; bridges are of project default only"},
     {"features.profiles", boolean, "false", "", "", "Has profiles of its own"},
-    {"features.storage.buckets", boolean, "false", "", "", "Has storage buckets of its own"},
     {"features.storage.volumes", boolean, "false", "", "", "Has custom volumes of its own"},
     {"images.compression_algorithm", text, "", "", "",
      "How published images are compressed; empty: as the server says"},
@@ -29,7 +27,7 @@ constexpr project_key rows[] = {
     {"limits.disk", size, "", "", "", "Largest sum of the sizes of the instances' root disks"},
     {"limits.instances", whole, "", "", "", "Largest number of instances"},
     {"limits.memory", size, "", "", "", "Largest sum of the instances' limits.memory"},
-    {"limits.networks", whole, "", "", "", "Largest number of networks; of project default"},
+    {"limits.networks", whole, "", "", "", "Largest number of networks of its own"},
     {"limits.processes", whole, "", "", "", "Largest sum of the instances' limits.processes"},
     {"limits.virtual-machines", whole, "", "", "", "Largest number of virtual machines"},
     {"restricted", boolean, "false", "", "", "Whether the restricted.* keys are in force"},
@@ -128,7 +126,7 @@ config_map project_config(const snapshot& from, std::string_view project) {
 
 std::string home_of(const snapshot& from, std::string_view project, feature what) {
   static constexpr std::string_view shared = "default";
-  if (project == shared || what == feature::networks) return std::string{shared};
+  if (project == shared) return std::string{shared};
   auto key = feature_keys[static_cast<size_t>(what)];
   return std::string{is_true(project_value_of(project_config(from, project), key)) ? project : shared};
 }

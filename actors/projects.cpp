@@ -61,8 +61,7 @@ bool has_profiles(const config_map& config) { return is_true(project_value_of(co
 // ---- create
 
 config_map with_defaults(config_map config) {
-  for (auto key : {"features.images", "features.profiles", "features.storage.buckets", "features.storage.volumes"})
-    config.emplace(key, "true");
+  for (auto key : {"features.images", "features.profiles", "features.storage.volumes"}) config.emplace(key, "true");
   return config;
 }
 

@@ -163,7 +163,6 @@ outcome<void> make_first_records(store& db) {
             config_map features{{"features.images", "true"},
                                 {"features.networks", "true"},
                                 {"features.profiles", "true"},
-                                {"features.storage.buckets", "true"},
                                 {"features.storage.volumes", "true"}};
             fill(p.initConfig(static_cast<unsigned>(features.size())), features);
           })));

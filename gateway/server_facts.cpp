@@ -107,6 +107,7 @@ constexpr std::string_view extensions[] = {
     "unix_hotplug_devices",
     "api_filtering",
     "instance_nic_network",
+    "projects_networks",
     "backup_override_name",
     "firewall_driver",
     "projects_limits",

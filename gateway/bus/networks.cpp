@@ -7,8 +7,7 @@
 namespace troupe::on_bus {
 namespace {
 
-// Networks live in the default project until projects have networks of their own, as in REST.
-std::string key_of(const call_ptr& c) { return in_project("default", c->at.name()); }
+std::string key_of(const call_ptr& c) { return in_project(c->at.head->project, c->at.name()); }
 
 message<schema::NetworkSpec> network_of(const call_ptr& c, const snapshot& records) {
   auto network = load<schema::NetworkSpec>(records, table::networks, key_of(c));
@@ -27,7 +26,7 @@ void fill_view(bus::NetworkView::Builder out, const principal& who, const snapsh
 
 kj::Promise<void> list_networks(const call_ptr& c) {
   return reply_page<bus::Networks::ListResults, schema::NetworkSpec>(
-      c, c->params<bus::Page>(), table::networks, "default/",
+      c, c->params<bus::Page>(), table::networks, c->at.head->project + "/",
       [head = c->at.head](auto out, auto& records, auto network) { fill_view(out, head->who, records, network); },
       visible_as(c, "network"));
 }
@@ -81,8 +80,8 @@ kj::Promise<void> network_leases(const call_ptr& c) {
 }
 
 kj::Promise<void> network_state(const call_ptr& c) {
-  if (!c->at.head->who.may("can_view_unmanaged_networks", the_server()))
-    network_of(c, c->with().db.read()); // the host's are not his business
+  bool sees_host = c->at.head->project == "default" && c->at.head->who.may("can_view_unmanaged_networks", the_server());
+  if (!sees_host) network_of(c, c->with().db.read()); // the host's are not his business
   return reply_from_blocking_thread(c, [&with = c->with(), name = c->at.name(), head = c->at.head] {
     return measure_network(with, name, head->who);
   });

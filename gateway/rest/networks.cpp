@@ -9,7 +9,7 @@ namespace {
 
 using network_record = message<schema::NetworkSpec>;
 
-std::string key_of(const std::string& name) { return in_project("default", name); }
+std::string key_of(const rest_request& from, const std::string& name) { return in_project(from.head->project, name); }
 
 std::string network_json(const rest_request& from, const snapshot& records, const network_record& network) {
   std::string out = "{";
@@ -21,8 +21,10 @@ std::string network_json(const rest_request& from, const snapshot& records, cons
   return out + "}";
 }
 
-// Interfaces of the host that are not ours, to those who may see all of it.
-bool sees_host(const rest_request& from) { return from.head->who.may("can_view_unmanaged_networks", the_server()); }
+// Interfaces of the host that are not ours, to those who may see all of it; in the project that they are listed in.
+bool sees_host(const rest_request& from) {
+  return from.head->project == "default" && from.head->who.may("can_view_unmanaged_networks", the_server());
+}
 bool is_shown(const link_facts& link) { return link.kind != "veth" && link.kind != "tun" && link.type != "unknown"; }
 
 std::string host_link_json(const snapshot& records, const link_facts& link) {
@@ -49,7 +51,7 @@ outcome<std::string> list_networks(const rest_request& from) {
     else
       list.next() += full();
   };
-  records.scan(table::networks, "default/", [&](std::string_view key, std::string_view bytes) {
+  records.scan(table::networks, from.head->project + '/', [&](std::string_view key, std::string_view bytes) {
     if (!from.sees("network", key.substr(key.find('/') + 1))) return true;
     show(key.substr(key.find('/') + 1), [&] { return network_json(from, records, network_record::from_bytes(bytes)); });
     return true;
@@ -58,7 +60,7 @@ outcome<std::string> list_networks(const rest_request& from) {
   auto links = list_links();
   if (!links) return tl::unexpected{links.error()};
   for (auto& link : *links)
-    if (is_shown(link) && !records.get(table::networks, key_of(link.name)))
+    if (is_shown(link) && !records.get(table::networks, key_of(from, link.name)))
       show(link.name, [&] { return host_link_json(records, link); });
   return std::move(list).take();
 }
@@ -84,7 +86,7 @@ void post_networks(const rest_request& from) {
 
 void get_network(const rest_request& from) {
   auto records = from.with().db.read();
-  auto network = load<schema::NetworkSpec>(records, table::networks, key_of(from.parameter(0)));
+  auto network = load<schema::NetworkSpec>(records, table::networks, key_of(from, from.parameter(0)));
   if (network) return reply_sync(from, network_json(from, records, *network), etag_of(network->bytes()));
   if (!sees_host(from)) return reply_error(from, {fault::not_found, "Network not found"});
   reply_from_blocking_thread(from, [from]() -> outcome<std::string> {
@@ -109,7 +111,7 @@ void delete_network_(const rest_request& from) {
 }
 
 void get_leases(const rest_request& from) {
-  auto network = load<schema::NetworkSpec>(from.with().db.read(), table::networks, key_of(from.parameter(0)));
+  auto network = load<schema::NetworkSpec>(from.with().db.read(), table::networks, key_of(from, from.parameter(0)));
   if (!network) return reply_error(from, {fault::not_found, "Network not found"});
   reply_from_blocking_thread(from, [from, network = *network]() -> outcome<std::string> {
     auto leases = leases_of(from.with(), network, from.head->who);
@@ -121,7 +123,7 @@ void get_leases(const rest_request& from) {
 }
 
 void get_network_state(const rest_request& from) {
-  if (!sees_host(from) && !from.with().db.read().get(table::networks, key_of(from.parameter(0))))
+  if (!sees_host(from) && !from.with().db.read().get(table::networks, key_of(from, from.parameter(0))))
     return reply_error(from, {fault::not_found, "Network not found"});
   reply_from_blocking_thread(from, [from]() -> outcome<std::string> {
     auto state = measure_network(from.with(), from.parameter(0), from.head->who);

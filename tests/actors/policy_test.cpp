@@ -177,7 +177,9 @@ TEST_CASE("project keys: values, what is not built yet, what nobody knows") {
   CHECK(code({{"restricted.devices.gpu", "allow"}}) == std::nullopt);
   CHECK(code({{"restricted.devices.proxy", "allow"}, {"restricted.devices.disk.paths", "/a, /b"}}) == std::nullopt);
   CHECK(code({{"restricted.devices.gpu", "perhaps"}}) == fault::invalid);
-  CHECK(code({{"features.networks", "yes"}}) == fault::unsupported);
+  CHECK(code({{"features.networks", "yes"}}) == std::nullopt);
+  CHECK(code({{"features.networks.zones", "false"}}) == fault::unsupported);
+  CHECK(code({{"features.storage.buckets", "true"}}) == fault::unsupported);
   CHECK(code({{"features.networks", "false"}}) == std::nullopt);
   CHECK(code({{"limits.networks", "1"}}) == std::nullopt);
   CHECK(code({{"limits.networks.uplink_ips.x", "1"}}) == fault::unsupported);

@@ -68,7 +68,7 @@ class ProjectsTest(DaemonTest):
         self.assertEqual(status("POST", "/1.0/projects", {"name": "p3"}), 409)
         for name in ("", "a_b", "a--b", "a/b", "..", "a:b", "-a", "a-", "x" * 64):
             self.assertEqual(status("POST", "/1.0/projects", {"name": name}), 400, name)
-        for key, value in (("features.networks", "true"), ("restricted.devices.infiniband", "allow")):
+        for key, value in (("features.networks.zones", "true"), ("features.storage.buckets", "false"), ("restricted.devices.infiniband", "allow")):
             got, why = self.daemon.outcome("PATCH", "/1.0/projects/p3", {"config": {key: value}})
             self.assertEqual((got, "not supported yet" in why), (400, True), (key, why))
         self.assertEqual(status("PATCH", "/1.0/projects/p3", {"config": {"nonsense": "1"}}), 400)
@@ -76,7 +76,7 @@ class ProjectsTest(DaemonTest):
         self.assertEqual(status("GET", "/1.0/instances?project=nowhere"), 404)
         self.assertEqual(self.daemon.request("PUT", "/1.0/projects/p3", {"config": {}}, {"If-Match": '"old"'})[0], 412)
         self.assertEqual(set(self.daemon.get("/1.0/projects/p3")["config"]),
-                         {"features.images", "features.profiles", "features.storage.buckets", "features.storage.volumes"})
+                         {"features.images", "features.profiles", "features.storage.volumes"})
 
     # --- own things and shared ones
 
@@ -104,6 +104,31 @@ class ProjectsTest(DaemonTest):
         self.daemon.lxc("image", "delete", "mine", "--project", "own")
         self.daemon.lxc("restart", "-f", name)
         self.daemon.lxc("image", "export", "busybox", self.daemon.home / "exported")
+
+    def test_a_project_with_networks_of_its_own_has_none(self):
+        self.daemon.lxc("project", "create", "apart", "-c", "features.networks=true", "-c", "features.images=false", "-c", "limits.networks=1")
+        self.addCleanup(self.daemon.outcome, "DELETE", "/1.0/projects/apart")
+        bridge, asked = self.daemon.bridge, lambda *call: self.daemon.outcome(*call)
+        self.assertEqual(self.daemon.lxc_out("network", "list", "--project", "apart", "-f", "csv"), "")
+        self.assertEqual(json.loads(self.daemon.troupe("bus", "call", "project(apart).networks.list").stdout).get("items", []), [])
+        refused = self.daemon.lxc("network", "create", "own0", "--project", "apart", check=False)
+        self.assertIn("can only be in project \"default\"", refused.stderr)
+        self.assertEqual(asked("POST", "/1.0/networks?project=apart", {"name": "own0"})[0], 400)
+        before = self.daemon.get(f"/1.0/networks/{bridge}")
+        for method, path, body in (("GET", bridge, None), ("PUT", bridge, {"description": "x"}), ("PATCH", bridge, {"description": "x"}),
+                                   ("POST", bridge, {"name": "own1"}), ("DELETE", bridge, None), ("GET", bridge + "/leases", None),
+                                   ("GET", bridge + "/state", None), ("GET", "lo", None), ("GET", "lo/state", None)):
+            self.assertEqual(asked(method, f"/1.0/networks/{path}?project=apart", body)[0], 404, (method, path))
+        for path in ("view", "state", "leases", "delete"):
+            said = self.daemon.troupe("bus", "call", f"project(apart).networks.get({bridge}).{path}", "--wait", check=False)
+            self.assertIn("not found", said.stderr + said.stdout, path)
+        self.assertEqual(self.daemon.get(f"/1.0/networks/{bridge}"), before)
+        root = {"root": {"type": "disk", "path": "/", "pool": "default"}, "eth0": {"type": "nic", "network": bridge}}
+        body = {"name": "lost", "source": {"type": "none"}, "devices": root}
+        status, error = asked("POST", "/1.0/instances?project=apart", body)
+        self.assertEqual((status, "does not exist" in error), (400, True), error)
+        self.assertEqual(asked("PATCH", "/1.0/projects/apart", {"config": {"features.networks": "false", "limits.networks": ""}})[0], 200)
+        self.assertEqual(asked("GET", f"/1.0/networks/{bridge}?project=apart", None)[0], 200)
 
     def test_a_project_without_the_feature_uses_what_is_defaults(self):
         self.sharing("share")
