@@ -417,7 +417,9 @@ class SagaKillTest(DaemonTest):
     def import_streams(self):
         """The same of an optimised backup, which makes its volumes anew."""
         if not hasattr(self, "streams"):
-            name = self.instance()
+            name = self.name()
+            self.must("POST", "/1.0/storage-pools", {"name": "streams", "driver": "btrfs", "config": {"size": "256MiB"}})
+            self.must("POST", "/1.0/instances", {"name": name, "source": {"type": "none"}, "devices": {"root": {"type": "disk", "path": "/", "pool": "streams"}}})
             self.snapshot(name)
             self.must("POST", f"/1.0/instances/{name}/backups", {"name": "kept", "compression_algorithm": "none", "optimized_storage": True})
             status, self.streams = self.daemon.request("GET", f"/1.0/instances/{name}/backups/kept/export")
