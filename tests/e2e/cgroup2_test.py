@@ -43,9 +43,9 @@ class UnifiedTest(DaemonTest):
         self.assertEqual((self.group("memory.max"), self.group("memory.high")), ("max", str(32 << 20)))
         self.daemon.lxc("restart", "--force", self.c)  # and the same from the start
         self.assertEqual((self.group("memory.high"), self.group("pids.max")), (str(32 << 20), "77"))
-        self.set("limits.memory=", "limits.memory.enforce=", "limits.memory.swap=", "limits.processes=4")
+        self.set("limits.memory=", "limits.memory.enforce=", "limits.memory.swap=", "limits.processes=12")
         self.assertEqual((self.group("memory.high"), self.group("memory.swap.max")), ("max", "max"))
-        many = self.daemon.exec(self.c, "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 5 & done; wait", check=False)
+        many = self.daemon.exec(self.c, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 a b c d e f; do sleep 5 & done; wait", check=False)
         self.assertIn("fork", many.stderr)
         self.set("limits.processes=")
         self.assertEqual(self.group("pids.max"), "max")
