@@ -492,6 +492,7 @@ class DevicesTest(DaemonTest):
             run("ip", "addr", "add", "203.0.113.254/24", "dev", a)
             peer = f"xn{os.getpid():x}"  # somebody on the network behind the link
             run("ip", "netns", "add", peer)
+            self.add("eth0", "none")  # its DHCP client would set the default route
             try:
                 run("ip", "link", "set", b, "netns", peer)
                 run("ip", "-n", peer, "addr", "add", "203.0.113.1/24", "dev", b)
@@ -527,6 +528,7 @@ class DevicesTest(DaemonTest):
                 self.daemon.lxc("start", self.c)
             finally:
                 run("ip", "netns", "delete", peer)
+            self.remove("eth0")
 
     # --- TPMs
 
