@@ -109,6 +109,21 @@ bool is_path(std::string_view value) {
   return true;
 }
 
+bool is_vlan(std::string_view value) {
+  return is_whole(value) && value.size() <= 4 && value[0] != '0' && std::stoi(std::string{value}) <= 4094;
+}
+
+bool is_vlan_range(std::string_view value) {
+  auto dash = value.find('-');
+  if (dash == value.npos) return is_vlan(value);
+  auto first = value.substr(0, dash), last = value.substr(dash + 1);
+  return is_vlan(first) && is_vlan(last) && std::stoi(std::string{first}) < std::stoi(std::string{last});
+}
+
+bool is_address(std::string_view value, int family) {
+  return parse_ip(value, family).has_value() || parse_cidr(value, family).has_value();
+}
+
 struct form_row {
   value_type type;
   std::string_view words;
@@ -151,6 +166,13 @@ constexpr form_row forms[] = {
     {pattern, "a pattern with %d", [](std::string_view v) { return render_pattern(v, 0).has_value(); }},
     {idmap, "lines like both 1000 1000, or uid 50-60 500-510, without the root inside",
      [](std::string_view v) { return check_id_exceptions(v).has_value(); }},
+    {vlan, "1 to 4094", is_vlan},
+    {vlans, "numbers from 1 to 4094, or ranges like 10-20",
+     [](std::string_view v) { return all_of_list(v, is_vlan_range); }},
+    {ipv4_hosts, "IPv4 addresses",
+     [](std::string_view v) { return all_of_list(v, [](auto& one) { return is_address(one, AF_INET); }); }},
+    {ipv6_hosts, "IPv6 addresses",
+     [](std::string_view v) { return all_of_list(v, [](auto& one) { return is_address(one, AF_INET6); }); }},
     {mode, "an octal mode", is_mode},
     {value_type::path, "an absolute path without \"..\"", is_path},
     {endpoint, "an address like tcp:127.0.0.1:80", [](std::string_view v) { return parse_endpoint(v).has_value(); }},

@@ -35,15 +35,19 @@ enum class value_type : uint8_t {
   ipv6_list,
   subnets_v4, // a list of subnets
   subnets_v6,
-  bits,     // a rate: 10Mbit
-  disk_io,  // a rate: 10MB, 100iops
-  mode,     // 0660
-  path,     // absolute
-  endpoint, // tcp:127.0.0.1:80
-  span,     // of a snapshot's life
-  times,    // when snapshots are made
-  pattern,  // of snapshots' names
-  idmap,    // lines like "both 1000 1000"
+  bits,       // a rate: 10Mbit
+  disk_io,    // a rate: 10MB, 100iops
+  mode,       // 0660
+  path,       // absolute
+  endpoint,   // tcp:127.0.0.1:80
+  span,       // of a snapshot's life
+  times,      // when snapshots are made
+  pattern,    // of snapshots' names
+  idmap,      // lines like "both 1000 1000"
+  vlan,       // 1 to 4094
+  vlans,      // a list of them, and of ranges
+  ipv4_hosts, // addresses, with a prefix length or without
+  ipv6_hosts,
 };
 bool is_well_formed(value_type type, std::string_view value);
 /// For a person: "a size".

@@ -2,9 +2,12 @@
 
 #include "actors/found_devices.hpp"
 #include "actors/names.hpp"
+#include "net/cidr.hpp"
+#include "net/names.hpp"
 #include "net/proxy_address.hpp"
 
 #include <algorithm>
+#include <sys/socket.h>
 
 namespace troupe {
 namespace {
@@ -56,6 +59,38 @@ outcome<void> check_disk(const judged& it) {
   return {};
 }
 
+// What an ipvlan card's gateways and addresses may be depends on its mode.
+outcome<void> check_ipvlan(const judged& it) {
+  bool layer2 = option_of(it.device, "mode") == "l2";
+  if (!layer2 && !it.has("ipv4.address") && !it.has("ipv6.address"))
+    return it.bad("an ipvlan nic needs \"ipv4.address\" or \"ipv6.address\", or mode l2");
+  for (auto [family, number] : {std::pair{"ipv4", AF_INET}, {"ipv6", AF_INET6}}) {
+    auto option = std::string{family} + ".gateway", gateway = std::string{it.get(option)};
+    if (gateway.empty() || gateway == "none") continue;
+    if (layer2 ? !parse_ip(gateway, number) : gateway != "auto")
+      return it.bad('"' + option + (layer2 ? "\" takes an address" : "\" takes auto or none"));
+    if (!it.has(std::string{family} + ".address")) return it.bad('"' + option + "\" needs an address of that kind");
+  }
+  for (auto option : {"ipv4.address", "ipv6.address"})
+    if (!layer2 && it.get(option).find('/') != std::string_view::npos)
+      return it.bad(std::string{"\""} + option + "\" takes addresses without a prefix length, unless mode is l2");
+  return {};
+}
+
+outcome<void> check_vlan(const judged& it) {
+  auto vlan = it.get("vlan");
+  if (it.is("gvrp") && vlan.empty()) return it.bad("\"gvrp\" needs \"vlan\"");
+  if (vlan.empty()) return {};
+  if (it.has("network") || it.get("nictype") == "bridged") {
+    if (vlan == "none" || is_well_formed(value_type::vlan, vlan)) return {};
+    return it.bad("\"vlan\" takes a number from 1 to 4094, or none");
+  }
+  auto name = std::string{it.get("parent")} + "." + std::string{vlan};
+  if (!it.has("parent")) return it.bad("\"vlan\" needs a \"parent\"");
+  if (!is_interface_name(name)) return it.bad("the VLAN's link would be " + name + ", which is too long for a name");
+  return {};
+}
+
 outcome<void> check_nic(const judged& it) {
   bool managed = it.has("network");
   if (managed && (it.has("nictype") || it.has("parent")))
@@ -65,7 +100,9 @@ outcome<void> check_nic(const judged& it) {
     return it.bad("a routed nic needs \"ipv4.address\" or \"ipv6.address\"");
   for (auto option : {"limits.ingress", "limits.egress"})
     if (it.has(option) && it.has("limits.max")) return it.bad("\"limits.max\" excludes \"" + std::string{option} + '"');
-  return {};
+  if (it.get("nictype") == "ipvlan")
+    if (auto good = check_ipvlan(it); !good) return good;
+  return check_vlan(it);
 }
 
 outcome<void> check_node(const judged& it) {

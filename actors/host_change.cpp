@@ -1,6 +1,7 @@
 #include "actors/host_change.hpp"
 
 #include "actors/device_options.hpp"
+#include "actors/instance_tpms.hpp"
 #include "net/links.hpp"
 
 #include <algorithm>
@@ -46,7 +47,9 @@ struct changer {
     if (type == "nic") {
       auto card = link(from, name);
       unsettle_nic(card);
-      return unplug_nic(card, it.who.leader);
+      auto gone = unplug_nic(card, it.who.leader);
+      if (gone) release_nic(card);
+      return gone;
     }
     if (is_found(device)) return unplug_found(name, device);
     if (type.starts_with("unix-")) {
@@ -54,10 +57,11 @@ struct changer {
       // A node that the host has no more cannot be told from others; its rule goes with the instance.
       return node && *node ? with.containers.unplug(it.who, **node) : outcome<void>{};
     }
-    if (auto at = it.running.find(name); at != it.running.end()) {
-      end_forwarder(at->second);
-      it.running.erase(at);
-    }
+    auto at = it.running.find(name);
+    auto process = at == it.running.end() ? nullptr : std::exchange(at->second, nullptr);
+    if (at != it.running.end()) it.running.erase(at); // nobody starts it again
+    if (is_tpm(device)) return remove_tpm(with, it.who, name, device);
+    if (process) end_forwarder(process);
     return {};
   }
 
@@ -187,6 +191,9 @@ outcome<host_now> change_host(services& with, host_change what) {
 }
 
 outcome<void> prepare_host(const expansion& effective, const std::string& table) {
+  for (auto& nic : nics_of(effective))
+    if (auto there = prepare_nic(link_of(nic, table)); !there)
+      return fail(there.error().code, "Device \"" + nic.device + "\": " + there.error().message);
   return has_rules(effective) ? apply_rules_of(effective, table) : outcome<void>{};
 }
 
@@ -204,7 +211,7 @@ outcome<forwarders> complete_host(services& with, const host_change& what) {
       out[name] = std::move(*started);
       continue;
     }
-    for (auto& [other, process] : out) end_forwarder(process);
+    for (auto& [other, process] : out) end_forwarder(process); // TPMs as well
     return tl::unexpected{started.error()};
   }
   return out;
@@ -212,7 +219,10 @@ outcome<forwarders> complete_host(services& with, const host_change& what) {
 
 void clear_host_of(const expansion& last, const std::string& table) {
   if (has_rules(last)) static_cast<void>(apply_rules_of({}, table));
-  for (auto& nic : nics_of(last)) unsettle_nic(link_of(nic, table));
+  for (auto& nic : nics_of(last)) {
+    unsettle_nic(link_of(nic, table));
+    release_nic(link_of(nic, table));
+  }
 }
 
 void remove_links(const std::vector<nic_link>& links) {

@@ -93,6 +93,11 @@ void locate_and_change(const instance_ptr& me, host_change what, std::function<v
 }
 
 void run_forwarder_again(const instance_ptr& me, uint64_t life, const std::string& device) {
+  if (me->adapting) // it may have ended because another takes its place
+    return me->adaptations.push_back([me, life, device] {
+      run_forwarder_again(me, life, device);
+      next_change(me);
+    });
   auto at = me->live.devices.find(device);
   if (life != me->life || !is_up(*me) || at == me->live.devices.end() || !has_forwarder(at->second)) return;
   auto tell = restarts_forwarders(me, life);

@@ -2,6 +2,7 @@
 #include "actors/instance_adapt.hpp"
 #include "actors/instance_guest.hpp"
 #include "actors/instance_status.hpp"
+#include "actors/instance_tpms.hpp"
 #include "actors/warnings.hpp"
 #include "runtime/child.hpp"
 
@@ -23,12 +24,13 @@ void warn_of(const instance_ptr& me, const std::vector<pid_t>& hanging) {
 // What the last life left on the host goes before the next begins: they would bear the same names.
 void clear_host(const instance_ptr& me) {
   me->clearing = true;
-  me->forwarding.clear(); // they end with the instance's init
+  me->forwarding.clear(); // proxies end with the instance's init
   on_blocking_thread(
       me->self, me->with,
       [&with = me->with, key = me->key(), links = host_links_of(*me), live = std::exchange(me->live, {}),
        table = table_of(*me)]() -> outcome<std::vector<pid_t>> {
         remove_links(links);
+        end_tpms(with, key, live.devices);
         clear_host_of(live, table);
         return with.containers.sweep(key);
       },

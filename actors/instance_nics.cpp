@@ -26,7 +26,8 @@ nic_kind kind_of_nic(const config_map& device) {
   constexpr std::pair<std::string_view, nic_kind> words[] = {{"p2p", nic_kind::p2p},
                                                              {"routed", nic_kind::routed},
                                                              {"macvlan", nic_kind::macvlan},
-                                                             {"physical", nic_kind::physical}};
+                                                             {"physical", nic_kind::physical},
+                                                             {"ipvlan", nic_kind::ipvlan}};
   for (auto [word, kind] : words)
     if (get(device, "nictype") == word) return kind;
   return nic_kind::bridged;
@@ -48,11 +49,19 @@ uint64_t rate_of(const nic_facts& nic, std::string_view option) {
 
 constexpr const char* families[] = {"ipv4", "ipv6"};
 
+// On its link's own network, where a prefix length counts.
+bool is_layer2(const nic_facts& nic) { return nic.kind == nic_kind::ipvlan && option_of(nic.config, "mode") == "l2"; }
+
 std::vector<std::string> inner_addresses(const nic_facts& nic) {
   std::vector<std::string> out;
-  if (nic.kind != nic_kind::routed) return out;
-  for (auto& address : list_of(nic, "ipv4.address")) out.push_back(address + "/32");
-  for (auto& address : list_of(nic, "ipv6.address")) out.push_back(address + "/128");
+  if (nic.kind != nic_kind::routed && nic.kind != nic_kind::ipvlan) return out;
+  bool layer2 = is_layer2(nic);
+  auto add = [&](std::string_view option, const char* prefix) {
+    for (auto& address : list_of(nic, option))
+      out.push_back(address.find('/') == address.npos ? address + prefix : address);
+  };
+  add("ipv4.address", layer2 ? "/24" : "/32");
+  add("ipv6.address", layer2 ? "/64" : "/128");
   return out;
 }
 
@@ -67,31 +76,68 @@ std::vector<std::string> host_addresses(const nic_facts& nic, bool gateways_only
   return out;
 }
 
+std::vector<std::string> inner_gateways(const nic_facts& nic) {
+  if (nic.kind != nic_kind::ipvlan) return host_addresses(nic, true);
+  std::vector<std::string> out;
+  for (std::string family : families) {
+    auto set = get(nic.config, family + ".gateway");
+    if (get(nic.config, family + ".address").empty()) continue;
+    if (is_layer2(nic) && !set.empty() && set != "none") out.emplace_back(set);
+    if (!is_layer2(nic) && set != "none") out.emplace_back(family == "ipv4" ? "0.0.0.0" : "::");
+  }
+  return out;
+}
+
+port_vlans port_vlans_of(const nic_facts& nic) {
+  port_vlans out;
+  out.untagged = get(nic.config, "vlan");
+  out.managed = nic.managed;
+  for (auto& one : list_of(nic, "vlan.tagged")) {
+    auto dash = one.find('-');
+    auto first = static_cast<uint16_t>(std::strtoul(one.c_str(), nullptr, 10));
+    auto last = dash == one.npos ? first : static_cast<uint16_t>(std::strtoul(one.c_str() + dash + 1, nullptr, 10));
+    out.tagged.emplace_back(first, last);
+  }
+  return out;
+}
+
+// What the card lies on: its parent, or a VLAN of it.
+std::string parent_of(const nic_facts& nic) {
+  auto vlan = get(nic.config, "vlan");
+  return nic.kind == nic_kind::bridged || vlan.empty() ? nic.bridge : nic.bridge + "." + std::string{vlan};
+}
+
 } // namespace
 
 nic_plan plan_of(const nic_facts& nic) {
-  nic_plan plan{nic.kind == nic_kind::routed ? std::string{} : nic.bridge,
+  nic_plan plan{nic.kind == nic_kind::routed ? std::string{} : parent_of(nic),
                 nic.host_name,
                 nic.name,
                 nic.hwaddr,
                 nic.mtu,
                 nic.kind};
   plan.addresses = inner_addresses(nic);
-  plan.gateways = host_addresses(nic, true);
+  plan.gateways = inner_gateways(nic);
+  if (nic.kind == nic_kind::ipvlan) plan.mode = option_of(nic.config, "mode");
   return plan;
 }
 
 nic_link link_of(const nic_facts& nic, const std::string& table) {
   nic_link link;
   link.what = static_cast<nic_link::kind>(nic.kind);
-  link.parent = nic.bridge;
+  link.parent = parent_of(nic);
   link.host_name = nic.host_name;
   link.mark = table + "." + nic.device;
   link.name = nic.name;
   link.hwaddr = nic.hwaddr;
   link.mtu = nic.mtu;
   link.addresses = inner_addresses(nic);
-  link.gateways = host_addresses(nic, true);
+  link.gateways = inner_gateways(nic);
+  if (nic.kind == nic_kind::ipvlan) link.mode = option_of(nic.config, "mode");
+  if (nic.kind == nic_kind::bridged)
+    link.vlans = port_vlans_of(nic);
+  else if (link.parent != nic.bridge)
+    link.vlan = {nic.bridge, static_cast<uint16_t>(number_of(nic, "vlan")), is_true(get(nic.config, "gvrp"))};
   for (auto& address : host_addresses(nic, false))
     link.host_addresses.push_back(address + (address.find(':') == address.npos ? "/32" : "/128"));
   for (std::string family : families) {
@@ -106,7 +152,7 @@ nic_link link_of(const nic_facts& nic, const std::string& table) {
 
 nic_rules rules_of(const nic_facts& nic) {
   nic_rules rules{nic.host_name, nic.hwaddr, nic.kind == nic_kind::bridged};
-  if (nic.kind == nic_kind::macvlan || nic.kind == nic_kind::physical) return rules;
+  if (nic.kind >= nic_kind::macvlan) return rules; // nothing of it on the host
   rules.mac_filtering = is_true(get(nic.config, "security.mac_filtering"));
   rules.ipv4_filtering = is_true(get(nic.config, "security.ipv4_filtering"));
   rules.ipv6_filtering = is_true(get(nic.config, "security.ipv6_filtering"));
@@ -190,7 +236,7 @@ void settle_volatile(const std::string& name, config_map& own_config, const expa
   for (auto& [device, config] : effective.devices) {
     if (get(config, "type") != "nic") continue;
     auto kind = kind_of_nic(config);
-    if (kind == nic_kind::physical) continue;
+    if (kind == nic_kind::physical || kind == nic_kind::ipvlan) continue; // its link's
     auto mac = std::string{get(config, "hwaddr")};
     if (mac.empty()) {
       auto& kept = own_config[volatile_key(device, "hwaddr")];

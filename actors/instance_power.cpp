@@ -3,6 +3,7 @@
 #include "actors/instance_adapt.hpp"
 #include "actors/instance_guest.hpp"
 #include "actors/instance_status.hpp"
+#include "actors/instance_tpms.hpp"
 #include "actors/networks.hpp"
 #include "actors/pools.hpp"
 
@@ -85,6 +86,7 @@ void end_boot(services& with, const std::string& key, boot_result& alive, const 
   std::vector<nic_link> links;
   for (auto& nic : nics_of(live)) links.push_back(link_of(nic, table));
   remove_links(links);
+  end_tpms(with, key, live.devices);
   clear_host_of(live, table);
   with.containers.sweep(key);
 }
@@ -96,7 +98,10 @@ boot_outcome boot_now(services& with, const spec_record& spec, const root_mount&
   auto& plan = planned->plan;
   plan.guest_dir = guest_dir;
   behind.to = live_part(planned->effective);
-  if (auto ready = prepare_host(behind.to, behind.table); !ready) return tl::unexpected{ready.error()};
+  if (auto ready = prepare_host(behind.to, behind.table); !ready) {
+    clear_host_of(behind.to, behind.table);
+    return tl::unexpected{ready.error()};
+  }
   auto alive = with.containers.start(plan);
   if (!alive) {
     clear_host_of(behind.to, behind.table);

@@ -1,6 +1,7 @@
 #include "actors/instance_proxies.hpp"
 
 #include "actors/device_options.hpp"
+#include "actors/instance_tpms.hpp"
 #include "runtime/process.hpp"
 
 #include <array>
@@ -45,10 +46,13 @@ outcome<void> await_ready(int pipe) {
 
 } // namespace
 
-bool has_forwarder(const config_map& device) { return get(device, "type") == "proxy" && !is_true(get(device, "nat")); }
+bool has_forwarder(const config_map& device) {
+  return is_tpm(device) || (get(device, "type") == "proxy" && !is_true(get(device, "nat")));
+}
 
 outcome<forwarder_ptr> start_forwarder(services& with, const live_instance& for_whom, const std::string& name,
                                        const config_map& device, std::function<void()> ended) {
+  if (is_tpm(device)) return start_tpm(with, for_whom, name, device, std::move(ended));
   child_spec spec;
   spec.command = command_of(with, for_whom, name, device);
   if (auto pid = find_process(spec.command))

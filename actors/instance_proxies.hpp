@@ -5,7 +5,7 @@
 
 namespace troupe {
 
-/// Proxies that a process of their own does: all but those of the firewall.
+/// What a process of its own does: proxies but those of the firewall, and TPMs.
 bool has_forwarder(const config_map& device);
 
 using forwarder_ptr = std::shared_ptr<child>;

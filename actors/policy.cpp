@@ -77,8 +77,10 @@ outcome<void> judge_nic(const judged& what, const std::string& name, const confi
   auto network = get(device, "network"), used = network.empty() ? get(device, "parent") : network;
   if (may == "block" || (may == "managed" && network.empty())) return refuse(what, "Device \"" + name + '"', rule);
   // A name on the host may be somebody's: only who may use every link of the host chooses it.
-  if (may != "allow" && !get(device, "host_name").empty())
-    return refuse(what, "Option \"host_name\" of device \"" + name + '"', rule);
+  // The same holds for VLANs, which keep others apart.
+  for (auto option : {"host_name", "vlan", "vlan.tagged"})
+    if (may != "allow" && !get(device, option).empty())
+      return refuse(what, "Option \"" + std::string{option} + "\" of device \"" + name + '"', rule);
   if (auto good = judge_routes(what, name, device); !good) return good;
   auto list = what.rule(access);
   auto names = words_of(list);

@@ -147,15 +147,7 @@ outcome<void> mark_link(const std::string& name, const std::string& mark) {
   if (!is_veth(link->get())) return fail(fault::not_found, "There is no card " + name, name);
   if (auto* alias = rtnl_link_get_ifalias(link->get()); alias != nullptr && mark != alias)
     return fail(fault::already_exists, "The link " + name + " is somebody else's", name);
-  // libnl reads aliases and does not write them.
-  std::unique_ptr<nl_msg, netlink::freed_by<nlmsg_free>> request{nlmsg_alloc_simple(RTM_SETLINK, 0)};
-  ifinfomsg which{};
-  which.ifi_index = rtnl_link_get_ifindex(link->get());
-  if (!request || nlmsg_append(request.get(), &which, sizeof which, NLMSG_ALIGNTO) < 0 ||
-      nla_put_string(request.get(), IFLA_IFALIAS, mark.c_str()) < 0)
-    return fail(fault::backend_failed, "Cannot allocate a message");
-  if (int rc = nl_send_sync(socket->get(), request.release()); rc < 0) return fail_nl(rc, "Cannot mark link " + name);
-  return {};
+  return netlink::set_alias(socket->get(), rtnl_link_get_ifindex(link->get()), mark);
 }
 
 outcome<void> remove_link(const std::string& name, const std::string& mark) {

@@ -6,7 +6,10 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/rtnetlink.h>
+#include <netlink/attr.h>
 #include <netlink/errno.h>
+#include <netlink/msg.h>
 #include <netlink/route/route.h>
 #include <sched.h>
 #include <system_error>
@@ -73,6 +76,17 @@ outcome<link_ptr> find_link(nl_sock* socket, const std::string& name) {
   int rc = rtnl_link_get_kernel(socket, 0, name.c_str(), &link);
   if (rc < 0 && !is_gone(rc)) return fail_nl(rc, "Cannot read link " + name);
   return link_ptr{rc < 0 ? nullptr : link};
+}
+
+outcome<void> set_alias(nl_sock* socket, int index, const std::string& text) {
+  std::unique_ptr<nl_msg, freed_by<nlmsg_free>> request{nlmsg_alloc_simple(RTM_SETLINK, 0)};
+  ifinfomsg which{};
+  which.ifi_index = index;
+  if (!request || nlmsg_append(request.get(), &which, sizeof which, NLMSG_ALIGNTO) < 0 ||
+      nla_put_string(request.get(), IFLA_IFALIAS, text.c_str()) < 0)
+    return fail(fault::backend_failed, "Cannot allocate a message");
+  int rc = nl_send_sync(socket, request.release());
+  return rc < 0 ? fail_nl(rc, "Cannot mark a link") : outcome<void>{};
 }
 
 bool is_bridge(rtnl_link* link) noexcept {

@@ -45,6 +45,8 @@ outcome<cache_ptr> dump_routes(nl_sock* socket);
 /// The link of that name; null: there is none.
 outcome<link_ptr> find_link(nl_sock* socket, const std::string& name);
 bool is_bridge(rtnl_link* link) noexcept;
+/// Sets a link's alias, which libnl reads and does not write.
+outcome<void> set_alias(nl_sock* socket, int index, const std::string& text);
 
 nl_addr_ptr to_nl(const cidr& value);
 /// Nothing for other families than IPv4 and IPv6.

@@ -5,16 +5,16 @@
 #include "net/names.hpp"
 #include "net/netlink.hpp"
 #include "net/sysctl.hpp"
+#include "net/vlan.hpp"
 
 #include <algorithm>
 #include <fcntl.h>
 #include <fstream>
-#include <linux/net_namespace.h>
+#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <netlink/attr.h>
 #include <netlink/errno.h>
-#include <netlink/msg.h>
+#include <netlink/route/link/ipvlan.h>
 #include <netlink/route/link/macvlan.h>
 #include <netlink/route/link/veth.h>
 #include <netlink/route/neighbour.h>
@@ -92,6 +92,20 @@ outcome<void> add_macvlan(nl_sock* socket, const nic_link& nic, pid_t leader) {
   if (int rc = rtnl_link_add(socket, card.get(), NLM_F_CREATE | NLM_F_EXCL); rc < 0)
     return fail_nl(rc, "Cannot make the card " + nic.name + " on " + nic.parent);
   return {};
+}
+
+outcome<void> add_ipvlan(nl_sock* socket, const nic_link& nic, pid_t leader) {
+  auto parent = need_link(socket, nic.parent);
+  if (!parent) return tl::unexpected{parent.error()};
+  link_ptr card{rtnl_link_ipvlan_alloc()};
+  if (!card) return fail(fault::backend_failed, "Cannot allocate a link");
+  rtnl_link_set_link(card.get(), rtnl_link_get_ifindex(parent->get()));
+  // libnl's names of the modes are older than l3s.
+  rtnl_link_ipvlan_set_mode(card.get(), nic.mode == "l2" ? IPVLAN_MODE_L2 : IPVLAN_MODE_L3S);
+  if (auto done = fill_inside(card.get(), nic, leader); !done) return done;
+  int rc = rtnl_link_add(socket, card.get(), NLM_F_CREATE | NLM_F_EXCL);
+  if (rc == -NLE_OPNOTSUPP) return fail(fault::unsupported, "The kernel of this host has no ipvlan");
+  return rc < 0 ? fail_nl(rc, "Cannot make the card " + nic.name + " on " + nic.parent) : outcome<void>{};
 }
 
 outcome<void> move_in(nl_sock* socket, const nic_link& nic, pid_t leader) {
@@ -219,16 +233,17 @@ outcome<void> set_up_inside(const nic_link& nic, pid_t leader) {
   for (auto& address : nic.addresses)
     if (done) done = add_address(socket->get(), index, address);
   for (auto& gateway : nic.gateways) {
-    bool v6 = gateway.find(':') != gateway.npos;
-    if (done && !v6) done = set_route(socket->get(), gateway + "/32", "", index);
-    if (done) done = set_route(socket->get(), v6 ? "::/0" : "0.0.0.0/0", gateway, index);
+    bool v6 = gateway.find(':') != gateway.npos, itself = gateway == "::" || gateway == "0.0.0.0";
+    if (done && !v6 && !itself) done = set_route(socket->get(), gateway + "/32", "", index);
+    if (done) done = set_route(socket->get(), v6 ? "::/0" : "0.0.0.0/0", itself ? "" : gateway, index);
   }
   return done;
 }
 
 /// Others on the parent's network are told that the host takes what is for these addresses.
 outcome<void> answer_for(nl_sock* socket, const nic_link& nic, bool add) {
-  if (nic.what != nic_link::kind::routed || nic.parent.empty()) return {};
+  bool shares = nic.what == nic_link::kind::ipvlan && nic.mode == "l3s";
+  if ((nic.what != nic_link::kind::routed && !shares) || nic.parent.empty()) return {};
   auto parent = need_link(socket, nic.parent);
   if (!parent) return tl::unexpected{parent.error()};
   for (auto& text : nic.addresses) {
@@ -250,6 +265,25 @@ outcome<void> answer_for(nl_sock* socket, const nic_link& nic, bool add) {
     if (add && rc < 0 && rc != -NLE_EXIST) return fail_nl(rc, "Cannot answer for " + text + " on " + nic.parent);
   }
   return {};
+}
+
+/// An ipvlan card's addresses are the host's for its neighbours: it answers for them only if it has a route elsewhere.
+outcome<void> settle_shared(nl_sock* socket, const nic_link& nic) {
+  if (nic.mode != "l3s") return {};
+  auto tables = nic.tables;
+  tables.push_back(RT_TABLE_MAIN);
+  auto loopback = static_cast<int>(::if_nametoindex("lo"));
+  outcome<void> done;
+  for (auto& address : nic.addresses) {
+    auto forwarding = "ipv6/conf/" + nic.parent + "/forwarding";
+    // It is not switched on for the host: it would not listen to routers any more.
+    if (address.find(':') != address.npos && read_net_sysctl(forwarding) != "1")
+      return fail(fault::invalid,
+                  "IPv6 addresses of an ipvlan card need the host's sysctl net/" + forwarding + " to be 1");
+    for (auto table : tables)
+      if (done) done = add_route(socket, address, loopback, table);
+  }
+  return done ? answer_for(socket, nic, true) : done;
 }
 
 outcome<void> set_routed(nl_sock* socket, const nic_link& nic, int index) {
@@ -315,124 +349,45 @@ outcome<void> plug_nic(const nic_link& nic, pid_t leader) {
   auto socket = netlink::open_route_socket();
   if (!socket) return tl::unexpected{socket.error()};
   auto make = nic.what == nic_link::kind::macvlan    ? add_macvlan
+              : nic.what == nic_link::kind::ipvlan   ? add_ipvlan
               : nic.what == nic_link::kind::physical ? move_in
                                                      : add_veth;
-  if (auto made = make(socket->get(), nic, leader); !made) return made;
+  if (auto there = prepare_nic(nic); !there) return there;
+  if (auto made = make(socket->get(), nic, leader); !made) {
+    release_nic(nic);
+    return made;
+  }
   outcome<void> up = claim_nic(nic);
   if (up && nic.has_host_end()) up = raise(socket->get(), nic.host_name);
   if (up) up = set_up_inside(nic, leader);
-  if (!up) static_cast<void>(unplug_nic(nic, leader));
+  if (up) return up;
+  static_cast<void>(unplug_nic(nic, leader));
+  release_nic(nic);
   return up;
 }
 
-namespace {
-
-/// The number by which `inside` knows the calling process's network namespace; -1: it knows no link of it.
-outcome<int> own_namespace_id(nl_sock* inside) {
-  unique_fd host{::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)};
-  std::unique_ptr<nl_msg, netlink::freed_by<nlmsg_free>> request{nlmsg_alloc_simple(RTM_GETNSID, 0)};
-  rtgenmsg any{};
-  if (!host || !request || nlmsg_append(request.get(), &any, sizeof any, NLMSG_ALIGNTO) < 0 ||
-      nla_put_u32(request.get(), NETNSA_FD, static_cast<uint32_t>(host.get())) < 0)
-    return fail(fault::backend_failed, "Cannot allocate a message");
-  int id = -1;
-  auto read = [](nl_msg* reply, void* into) -> int {
-    if (auto* found = nlmsg_find_attr(nlmsg_hdr(reply), sizeof(rtgenmsg), NETNSA_NSID))
-      *static_cast<int*>(into) = static_cast<int32_t>(nla_get_u32(found));
-    return NL_OK;
-  };
-  nl_socket_modify_cb(inside, NL_CB_VALID, NL_CB_CUSTOM, read, &id);
-  int rc = nl_send_auto(inside, request.get());
-  if (rc >= 0) rc = nl_recvmsgs_default(inside); // the answer
-  if (rc >= 0) rc = nl_wait_for_ack(inside);
-  nl_socket_modify_cb(inside, NL_CB_VALID, NL_CB_DEFAULT, nullptr, nullptr);
-  if (rc < 0) return fail_nl(rc, "Cannot ask for the host's network namespace");
-  return id;
+outcome<void> prepare_nic(const nic_link& nic) {
+  if (nic.vlan.of.empty()) return {};
+  auto socket = netlink::open_route_socket();
+  if (!socket) return tl::unexpected{socket.error()};
+  return hold_vlan(socket->get(), nic.parent, nic.vlan, nic.mark, nic.what == nic_link::kind::physical);
 }
 
-bool is_kind(rtnl_link* link, std::string_view kind) {
-  auto* type = rtnl_link_get_type(link);
-  return (type == nullptr ? std::string_view{} : type) == kind;
+void release_nic(const nic_link& nic) {
+  if (nic.vlan.of.empty()) return;
+  if (auto socket = netlink::open_route_socket()) release_vlan(socket->get(), nic.parent, nic.mark);
 }
-
-/// The host's ends of our own cards, by index: what is linked to one of them inside is no card that was moved in.
-bool is_end_of_card(nl_sock* host, int index) {
-  rtnl_link* found = nullptr;
-  if (rtnl_link_get_kernel(host, index, nullptr, &found) < 0) return false;
-  link_ptr link{found};
-  auto* alias = rtnl_link_get_ifalias(found);
-  return alias != nullptr && std::string_view{alias}.starts_with("troupe-");
-}
-
-/// A card without a host's end, inside. Not by its name alone, which its owner changes there, and gives to another
-/// link: nobody inside can make hardware, or a link that is tied to one of the host's. Null: it is not there.
-outcome<link_ptr> find_card(nl_sock* host, nl_sock* inside, const nic_link& nic) {
-  auto host_id = own_namespace_id(inside);
-  if (!host_id) return tl::unexpected{host_id.error()};
-  auto parent = netlink::find_link(host, nic.parent);
-  if (!parent) return tl::unexpected{parent.error()};
-  bool macvlan = nic.what == nic_link::kind::macvlan;
-  if (!macvlan && *parent) return link_ptr{}; // it is back, or never went
-  auto links = netlink::dump_links(inside);
-  if (!links) return tl::unexpected{links.error()};
-  auto is_one = [&](rtnl_link* link) {
-    int32_t id = -1;
-    bool tied = *host_id >= 0 && rtnl_link_get_link_netnsid(link, &id) == 0 && id == *host_id;
-    if (macvlan)
-      return tied && *parent && is_kind(link, "macvlan") &&
-             rtnl_link_get_link(link) == rtnl_link_get_ifindex(parent->get());
-    if (is_kind(link, "")) return (rtnl_link_get_flags(link) & IFF_LOOPBACK) == 0;
-    return tied && !is_kind(link, "macvlan") && !is_end_of_card(host, rtnl_link_get_link(link));
-  };
-  rtnl_link *named = nullptr, *any = nullptr;
-  int count = 0;
-  netlink::for_each<rtnl_link>(*links, [&](rtnl_link* link) {
-    if (!is_one(link)) return;
-    any = link;
-    ++count;
-    if (nic.name == rtnl_link_get_name(link)) named = link;
-  });
-  auto* found = named != nullptr ? named : count == 1 ? any : nullptr;
-  if (found == nullptr && (count > 0 || !macvlan))
-    return fail(fault::wrong_state,
-                "The card " + nic.name + " cannot be told from others inside; it comes back when the instance stops");
-  if (found != nullptr) nl_object_get(OBJ_CAST(found)); // the cache goes
-  return link_ptr{found};
-}
-
-} // namespace
 
 outcome<void> claim_nic(const nic_link& nic) {
   return nic.has_host_end() ? mark_link(nic.host_name, nic.mark) : outcome<void>{};
 }
 
-outcome<void> unplug_nic(const nic_link& nic, pid_t leader) {
-  if (nic.has_host_end()) return remove_link(nic.host_name, nic.mark);
-  auto inside = netlink::open_route_socket_of(leader);
-  if (!inside) return tl::unexpected{inside.error()};
-  auto host_socket = netlink::open_route_socket();
-  if (!host_socket) return tl::unexpected{host_socket.error()};
-  auto link = find_card(host_socket->get(), inside->get(), nic);
-  if (!link) return tl::unexpected{link.error()};
-  if (!*link) return {};
-  if (nic.what == nic_link::kind::macvlan) {
-    int rc = rtnl_link_delete(inside->get(), link->get());
-    if (rc < 0 && !netlink::is_gone(rc)) return fail_nl(rc, "Cannot remove the card " + nic.name);
-    return {};
-  }
-  unique_fd host{::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)};
-  link_ptr change{rtnl_link_alloc()};
-  rtnl_link_set_name(change.get(), nic.parent.c_str());
-  rtnl_link_set_ns_fd(change.get(), host.get());
-  if (int rc = rtnl_link_change(inside->get(), link->get(), change.get(), 0); rc < 0)
-    return fail_nl(rc, "Cannot take " + nic.parent + " back");
-  return {};
-}
-
 outcome<void> settle_nic(const nic_link& nic) {
-  if (!nic.has_host_end()) return {};
+  bool shares = nic.what == nic_link::kind::ipvlan;
+  if (!nic.has_host_end() && !shares) return {};
   auto socket = netlink::open_route_socket();
   if (!socket) return tl::unexpected{socket.error()};
+  if (shares) return settle_shared(socket->get(), nic);
   auto end = need_link(socket->get(), nic.host_name);
   if (!end) return tl::unexpected{end.error()};
   int index = rtnl_link_get_ifindex(end->get());
@@ -440,6 +395,7 @@ outcome<void> settle_nic(const nic_link& nic) {
   if (done) done = set_queue(socket->get(), end->get(), nic.queue_length);
   if (done) done = shape(socket->get(), index, nic.ingress);
   if (done && nic.what == nic_link::kind::bridged) done = isolate(nic);
+  if (done) done = set_port_vlans(socket->get(), nic.parent, nic.host_name, nic.vlans);
   if (done) done = check_routes(socket->get(), nic.routes);
   if (!done || nic.routes.empty()) return done;
   auto link = need_link(socket->get(), route_link(nic));
@@ -450,15 +406,25 @@ outcome<void> settle_nic(const nic_link& nic) {
 }
 
 void unsettle_nic(const nic_link& nic) {
-  if (!nic.has_host_end()) return;
+  bool shares = nic.what == nic_link::kind::ipvlan;
+  if (!nic.has_host_end() && !shares) return;
   auto socket = netlink::open_route_socket();
   if (!socket) return;
   static_cast<void>(answer_for(socket->get(), nic, false));
+  auto take_away = [&](const std::string& to, int index, uint32_t table) {
+    if (auto route = make_route(to, "", index, table, route_protocol))
+      static_cast<void>(rtnl_route_delete(socket->get(), route->get(), 0));
+  };
+  if (shares) {
+    auto tables = nic.tables;
+    tables.push_back(RT_TABLE_MAIN);
+    for (auto& address : nic.addresses)
+      for (auto table : tables) take_away(address, static_cast<int>(::if_nametoindex("lo")), table);
+    return;
+  }
   auto link = nic.routes.empty() ? outcome<link_ptr>{} : netlink::find_link(socket->get(), route_link(nic));
   if (!link || !*link) return;
-  for (auto& text : nic.routes)
-    if (auto route = make_route(text, "", rtnl_link_get_ifindex(link->get()), RT_TABLE_MAIN, route_protocol))
-      static_cast<void>(rtnl_route_delete(socket->get(), route->get(), 0));
+  for (auto& text : nic.routes) take_away(text, rtnl_link_get_ifindex(link->get()), RT_TABLE_MAIN);
 }
 
 } // namespace troupe

@@ -21,16 +21,17 @@ struct id_range {
 };
 
 /// One network card as the driver sees it; everything is decided by the caller.
-enum class nic_kind : uint8_t { bridged, p2p, routed, macvlan, physical };
+enum class nic_kind : uint8_t { bridged, p2p, routed, macvlan, physical, ipvlan };
 struct nic_plan {
-  std::string parent;    // the host's bridge (bridged) or link (macvlan, physical)
+  std::string parent;    // the host's bridge (bridged) or link (macvlan, physical, ipvlan)
   std::string host_name; // host side of a veth pair
   std::string name;      // inside, e.g. "eth0"
   std::string hwaddr;
   uint32_t mtu = 0; // 0: the bridge's
   nic_kind kind = nic_kind::bridged;
-  std::vector<std::string> addresses = {}; // routed: what it has inside, "10.0.0.2/32"
-  std::vector<std::string> gateways = {};  // routed: one of each family at most
+  std::vector<std::string> addresses = {}; // routed, ipvlan: what it has inside, "10.0.0.2/32"
+  std::vector<std::string> gateways = {}; // routed, ipvlan: one of each family at most; 0.0.0.0 and ::: the link itself
+  std::string mode = {};                  // ipvlan: "l3s" or "l2"
 };
 
 /// A directory or file of the host, or a new tmpfs, that appears inside.

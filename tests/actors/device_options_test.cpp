@@ -90,7 +90,16 @@ TEST_CASE("Nics: each kind has options of its own") {
   CHECK(device(nic({{"nictype", "p2p"}, {"ipv4.routes", "10.0.0.1/24"}})) == fault::invalid); // host bits
   CHECK(device(nic({{"nictype", "macvlan"}, {"parent", "eth0"}, {"limits.max", "1Mbit"}})) == fault::invalid);
   CHECK(device(nic({{"network", "br0"}, {"limits.max", "1Mbit"}, {"limits.egress", "1Mbit"}})) == fault::invalid);
-  CHECK(device(nic({{"network", "br0"}, {"vlan", "5"}})) == fault::unsupported);
+  CHECK(device(nic({{"network", "br0"}, {"vlan", "5"}, {"vlan.tagged", "7,10-12"}})) == fine);
+  CHECK(device(nic({{"network", "br0"}, {"vlan", "4095"}})) == fault::invalid);
+  CHECK(device(nic({{"network", "br0"}, {"vlan.tagged", "9-5"}})) == fault::invalid);
+  CHECK(device(nic({{"nictype", "macvlan"}, {"parent", "eth0"}, {"vlan", "none"}})) == fault::invalid);
+  CHECK(device(nic({{"nictype", "macvlan"}, {"parent", "eth0"}, {"gvrp", "true"}})) == fault::invalid);
+  CHECK(device(nic({{"nictype", "p2p"}, {"vlan", "5"}})) == fault::unsupported);
+  CHECK(device(nic({{"nictype", "ipvlan"}, {"parent", "eth0"}, {"ipv4.address", "10.0.0.2"}})) == fine);
+  CHECK(device(nic({{"nictype", "ipvlan"}, {"parent", "eth0"}, {"ipv4.address", "10.0.0.2/24"}})) == fault::invalid);
+  CHECK(device(nic({{"nictype", "ipvlan"}, {"parent", "eth0"}, {"mode", "l2"}, {"ipv4.gateway", "auto"}})) ==
+        fault::invalid);
   CHECK(device(nic({{"network", "br0"}, {"name", "a/b"}})) == fault::invalid);
   CHECK(device(nic({{"network", "br0"}, {"name", "sixteen-letters-"}})) == fault::invalid);
   CHECK(device(nic({{"network", "br0"}, {"hwaddr", "00:16:3e"}})) == fault::invalid);
@@ -121,7 +130,9 @@ TEST_CASE("Nodes of the host, and what is no device at all") {
   CHECK(device({{"type", "unix-char"}, {"path", "/dev/x"}, {"mode", "rw"}}) == fault::invalid);
   CHECK(device({}) == fault::invalid);
   CHECK(device({{"type", "dsik"}}) == fault::invalid);
-  CHECK(device({{"type", "tpm"}}) == fault::unsupported);
+  CHECK(device({{"type", "tpm"}}) == fault::invalid);
+  CHECK(device({{"type", "tpm"}, {"path", "/dev/tpm0"}}) == fine);
+  CHECK(device({{"type", "infiniband"}}) == fault::unsupported);
   CHECK(refused(check_devices({{"../d", {{"type", "none"}}}})) == fault::invalid);
 }
 

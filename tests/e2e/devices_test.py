@@ -14,7 +14,7 @@ import sys
 import threading
 import unittest
 
-from troupe_e2e import BIN, DaemonTest, eventually, run
+from troupe_e2e import BIN, UNIFIED, DaemonTest, eventually, run
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs/container-keys.md"
 # Shown by found_devices_test.py.
@@ -87,6 +87,7 @@ class DevicesTest(DaemonTest):
         return path
 
     def group(self, controller, file):
+        controller = "" if UNIFIED else controller
         return pathlib.Path(glob.glob(f"/sys/fs/cgroup/{controller}/troupe-*/payload.{self.c}/{file}")[0]).read_text().strip()
 
     def nft(self):
@@ -185,6 +186,7 @@ class DevicesTest(DaemonTest):
             run("umount", "-R", folder, check=False)
 
     @proves("disk", "pool", "limits.read", "limits.write", "limits.max")
+    @unittest.skipIf(UNIFIED, "cgroup2_test.py shows it for cgroup v2")
     def test_disk_io_is_bounded(self):
         self.daemon.lxc("config", "device", "override", self.c, "root", "limits.read=10MB", "limits.write=50iops")
         self.assertRegex(self.group("blkio", "blkio.throttle.read_bps_device"), r"^\d+:\d+ 10000000$")
@@ -236,13 +238,14 @@ class DevicesTest(DaemonTest):
         self.add("n6", "unix-block", "source=/dev/not-there", "path=/dev/n6", "required=false")
         self.restart()
         self.assertTrue(self.succeeds("sh", "-c", ": < /dev/control; : < /dev/loop7"))
-        rules = self.group("devices", "devices.list")
-        self.assertIn("c 10:237 rwm", rules)
+        if not UNIFIED:
+            self.assertIn("c 10:237 rwm", self.group("devices", "devices.list"))
         for device in ("n1", "n2", "n3", "n4", "n5", "n6"):
             self.remove(device)
         self.assertFalse(self.succeeds("sh", "-c", "ls /dev/control /dev/loop7 /dev/made /dev/made-too 2>/dev/null"))
-        self.assertNotIn("c 10:237", self.group("devices", "devices.list"))
-        self.assertIn("c 1:5 rwm", self.group("devices", "devices.list"))  # every container's
+        if not UNIFIED:
+            self.assertNotIn("c 10:237", self.group("devices", "devices.list"))
+            self.assertIn("c 1:5 rwm", self.group("devices", "devices.list"))  # every container's
 
     # --- cards
 
@@ -388,6 +391,185 @@ class DevicesTest(DaemonTest):
 
     def link_on_host(self, name):
         return os.path.exists(f"/sys/class/net/{name}")
+
+    # --- VLANs and shared links, where the kernel has them
+
+    def kernel_has(self, parent, *kind):
+        done = run("ip", "link", "add", "link", parent, "name", "zprobe", "type", *kind, check=False)
+        run("ip", "link", "delete", "zprobe", check=False)
+        return done.returncode == 0
+
+    @proves("nic-bridged", "vlan", "vlan.tagged")
+    def test_vlans_of_a_bridge(self):
+        host, bridge = f"vv{os.getpid():x}", self.daemon.bridge
+        for bad in ("vlan=0", "vlan=4095", "vlan=x", "vlan.tagged=5-", "vlan.tagged=9-5", "vlan.tagged=none"):
+            self.assertIn("vlan", self.refused("v", "nic", f"network={bridge}", bad))
+        if not os.path.exists(f"/sys/class/net/{bridge}/bridge/vlan_filtering"):
+            return self.assertIn("has no VLANs on bridges", self.refused("v", "nic", f"network={bridge}", "vlan=5"))
+        vlans = lambda: {(v["vlan"], "PVID" in v.get("flags", []))
+                         for v in json.loads(run("bridge", "-j", "vlan", "show", "dev", host).stdout)[0]["vlans"]}
+        self.add("v", "nic", f"network={bridge}", f"host_name={host}", "vlan=5", "vlan.tagged=7,10-12")
+        for again in (False, True):
+            if again:
+                self.restart()
+            self.assertEqual(vlans(), {(5, True), *((tagged, False) for tagged in (7, 10, 11, 12))})
+        self.change("v", "vlan=none", "vlan.tagged=7", "name=tagged")
+        self.assertEqual(vlans(), {(7, False)})
+        self.change("v", "vlan=")
+        self.assertEqual(vlans(), {(1, True), (7, False)})
+        self.remove("v")
+        self.assertEqual(self.link("eth0")["operstate"], "UP")
+        other = f"xb{os.getpid():x}"
+        run("ip", "link", "add", other, "type", "bridge")
+        try:
+            self.assertIn("vlan_filtering", self.refused("v", "nic", "nictype=bridged", f"parent={other}", "vlan=5"))
+            run("ip", "link", "set", other, "type", "bridge", "vlan_filtering", "1")
+            self.add("v", "nic", "nictype=bridged", f"parent={other}", f"host_name={host}", "vlan=6")
+            self.assertEqual(vlans(), {(6, True)})
+            self.remove("v")
+        finally:
+            run("ip", "link", "delete", other)
+
+    @proves("nic-macvlan nic-physical nic-routed nic-ipvlan", "vlan", "gvrp")
+    def test_cards_on_vlans_of_a_link(self):
+        with self.spare_links() as (a, b):
+            self.assertIn("gvrp", self.refused("m", "nic", "nictype=macvlan", f"parent={a}", "gvrp=true"))
+            self.assertIn("too long", self.refused("m", "nic", "nictype=macvlan", "parent=some-long-name1", "vlan=55"))
+            if not self.kernel_has(a, "vlan", "id", "5"):
+                return self.assertIn("has no VLANs", self.refused("m", "nic", "nictype=macvlan", f"parent={a}", "vlan=5"))
+            below = lambda number: (self.link(f"{a}.{number}", inside=False) or {}).get("linkinfo")
+            self.add("m", "nic", "nictype=macvlan", f"parent={a}", "name=mac5", "vlan=5", "gvrp=true")
+            self.assertEqual((below(5)["info_kind"], below(5)["info_data"]["id"]), ("vlan", 5))
+            self.assertIn("GVRP", below(5)["info_data"]["flags"])
+            self.add("n", "nic", "nictype=macvlan", f"parent={a}", "name=mac6", "vlan=5")
+            self.remove("m")
+            self.assertTrue(below(5))  # still in use
+            self.assertIn("in use", self.refused("q", "nic", "nictype=physical", f"parent={a}", "vlan=5"))
+            self.restart()
+            self.assertEqual(self.link("mac6")["linkinfo"]["info_kind"], "macvlan")
+            self.remove("n")
+            self.assertFalse(below(5))
+            self.add("p", "nic", "nictype=physical", f"parent={a}", "name=phy6", "vlan=6", "gvrp=true")
+            for again in (False, True):
+                if again:
+                    self.restart()
+                self.assertEqual(self.link("phy6")["linkinfo"]["info_kind"], "vlan")
+                self.assertFalse(below(6))
+            self.remove("p")
+            self.assertFalse(below(6))
+            self.add("r", "nic", "nictype=routed", f"parent={a}", "name=rtd7", "vlan=7", "gvrp=true", "ipv4.address=203.0.113.8")
+            self.assertIn("203.0.113.8", run("ip", "neigh", "show", "proxy", "dev", f"{a}.7").stdout)
+            self.change("r", "limits.max=3Mbit")
+            self.assertTrue(below(7))
+            self.daemon.lxc("stop", "--force", self.c)
+            eventually(lambda: not below(7), "the end of the VLAN's link")
+            self.remove("r")
+            self.daemon.lxc("start", self.c)
+            if self.kernel_has(a, "ipvlan", "mode", "l3s"):
+                self.add("i", "nic", "nictype=ipvlan", f"parent={a}", "name=ipv8", "vlan=8", "gvrp=true", "ipv4.address=203.0.113.9")
+                self.assertEqual((self.link("ipv8")["linkinfo"]["info_kind"], below(8)["info_data"]["id"]), ("ipvlan", 8))
+                self.remove("i")
+            self.assertFalse(below(8))
+            run("ip", "link", "add", "link", a, "name", f"{a}.9", "type", "vlan", "id", "9")  # the host's own
+            self.assertIn("the host's", self.refused("p", "nic", "nictype=physical", f"parent={a}", "vlan=9"))
+            self.add("m", "nic", "nictype=macvlan", f"parent={a}", "name=mac9", "vlan=9")
+            self.remove("m")
+            self.assertTrue(below(9))
+
+    @proves("nic-ipvlan", "nictype", "parent", "name", "mtu", "mode", "ipv4.address", "ipv6.address", "ipv4.gateway", "ipv6.gateway", "ipv4.host_table",
+            "ipv6.host_table")
+    def test_a_shared_link(self):
+        with self.spare_links() as (a, b):
+            kind = ("nictype=ipvlan", f"parent={a}", "name=ipv0")
+            for bad in ((), ("ipv4.address=203.0.113.7/24",), ("ipv4.address=203.0.113.7", "ipv4.gateway=203.0.113.1"), ("mode=l2", "ipv4.gateway=auto")):
+                self.assertIn("Device", self.refused("i", "nic", *kind, *bad))
+            if not self.kernel_has(a, "ipvlan", "mode", "l3s"):
+                return self.assertIn("has no ipvlan", self.refused("i", "nic", *kind, "ipv4.address=203.0.113.7"))
+            sysctl = pathlib.Path(f"/proc/sys/net/ipv6/conf/{a}/forwarding")
+            sysctl.write_text("0")
+            self.assertIn("forwarding", self.refused("i", "nic", *kind, "ipv6.address=2001:db8:a::7"))
+            sysctl.write_text("1")
+            run("ip", "addr", "add", "203.0.113.254/24", "dev", a)
+            peer = f"xn{os.getpid():x}"  # somebody on the network behind the link
+            run("ip", "netns", "add", peer)
+            self.add("eth0", "none")  # its DHCP client would set the default route
+            try:
+                run("ip", "link", "set", b, "netns", peer)
+                run("ip", "-n", peer, "addr", "add", "203.0.113.1/24", "dev", b)
+                run("ip", "-n", peer, "link", "set", b, "up")
+                self.add("i", "nic", *kind, "mtu=1400", "ipv4.address=203.0.113.7", "ipv6.address=2001:db8:a::7", "ipv4.host_table=77", "ipv6.host_table=78")
+                for again in (False, True):
+                    if again:
+                        self.restart()
+                    card = self.link("ipv0")
+                    self.assertEqual((card["linkinfo"]["info_kind"], card["linkinfo"]["info_data"]["mode"], card["mtu"]), ("ipvlan", "l3s", 1400))
+                    self.assertLessEqual({"203.0.113.7", "2001:db8:a::7"}, {each["local"] for each in card["addr_info"]})
+                    self.assertEqual(card["address"], self.link(a, inside=False)["address"])
+                    self.assertIn("default dev ipv0", run("nsenter", "-t", str(self.leader()), "-n", "ip", "route").stdout)
+                    self.assertIn("default dev ipv0", run("nsenter", "-t", str(self.leader()), "-n", "ip", "-6", "route").stdout)
+                    for family, address, table in (("-4", "203.0.113.7", "77"), ("-6", "2001:db8:a::7", "78")):
+                        self.assertIn(address, run("ip", family, "route", "show", "dev", "lo", "proto", "116").stdout)
+                        self.assertIn(address, run("ip", family, "route", "show", "table", table).stdout)
+                        self.assertIn(address, run("ip", family, "neigh", "show", "proxy", "dev", a).stdout)
+                    eventually(lambda: run("ip", "netns", "exec", peer, "ping", "-c", "1", "-W", "1", "203.0.113.7", check=False).returncode == 0, "an answer")
+                self.change("i", "ipv4.gateway=none", "ipv6.gateway=none")
+                self.assertNotIn("default dev ipv0", run("nsenter", "-t", str(self.leader()), "-n", "ip", "route").stdout)
+                self.remove("i")
+                self.assertIsNone(self.link("ipv0"))
+                self.assertEqual(run("ip", "neigh", "show", "proxy", "dev", a).stdout + run("ip", "route", "show", "dev", "lo", "proto", "116").stdout, "")
+                self.add("i", "nic", *kind, "mode=l2", "ipv4.address=203.0.113.10,203.0.113.11/32", "ipv4.gateway=203.0.113.1", "ipv6.address=fd00:9::5")
+                card = self.link("ipv0")
+                self.assertEqual(card["linkinfo"]["info_data"]["mode"], "l2")
+                self.assertLessEqual({("203.0.113.10", 24), ("203.0.113.11", 32), ("fd00:9::5", 64)}, {(e["local"], e["prefixlen"]) for e in card["addr_info"]})
+                self.assertIn("default via 203.0.113.1", run("nsenter", "-t", str(self.leader()), "-n", "ip", "route").stdout)
+                eventually(lambda: run("ip", "netns", "exec", peer, "ping", "-c", "1", "-W", "1", "203.0.113.10", check=False).returncode == 0, "an answer")
+                self.daemon.lxc("stop", "--force", self.c)
+                self.remove("i")
+                self.daemon.lxc("start", self.c)
+            finally:
+                run("ip", "netns", "delete", peer)
+            self.remove("eth0")
+
+    # --- TPMs
+
+    @proves("tpm", "path", "pathrm")
+    def test_a_tpm(self):
+        self.assertIn("path", self.refused("t", "tpm"))
+        if not os.path.exists("/dev/vtpmx"):
+            return self.assertIn("has no proxy for TPMs", self.refused("t", "tpm", "path=/dev/tpm0"))
+        servers = lambda: [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and f"{self.c}.t\0".encode() in self.command_line(pid)]
+        # TPM2_GetRandom of 8 bytes: the answer has 20
+        ask = (r"exec 3<>{}; printf '\x80\x01\x00\x00\x00\x0c\x00\x00\x01\x7b\x00\x08' >&3; dd bs=64 count=1 <&3 2>/dev/null | wc -c")
+        answers = lambda node: self.inside("sh", "-c", ask.format(node), check=False) == "20"
+        self.add("t", "tpm", "path=/dev/tpm0", "pathrm=/dev/tpmrm0")
+        for again in (False, True):
+            if again:
+                self.restart()
+            self.assertTrue(answers("/dev/tpm0"))
+            self.assertTrue(answers("/dev/tpmrm0"))
+        [pid] = servers()
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        self.assertNotIn("Uid:\t0", status)
+        self.assertIn("CapEff:\t0000000000000000", status)
+        state = self.daemon.dir / "storage-pools/default/containers" / self.c / "tpm.t/state"
+        self.assertTrue(list(state.glob("*.permall")))
+        self.assertEqual(self.inside("ls", "/").count("tpm"), 0)
+        self.daemon.stop(signal.SIGKILL)
+        self.daemon.start()
+        self.assertTrue(answers("/dev/tpmrm0"))
+        self.assertEqual(servers(), [pid])
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: servers() not in ([], [pid]) and answers("/dev/tpmrm0"), "another process")
+        self.change("t", "path=/dev/other")
+        self.assertTrue(answers("/dev/other"))
+        self.assertFalse(self.succeeds("test", "-e", "/dev/tpm0"))
+        self.daemon.lxc("stop", "--force", self.c)
+        eventually(lambda: not servers(), "its end with the instance")
+        self.daemon.lxc("start", self.c)
+        self.assertTrue(answers("/dev/other"))
+        self.remove("t")
+        self.assertEqual(servers(), [])
+        self.assertFalse(self.succeeds("sh", "-c", "ls /dev/other /dev/tpmrm0 2>/dev/null"))
 
     # --- proxies
 

@@ -7,10 +7,10 @@ import re
 import signal
 import unittest
 
-from troupe_e2e import DaemonTest, eventually
+from troupe_e2e import UNIFIED, DaemonTest, eventually
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs/container-keys.md"
-INTERCEPTED = {f"security.syscalls.intercept.{call}" for call in ("mknod", "setxattr", "sysinfo")}  # by syscalls_test.py
+INTERCEPTED = {f"security.syscalls.intercept.{call}" for call in ("mknod", "setxattr", "sysinfo", "mount", "mount.allowed", "mount.shift")}  # by syscalls_test.py
 # Shown by snapshots_test.py, copies_test.py (and the tiers by retention_test.cpp) and by the tests of the guest API.
 PROVED = INTERCEPTED | {"snapshots.expiry", "snapshots.pattern", "snapshots.schedule", "snapshots.schedule.stopped", "snapshots.keep.hourly", "snapshots.keep.daily",
           "snapshots.keep.weekly", "snapshots.keep.monthly", "security.devlxd", "security.devlxd.images"}
@@ -30,6 +30,10 @@ RLIMITS = {  # key: (value, /proc/PID/limits row, soft and hard as it shows them
 def proves(*rows):
     PROVED.update(rows)
     return lambda test: test
+
+
+def on_v1(test):
+    return unittest.skipIf(UNIFIED, "cgroup2_test.py shows it for cgroup v2")(test)
 
 
 def rows_that_work(section):
@@ -58,6 +62,7 @@ class KeysTest(DaemonTest):
         return done.stderr
 
     def group(self, controller, file, name=None):
+        controller = "" if UNIFIED else controller
         found = glob.glob(f"/sys/fs/cgroup/{controller}/troupe-*/payload.{name or self.c}/{file}")
         return pathlib.Path(found[0]).read_text().strip() if found else None
 
@@ -82,6 +87,7 @@ class KeysTest(DaemonTest):
             self.assertEqual((status >= 400, why in error), (True, True), (key, error))
 
     @proves("limits.memory", "limits.memory.enforce", "limits.memory.swap", "limits.memory.swap.priority", "limits.processes")
+    @on_v1
     def test_memory_and_processes_change_live(self):
         self.set("limits.memory=64MiB", "limits.processes=77")
         self.assertEqual((self.group("memory", "memory.limit_in_bytes"), self.group("pids", "pids.max")), (str(64 << 20), "77"))
@@ -100,6 +106,7 @@ class KeysTest(DaemonTest):
         self.assertGreater(int(self.group("memory", "memory.soft_limit_in_bytes")), 1 << 60)
 
     @proves("limits.cpu", "limits.cpu.allowance", "limits.cpu.priority", "limits.cpu.nodes")
+    @on_v1
     def test_cpus_change_live(self):
         every = self.group("cpuset", "cpuset.cpus")
         self.set("limits.cpu=1")
@@ -116,6 +123,7 @@ class KeysTest(DaemonTest):
         self.assertEqual([self.group("cpuset", "cpuset.cpus"), self.group("cpu", "cpu.cfs_quota_us"), self.group("cpu", "cpu.shares")], [every, "-1", "1024"])
 
     @proves("limits.disk.priority", "limits.hugepages.64KB", "limits.hugepages.1MB", "limits.hugepages.2MB", "limits.hugepages.1GB")
+    @on_v1
     def test_what_this_kernel_cannot_limit_is_refused_by_name(self):
         for key, value, file in (("limits.disk.priority", "1", "blkio/*weight"), *((f"limits.hugepages.{size}", "1GiB", f"hugetlb.{size}.limit_in_bytes")
                                                                                    for size in ("64KB", "1MB", "2MB", "1GB"))):

@@ -132,6 +132,61 @@ class SyscallsTest(DaemonTest):
         self.daemon.lxc("config", "unset", self.c, "limits.memory")
         self.assertEqual(int(self.probe("sysinfo").split()[0]), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
+    def test_mount(self):
+        keys = lambda *pairs: self.daemon.lxc("config", "set", self.c, *(f"security.syscalls.intercept.mount{pair}" for pair in pairs))
+        mounts = lambda *words: (lambda done: done.returncode == 0 or done.stderr.strip())(self.daemon.exec(self.c, "mount", *words, check=False))
+        source = self.daemon.home / "disk-tree"
+        (source / "folder").mkdir(parents=True)
+        (source / "file").write_text("on the disk")
+        loops = []
+        for word in ("given", "kept"):
+            run("mke2fs", "-q", "-t", "ext4", "-d", source, self.daemon.home / word, "16M")
+            loops.append(run("losetup", "-f", "--show", self.daemon.home / word).stdout.strip())
+            self.addCleanup(run, "losetup", "-d", loops[-1])
+        given, kept = loops
+        self.addCleanup(self.daemon.lxc, "restart", "-f", self.c)
+        self.daemon.lxc("config", "device", "add", self.c, "disk", "unix-block", f"source={given}", "path=/dev/given")
+        self.addCleanup(self.daemon.lxc, "config", "device", "remove", self.c, "disk")
+        self.set()
+        ext4 = ("-t", "ext4", "/dev/given", "/mnt")
+        self.inside("mkdir", "-p", "/mnt", "/tmp/bound")
+        self.assertNotEqual(mounts(*ext4), True)  # the kernel's word
+        keys("=true", ".allowed=ext4,proc", ".shift=true")
+        self.addCleanup(keys, "=", ".allowed=", ".shift=")
+        self.daemon.lxc("restart", "-f", self.c)
+        self.assertEqual(mounts(*ext4), True)
+        self.assertEqual(self.inside("cat", "/mnt/file"), "on the disk")
+        self.inside("touch", "/mnt/folder/mine")
+        self.assertEqual(self.inside("stat", "-c", "%u", "/mnt/file", "/mnt/folder/mine").split(), ["0", "0"])
+        self.assertRegex(self.inside("grep", " /mnt ", "/proc/mounts"), r"^/dev/given /mnt ext4 rw,.*nodev")
+        self.inside("umount", "/mnt")
+        self.assertEqual(mounts("-o", "ro,noexec", *ext4), True)
+        self.assertRegex(self.inside("grep", " /mnt ", "/proc/mounts"), r"^/dev/given /mnt ext4 ro,.*noexec")
+        self.inside("umount", "/mnt")
+        # All else goes the kernel's way, which is that of before.
+        self.assertNotEqual(mounts("-t", "ext3", "/dev/given", "/mnt"), True)
+        self.assertNotEqual(mounts("-o", f"journal_path={kept}", *ext4), True)
+        self.assertNotEqual(mounts("-t", "ext4", "/root", "/mnt"), True)
+        self.assertNotEqual(mounts("-t", "ext4", "/dev/nothing", "/mnt"), True)
+        self.assertEqual(mounts("-t", "tmpfs", "none", "/mnt"), True)
+        self.assertEqual(mounts("-o", "bind", "/tmp", "/tmp/bound"), True)
+        self.inside("umount", "/mnt", "/tmp/bound")
+        self.daemon.lxc("exec", self.c, "--user", "1000", "--", "sh", "-c", "! mount -t ext4 /dev/given /mnt")
+        # A disk that it was not given, though it sees a node for it.
+        stranger = os.stat(kept).st_rdev
+        folder = self.daemon.home / "nodes"
+        folder.mkdir(mode=0o777)
+        os.mknod(folder / "kept", 0o60666, stranger)
+        os.chmod(folder / "kept", 0o666)
+        self.daemon.lxc("config", "device", "add", self.c, "nodes", "disk", f"source={folder}", "path=/nodes")
+        self.addCleanup(self.daemon.lxc, "config", "device", "remove", self.c, "nodes")
+        self.assertNotEqual(mounts("-t", "ext4", "/nodes/kept", "/mnt"), True)
+        self.assertNotIn(" /mnt ", self.inside("cat", "/proc/mounts"))
+        keys(".shift=")
+        self.daemon.lxc("restart", "-f", self.c)
+        self.assertEqual(mounts(*ext4), True)
+        self.assertEqual(self.inside("stat", "-c", "%u", "/mnt/file"), "65534")
+
     def handlers(self):
         return [pid for pid in _processes() if _command_line(pid).split("\0")[0].endswith("/troupe-syscalls")]
 
@@ -154,7 +209,7 @@ class SyscallsTest(DaemonTest):
     def test_the_policy_is_one(self):
         refused = self.daemon.lxc("config", "set", self.c, "raw.seccomp=2\ndenylist\n[all]\n", "security.syscalls.intercept.mknod=true", check=False)
         self.assertIn("raw.seccomp", refused.stderr)
-        for key in ("bpf", "bpf.devices", "mount", "mount.allowed", "mount.shift", "mount.fuse", "sched_setscheduler"):
+        for key in ("bpf", "bpf.devices", "mount.fuse", "sched_setscheduler"):
             refused = self.daemon.lxc("config", "set", self.c, f"security.syscalls.intercept.{key}=true", check=False)
             self.assertIn("is not supported", refused.stderr, key)
 

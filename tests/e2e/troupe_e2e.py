@@ -23,7 +23,8 @@ import unittest
 
 BIN = pathlib.Path(os.environ.get("TROUPE_BIN", pathlib.Path(__file__).resolve().parents[2] / "build/release/bin"))
 READY_SECONDS = 60
-COMMAND_SECONDS = 120
+COMMAND_SECONDS = int(os.environ.get("TROUPE_COMMAND_SECONDS", 120))
+UNIFIED = os.path.exists("/sys/fs/cgroup/cgroup.controllers")  # cgroup v2 alone
 SETTLE_SECONDS = 10  # for what ends by itself soon after it was told to
 
 _counter = itertools.count()

@@ -38,9 +38,9 @@ bool put_below(const fs::path& group, const std::string& file, const std::string
 std::string wanted_of(const cgroup_value& limit, const std::string& group) {
   if (!limit.value.empty()) return limit.value;
   if (!limit.unset.empty()) return limit.unset;
-  // Without a limit a CPU set is its parent's; v2 knows that as an empty one.
-  if (limit.controller.empty()) return "\n";
-  return trimmed(read_small(fs::path{group}.parent_path() / limit.file));
+  // Without a limit a CPU set is its parent's: an empty one is not taken while processes are in it, in v2 neither.
+  auto file = limit.controller.empty() ? limit.file + ".effective" : limit.file;
+  return trimmed(read_small(fs::path{group}.parent_path() / file));
 }
 
 struct write_back {

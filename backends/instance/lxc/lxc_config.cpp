@@ -94,6 +94,11 @@ void add_security(settings& out, const boot_plan& plan, const id_maps& maps, con
   // Without AppArmor in the kernel any value of this key would break checkpoint and restore.
   if (host.apparmor) out.emplace_back("lxc.apparmor.profile", "unconfined");
   if (!notified_calls(plan.config).empty()) out.emplace_back("lxc.seccomp.notify.proxy", "unix:" + host.syscalls);
+  if (auto kinds = get(plan.config, "security.syscalls.intercept.mount.allowed");
+      is_true(get(plan.config, "security.syscalls.intercept.mount"))) {
+    bool shift = is_true(get(plan.config, "security.syscalls.intercept.mount.shift"));
+    out.emplace_back("lxc.seccomp.notify.cookie", "mount=" + std::string{kinds} + (shift ? ";shift" : ""));
+  }
   if (!plan_policy(plan.config).empty())
     out.emplace_back("lxc.seccomp.profile", policy_file(host, plan.key));
   else if (is_true(get(plan.config, "security.syscalls.deny_default", "true")))
@@ -103,6 +108,7 @@ void add_security(settings& out, const boot_plan& plan, const id_maps& maps, con
 /// liblxc's word for a kind of card.
 std::string_view type_of(nic_kind kind) {
   if (kind == nic_kind::macvlan) return "macvlan";
+  if (kind == nic_kind::ipvlan) return "ipvlan";
   return kind == nic_kind::physical ? "phys" : "veth";
 }
 
@@ -119,6 +125,7 @@ void add_nics(settings& out, const boot_plan& plan) {
     add("flags", "up");
     add("link", nic.parent);
     if (type == "macvlan") add("macvlan.mode", "bridge");
+    if (type == "ipvlan") add("ipvlan.mode", nic.mode);
     if (type == "veth") add("veth.pair", nic.host_name);
     add("name", nic.name);
     add("hwaddr", nic.hwaddr);
@@ -126,7 +133,8 @@ void add_nics(settings& out, const boot_plan& plan) {
     for (auto& address : nic.addresses)
       add(address.find(':') == address.npos ? "ipv4.address" : "ipv6.address", address);
     for (auto& gateway : nic.gateways)
-      add(gateway.find(':') == gateway.npos ? "ipv4.gateway" : "ipv6.gateway", gateway);
+      add(gateway.find(':') == gateway.npos ? "ipv4.gateway" : "ipv6.gateway",
+          gateway == "::" || gateway == "0.0.0.0" ? "dev" : gateway);
   }
 }
 
@@ -195,6 +203,8 @@ struct notified_row {
 constexpr notified_row notified[] = {
     {"security.syscalls.intercept.mknod", "mknod notify [1,8192,SCMP_CMP_MASKED_EQ,61440]\n"
                                           "mknodat notify [2,8192,SCMP_CMP_MASKED_EQ,61440]\n"},
+    // What makes no new mount goes on by itself, and programs that know a newer way are sent to the old one.
+    {"security.syscalls.intercept.mount", "mount notify [3,0,SCMP_CMP_MASKED_EQ,1191968]\nfsopen errno 38\n"},
     {"security.syscalls.intercept.setxattr", "setxattr notify [3,1,SCMP_CMP_EQ]\n"},
     {"security.syscalls.intercept.sysinfo", "sysinfo notify\n"},
 };

@@ -58,6 +58,12 @@ int become(const caller& who, int mounts, int root, int base, std::initializer_l
   return set_capabilities(capabilities) ? 0 : errno;
 }
 
+bool enter(const std::string& group) {
+  if (group.empty()) return true;
+  unique_fd processes{::open((group + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC)};
+  return processes && ::write(processes.get(), "0", 1) == 1; // 0: the writer
+}
+
 int await(pid_t child) {
   unique_fd end{static_cast<int>(::syscall(SYS_pidfd_open, child, 0))};
   pollfd wait{end.get(), POLLIN, 0};
@@ -94,16 +100,30 @@ unique_fd base_of(const notification& call, int directory) {
 }
 
 int act_for(const notification& call, const caller& who, int base, std::initializer_list<int> capabilities,
-            const std::function<int()>& act) {
+            const std::function<int()>& act, const std::string& group) {
   auto mounts = call.open("ns/mnt", O_RDONLY), root = call.open("root", O_PATH | O_DIRECTORY);
   if (!mounts || !root || !call.is_valid()) return ESRCH;
   pid_t child = ::fork();
   if (child < 0) return errno;
   if (child == 0) {
-    int problem = become(who, mounts.get(), root.get(), base, capabilities);
+    int problem = enter(group) ? become(who, mounts.get(), root.get(), base, capabilities) : EPERM;
     ::_exit(problem != 0 ? problem : act());
   }
   return await(child);
+}
+
+std::string group_of(const std::string& table, const std::string& controller) {
+  std::istringstream lines{table};
+  std::string unified;
+  for (std::string line; std::getline(lines, line);) {
+    auto first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    auto names = "," + line.substr(first + 1, second - first - 1) + ",";
+    if (names == ",,") unified = "/sys/fs/cgroup" + line.substr(second + 1);
+    if (names.find("," + controller + ",") != std::string::npos)
+      return "/sys/fs/cgroup/" + names.substr(1, names.size() - 2) + line.substr(second + 1);
+  }
+  return unified;
 }
 
 std::optional<place> walk(const std::string& path) {

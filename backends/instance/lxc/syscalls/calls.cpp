@@ -1,6 +1,7 @@
 #include "backends/instance/lxc/syscalls/calls.hpp"
 
 #include "backends/instance/lxc/syscalls/caller.hpp"
+#include "backends/instance/lxc/syscalls/mount_call.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -107,23 +108,12 @@ uint64_t number_in(const std::string& file) {
   return std::strtoull(text, nullptr, 10);
 }
 
-/// The folder of the leader's group with that controller, on the host.
-std::string group_of(pid_t leader, const std::string& controller) {
+std::string groups_of(pid_t leader) {
   unique_fd fd{::open(("/proc/" + std::to_string(leader) + "/cgroup").c_str(), O_RDONLY | O_CLOEXEC)};
   std::string table(16 << 10, '\0');
   auto n = fd ? ::read(fd.get(), table.data(), table.size()) : 0;
   table.resize(static_cast<size_t>(std::max<ssize_t>(n, 0)));
-  std::istringstream lines{table};
-  std::string unified;
-  for (std::string line; std::getline(lines, line);) {
-    auto first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    auto names = "," + line.substr(first + 1, second - first - 1) + ",";
-    if (names == ",,") unified = "/sys/fs/cgroup" + line.substr(second + 1);
-    if (names.find("," + controller + ",") != std::string::npos)
-      return "/sys/fs/cgroup/" + names.substr(1, names.size() - 2) + line.substr(second + 1);
-  }
-  return unified;
+  return table;
 }
 
 uint64_t start_of(pid_t process) { // in clock ticks since the host's boot
@@ -144,7 +134,8 @@ verdict tell_system(const notification& call) {
   if (::sysinfo(&host) != 0) return on_its_own;
   auto unit = uint64_t{host.mem_unit == 0 ? 1U : host.mem_unit};
   auto leader = call.head.leader;
-  auto memory = group_of(leader, "memory"), pids = group_of(leader, "pids");
+  auto groups = groups_of(leader);
+  auto memory = group_of(groups, "memory"), pids = group_of(groups, "pids");
   bool v1 = memory.find("/sys/fs/cgroup/memory") == 0;
   auto limit = number_in(memory + (v1 ? "/memory.limit_in_bytes" : "/memory.max"));
   auto used = number_in(memory + (v1 ? "/memory.usage_in_bytes" : "/memory.current"));
@@ -177,6 +168,8 @@ verdict handle(const notification& call) {
       return tell_system(call);
     case SYS_setxattr:
       return set_attribute(call);
+    case SYS_mount:
+      return mount_disk(call);
 #ifdef SYS_mknod // older architectures
     case SYS_mknod:
       return make_node(call, AT_FDCWD, args[0], args[1], args[2]);
