@@ -459,15 +459,18 @@ caf::behavior operation_recovery(caf::event_based_actor* self, services& with, s
   return saga_behavior(op);
 }
 
-caf::behavior live_operation(caf::event_based_actor* self, services& with, operation_record record, caf::actor owner) {
+caf::behavior live_operation(caf::event_based_actor* self, services& with, operation_record record, caf::actor owner,
+                             bool known) {
   auto op = make_data(self, with, std::move(record));
   op->owner = std::move(owner);
-  batch begin;
-  add_writes(begin, op->record, journal_running);
-  add_index(begin, op->record, {});
-  begin.events.push_back(operation_event(op->record));
-  // Nobody waits for this commit: it only has to be there after a crash, and the end comes behind it.
-  propose_quietly(self, with, std::move(begin));
+  if (!known) {
+    batch begin;
+    add_writes(begin, op->record, journal_running);
+    add_index(begin, op->record, {});
+    begin.events.push_back(operation_event(op->record));
+    // Nobody waits for this commit: it only has to be there after a crash, and the end comes behind it.
+    propose_quietly(self, with, std::move(begin));
+  }
   return {
       [op](const finish_live& last) {
         if (op->cancel_asked) return;

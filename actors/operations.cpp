@@ -63,6 +63,22 @@ void recover(const data_ptr& all, const std::string& id) {
   run(all, id, [&with = all->with, id](caf::event_based_actor* child) { return operation_recovery(child, with, id); });
 }
 
+void begin_again(const data_ptr& all, const operation_record& record, bool known) {
+  run(all, id_of(record), [&with = all->with, record, known](caf::event_based_actor* actor) {
+    return live_operation(actor, with, record, nullptr, known);
+  });
+}
+
+// A command goes on without us; who looks for it will tell how it ended, or that it is gone.
+bool outlives_us(const operation_record& record) {
+  return record.read([](schema::Operation::Reader op) { return view(op.getKind()) == "instance.exec"; });
+}
+
+void take_up(const data_ptr& all, const std::string& id) {
+  auto record = stored(all, id);
+  record && outlives_us(*record) ? begin_again(all, *record, true) : recover(all, id);
+}
+
 // What a crash left: each is finished by an operation actor of its own.
 void recover_all(const data_ptr& all) {
   auto records = all->with.db.read();
@@ -72,7 +88,7 @@ void recover_all(const data_ptr& all) {
     return true;
   });
   for (auto& id : found)
-    if (!all->running.count(id)) recover(all, id);
+    if (!all->running.count(id)) take_up(all, id);
 }
 
 // An operation of the actor before this one may have been on its way into the journal when that failed.
@@ -213,7 +229,7 @@ void child_down(const data_ptr& all, const caf::down_msg& down) {
   all->by_actor.erase(at);
   all->running.erase(id);
   if (has_failed(down)) tell_of_restart(all->self, all->with, "operation", id, down);
-  if (!all->recovering.count(id) && all->with.db.read().get(table::journal, id)) return recover(all, id);
+  if (!all->recovering.count(id) && all->with.db.read().get(table::journal, id)) return take_up(all, id);
   all->recovering.erase(id);
   if (auto record = stored(all, id)) over(all, id, *record);
 }
@@ -265,6 +281,10 @@ caf::behavior operations(caf::event_based_actor* self, services& with) {
       [all](const begin_live& request) { return begin(all, request); },
       [self, all](const finish_live& last) {
         if (auto at = all->running.find(last.id); at != all->running.end()) self->send(at->second, last);
+      },
+      [all](const resume_live& request) {
+        if (!all->running.count(id_of(request.record))) begin_again(all, request.record, false);
+        return caf::unit;
       },
       [self, all](const operation_progress& progress) {
         if (auto at = all->running.find(progress.id); at != all->running.end()) self->send(at->second, progress);

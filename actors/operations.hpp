@@ -29,6 +29,12 @@ struct finish_live {
   std::vector<std::pair<std::string, std::string>> metadata; // key -> JSON value
 };
 
+/// Takes up again live work that goes on although nobody here had it (a command of a daemon before this one); answered
+/// with unit. Nothing happens if it runs already.
+struct resume_live {
+  message<schema::Operation> record;
+};
+
 /// Progress of the step that runs; with a `key` (it ends in `_progress`), also as text in the metadata.
 struct operation_progress {
   std::string id, key, text;
@@ -79,8 +85,9 @@ caf::behavior operation(caf::event_based_actor* self, services& with, operation_
 /// Takes up an unfinished operation from the journal: undoes it before the commit, completes it after. An operation
 /// actor of before may still have its commit on the way: the journal's row decides which of the two wins.
 caf::behavior operation_recovery(caf::event_based_actor* self, services& with, std::string id);
-/// One running live operation.
-caf::behavior live_operation(caf::event_based_actor* self, services& with, operation_record record, caf::actor owner);
+/// One running live operation; `known`: its beginning is on disk already.
+caf::behavior live_operation(caf::event_based_actor* self, services& with, operation_record record, caf::actor owner,
+                             bool known = false);
 
 /// INTERNAL, operation -> operations: this is over; `record` is what was committed.
 struct operation_over {
@@ -92,6 +99,7 @@ struct operation_over {
 TROUPE_LOCAL_MESSAGE(troupe::begin_saga)
 TROUPE_LOCAL_MESSAGE(troupe::begin_live)
 TROUPE_LOCAL_MESSAGE(troupe::finish_live)
+TROUPE_LOCAL_MESSAGE(troupe::resume_live)
 TROUPE_LOCAL_MESSAGE(troupe::operation_progress)
 TROUPE_LOCAL_MESSAGE(troupe::claim_request)
 TROUPE_LOCAL_MESSAGE(troupe::claim_answer)

@@ -125,6 +125,7 @@ public:
     connections_.add(accept_all(from).exclusiveJoin(kj::mv(close)).attach(kj::mv(receiver)));
     connections_.add(welcome_all(guests));
     end.wait(io_.waitScope);
+    ending_ = true;
   }
 
 private:
@@ -218,6 +219,7 @@ private:
                                   open_.erase(over);
                                   delete over;
                                 }};
+    session->ending = &ending_;
     open_.insert(session.get());
     auto root = on_bus::handle_of<bus::Bus>({session, std::move(head), {}});
     auto made = kj::heap<connection>(std::move(session), kj::mv(stream), kj::mv(root));
@@ -227,6 +229,7 @@ private:
     return out;
   }
 
+  bool ending_ = false;
   services& with_;
   tls_listeners& listeners_;
   bus_door::trusted& trusts_;

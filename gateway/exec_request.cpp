@@ -1,8 +1,11 @@
 #include "gateway/exec_request.hpp"
 
 #include "actors/instance_lifecycle.hpp"
+#include "actors/operation_record.hpp"
+#include "gateway/visible_operation.hpp"
 
 #include <algorithm>
+#include <fcntl.h>
 #include <nlohmann/json.hpp>
 
 namespace troupe {
@@ -88,6 +91,44 @@ begin_live exec_operation(std::shared_ptr<const header> head, const std::string&
   return live;
 }
 
+namespace {
+
+nlohmann::json::binary_t binary(std::string_view bytes) {
+  return nlohmann::json::binary_t{std::vector<uint8_t>(bytes.begin(), bytes.end())};
+}
+
+} // namespace
+
+std::string note_of(const exec_facts& what) {
+  nlohmann::json note{{"project", what.project}, {"instance", what.instance},
+                      {"owner", what.owner},     {"output", static_cast<int>(what.output)},
+                      {"interactive", what.interactive}, {"secrets", what.secrets}};
+  note["operation"] = binary(what.operation.bytes());
+  std::string out;
+  nlohmann::json::to_msgpack(note, out);
+  return out;
+}
+
+outcome<exec_facts> facts_in(const std::string& note) {
+  try {
+    auto json = nlohmann::json::from_msgpack(note);
+    auto& record = json.at("operation").get_binary();
+    exec_facts out{json.at("project"), json.at("instance"), json.at("owner"),
+                   static_cast<exec_output>(json.at("output").get<int>()), json.at("interactive"), json.at("secrets")};
+    out.operation = operation_record::from_bytes({reinterpret_cast<const char*>(record.data()), record.size()});
+    return out;
+  } catch (const std::exception& broken) { // of another daemon's making
+    return fail(fault::internal, std::string{"A command's note cannot be read: "} + broken.what());
+  }
+}
+
+void outlive(exec_plan& plan, const exec_facts& what, const std::array<int, 3>& ends) {
+  plan.operation = id_of(what.operation);
+  plan.note = note_of(what);
+  for (size_t i = 0; i < ends.size(); ++i)
+    if (ends[i] >= 0) plan.ends[i].reset(fcntl(ends[i], F_DUPFD_CLOEXEC, 0));
+}
+
 std::optional<std::pair<uint16_t, uint16_t>> window_size_in(std::string_view control) {
   auto json = nlohmann::json::parse(control, nullptr, false);
   if (!json.is_object() || json.value("command", nlohmann::json{}) != "window-resize") return std::nullopt;
@@ -100,6 +141,18 @@ std::optional<std::pair<uint16_t, uint16_t>> window_size_in(std::string_view con
                  : uint16_t{0};
   };
   return std::pair{number("width"), number("height")};
+}
+
+outcome<void> judge_attach(const principal& who, const outcome<operation_record>& found) {
+  if (!found) return tl::unexpected{found.error()};
+  return found->read([&](schema::Operation::Reader op) -> outcome<void> {
+    if (!may_view(who, op)) return fail(fault::not_found, "Operation not found");
+    if (view(op.getKind()) != "instance.exec") return fail(fault::unsupported, "Only commands can be attached to");
+    auto name = view(op.getEntity()).substr(sizeof "instance/" - 1 + op.getProject().size() + 1);
+    if (!who.may("can_exec", {"instance", text(op.getProject()), std::string{name}})) return fail(fault::forbidden, "not authorized");
+    if (is_over(op.getState())) return fail(fault::wrong_state, "The command has ended");
+    return {};
+  });
 }
 
 outcome<void> judge_exec(int status) {

@@ -31,6 +31,9 @@ public:
 
   void begin();
   void drain_and_stop() override;
+  void stop() override;
+  void watch_peer(std::chrono::milliseconds patience, std::function<void(bool)> tell) override;
+  void go_on(std::string first) override;
 
 private:
   void on_message(std::string data, bool binary);
@@ -43,6 +46,9 @@ private:
   void end_reading(bool tell_peer);
   void end_writing();
   void end_if_done();
+  void is_full();
+  void is_drained();
+  void look_at_peer();
 
   loop& on_;
   unique_fd fd_;
@@ -59,6 +65,11 @@ private:
   std::deque<std::string> to_write_;
   size_t to_write_bytes_ = 0;
   size_t written_of_first_ = 0;
+  std::chrono::milliseconds patience_{0}; // 0: for ever
+  std::function<void(bool)> tell_;
+  loop::handle_ptr timer_;
+  size_t queued_before_ = 0;
+  bool given_up_ = false; // the peer; somebody else has the descriptor's output
 };
 
 void pump::begin() {
@@ -78,9 +89,7 @@ void pump::begin() {
     socket_->on_drain([weak = weak_from_this()] {
       auto self = weak.lock();
       if (!self) return;
-      self->socket_full_ = false;
-      self->read_some();
-      self->watch();
+      self->is_drained();
     });
   socket_->on_close([self = shared_from_this()] { self->on_close(); });
   if (failed) {
@@ -91,9 +100,60 @@ void pump::begin() {
   watch();
 }
 
+void pump::stop() {
+  ended_ = nullptr;
+  tell_ = nullptr;
+  reading_ = writing_ = false;
+  end_if_done();
+}
+
+void pump::watch_peer(std::chrono::milliseconds patience, std::function<void(bool)> tell) {
+  patience_ = patience;
+  tell_ = std::move(tell);
+}
+
+void pump::is_full() {
+  if (std::exchange(socket_full_, true) || patience_.count() == 0) return;
+  queued_before_ = socket_->queued_bytes();
+  timer_ = on_.after(patience_, [self = shared_from_this()] { self->look_at_peer(); });
+}
+
+/// Slow is not gone: as long as it takes something, the descriptor waits.
+void pump::look_at_peer() {
+  if (!reading_ || !socket_full_) return;
+  auto queued = socket_->queued_bytes();
+  if (std::exchange(queued_before_, queued) > queued) {
+    timer_ = on_.after(patience_, [self = shared_from_this()] { self->look_at_peer(); });
+    return;
+  }
+  timer_.reset();
+  given_up_ = true;
+  if (auto call = tell_) call(true);
+}
+
+void pump::is_drained() {
+  socket_full_ = false;
+  timer_.reset();
+  if (given_up_) {
+    if (auto call = tell_) call(false);
+    return;
+  }
+  read_some();
+  watch();
+}
+
+void pump::go_on(std::string first) {
+  given_up_ = false;
+  if (!reading_) return;
+  if (!first.empty() && !socket_->send_binary(std::move(first))) return end_reading(false);
+  if (socket_->queued_bytes() > socket_full_bytes) is_full();
+  read_some();
+  watch();
+}
+
 void pump::watch() {
   if (!poll_) return;
-  int wanted = (reading_ && !socket_full_ ? UV_READABLE : 0) | (writing_ && !to_write_.empty() ? UV_WRITABLE : 0);
+  int wanted = (reading_ && !socket_full_ && !given_up_ ? UV_READABLE : 0) | (writing_ && !to_write_.empty() ? UV_WRITABLE : 0);
   if (wanted == watched_) return;
   watched_ = wanted;
   if (!wanted) {
@@ -117,7 +177,7 @@ void pump::on_event(int status, int events) {
 }
 
 void pump::read_some() {
-  for (int turn = 0; reading_ && !socket_full_ && (turn < reads_per_turn || left_); ++turn) {
+  for (int turn = 0; reading_ && !socket_full_ && !given_up_ && (turn < reads_per_turn || left_); ++turn) {
     if (left_ && *left_ == 0) break;
     std::string data(std::min(read_bytes, left_.value_or(read_bytes)), '\0');
     auto got = ::read(fd_.get(), data.data(), data.size());
@@ -131,7 +191,7 @@ void pump::read_some() {
     data.shrink_to_fit();
     if (left_) *left_ -= data.size();
     if (!socket_->send_binary(std::move(data))) return end_reading(false);
-    socket_full_ = socket_->queued_bytes() > socket_full_bytes;
+    if (socket_->queued_bytes() > socket_full_bytes) is_full();
   }
   if (left_ && *left_ == 0) end_reading(true);
 }
@@ -144,6 +204,7 @@ void pump::drain_and_stop() {
 /// What is there now is fixed: another writer must not keep us here.
 void pump::begin_drain() {
   if (!reading_ || left_) return;
+  if (given_up_) return end_reading(true); // what there was is with who has it now
   int there = 0;
   pollfd look{fd_.get(), POLLIN, 0};
   ::poll(&look, 1, 0); // makes the kernel move a terminal's output to where it can be read
@@ -220,6 +281,8 @@ void pump::end_if_done() {
       delete reinterpret_cast<uv_poll_t*>(handle);
     });
   poll_ = nullptr;
+  timer_.reset();
+  tell_ = nullptr;
   fd_.reset();
   ended_ = nullptr;
 }

@@ -184,6 +184,14 @@ public:
   virtual ~fd_pump() = default;
   /// No more is read from the descriptor after what is there now (the process ended, but a grandchild holds the pipe).
   virtual void drain_and_stop() = 0;
+  // What follows: on the loop's thread.
+  /// Ends at once, without a word to anybody.
+  virtual void stop() = 0;
+  /// `tell(true)` when the peer has taken nothing for so long that it is as good as gone: from then on the descriptor
+  /// is not read, whatever the peer does, until `go_on`. `tell(false)`: it takes something again.
+  virtual void watch_peer(std::chrono::milliseconds patience, std::function<void(bool gone)> tell) = 0;
+  /// Sends `first`, and what the descriptor gives after that.
+  virtual void go_on(std::string first) = 0;
 };
 
 } // namespace troupe

@@ -1,7 +1,6 @@
 #include "gateway/instance_logs.hpp"
 
 #include "actors/records.hpp"
-#include "gateway/rest/output_recorder.hpp"
 
 #include <algorithm>
 #include <fcntl.h>
@@ -69,7 +68,7 @@ struct recording {
 /// Makes room for one more. Who records holds a lock on its file.
 outcome<void> make_room(const std::string& folder) {
   std::vector<recording> complete;
-  uint64_t bytes = output_recorder::bytes_max;
+  uint64_t bytes = instance_logs::recording_bytes_max;
   std::error_code none;
   for (auto& entry : std::filesystem::directory_iterator{folder, none}) {
     unique_fd file{::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)};
@@ -77,7 +76,7 @@ outcome<void> make_room(const std::string& folder) {
     if (!file || ::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
     bool grows = ::flock(file.get(), LOCK_EX | LOCK_NB) != 0;
     if (!grows) complete.push_back({entry.path(), info.st_mtim, static_cast<uint64_t>(info.st_size)});
-    bytes += grows ? output_recorder::bytes_max : static_cast<uint64_t>(info.st_size);
+    bytes += grows ? instance_logs::recording_bytes_max : static_cast<uint64_t>(info.st_size);
   }
   std::sort(complete.begin(), complete.end(), [](auto& a, auto& b) {
     return std::pair{a.made.tv_sec, a.made.tv_nsec} > std::pair{b.made.tv_sec, b.made.tv_nsec};

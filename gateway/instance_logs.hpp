@@ -25,6 +25,8 @@ public:
   outcome<file> open(kind which, const std::string& name) const;
   /// fault::forbidden: liblxc's present log and configuration stay.
   outcome<void> remove(kind which, const std::string& name) const;
+  /// What is recorded of one output; the rest of it is thrown away: a command must not fill the host's disk.
+  static constexpr uint64_t recording_bytes_max = 64 << 20;
   /// A new recording, for writing; it counts as one that grows until this descriptor is closed. The oldest that are
   /// complete go when there are too many. fault::busy: too many are being made.
   outcome<unique_fd> record(const std::string& name) const;

@@ -7,6 +7,7 @@
 #include "gateway/rest/all_projects.hpp"
 #include "gateway/rest/authentication_log.hpp"
 #include "gateway/rest/browser.hpp"
+#include "gateway/rest/exec_streams.hpp"
 #include "gateway/rest/lists.hpp"
 #include "gateway/rest/live_streams.hpp"
 #include "gateway/rest/routes.hpp"
@@ -244,6 +245,7 @@ outcome<void> rest_door::listen(const std::string& unix_socket) {
     gate.forget(user);
   };
   data_->at.watch = std::make_unique<trust_watch>(context.with, lost);
+  adopt_execs(context); // before anybody can ask for them
   data_->server = data_->make_server(door_kind::rest_unix);
   context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(door_kind::rest_tls); });
   context.listeners.open(tls_door::metrics, [d = data_.get()] { return d->make_server(door_kind::metrics); });
@@ -253,6 +255,7 @@ outcome<void> rest_door::listen(const std::string& unix_socket) {
 void rest_door::trusts(const std::string& user, int64_t until) { data_->at.watch->trusts(user, until); }
 
 void rest_door::stop_listening() {
+  data_->streams.let_go(); // before their clients are cut off
   data_->close_tls();
   if (data_->server) data_->server->stop_listening();
 }

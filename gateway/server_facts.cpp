@@ -194,6 +194,7 @@ constexpr std::string_view extensions[] = {
     "troupe_event_cursor",      // ours: see docs/events.md
     "troupe_operation_history", // ours: see docs/operations.md
     "troupe_sinks",             // ours: see docs/sinks.md
+    "troupe_exec_attach",       // ours: see docs/inside.md
 };
 
 std::string os_release(std::string_view key) {

@@ -61,7 +61,14 @@ struct ExecJob {
   interactive @5 :Bool;
   width       @6 :UInt16;
   height      @7 :UInt16;
+  operation   @8 :Text;     # not empty: the command outlives the daemon, which finds it again by this name
+  note        @9 :Data;     # what it then wants to know
+  ends       @10 :UInt8;    # bit n: behind those descriptors comes the daemon's end of stream n
+  record     @11 :UInt64;   # not 0: output and error are files; the job copies so many bytes of each there
+  unattended @12 :Bool;     # nobody reads its terminal yet
 }
+
+struct ExecVisit { attend @0 :Bool; }   # a daemon that comes to a running exec: answered by `kept`; see helper/exec_keeper.hpp
 
 struct ConsoleJob { width @0 :UInt16; height @1 :UInt16; }   # answered by `running` and a socket of its bytes
 
@@ -131,11 +138,19 @@ struct HelperAnswer {
     ended   @4 :Int32;     # exec: exit status, 128 + n for a signal
     log     @5 :Data;
     file    @6 :FileInfo;  # a regular file: with its content as a descriptor
+    kept    @7 :Kept;      # exec: with the pty's master, or the ends that `ends` tells
   }
   struct Found {
     leader       @0 :Int32;    # 0: nothing runs
     monitor      @1 :Int32;
     monitorStart @2 :UInt64;
+  }
+  struct Kept {
+    note   @0 :Data;
+    ends   @1 :UInt8;      # bit n: the daemon's end of stream n is there; 0: a terminal or nothing
+    output @2 :Data;       # what came while nobody was there; of a terminal everything
+    error  @3 :Data;
+    lost   @4 :UInt64;     # bytes that came before these
   }
   struct FileInfo {
     type     @0 :UInt8;
@@ -150,4 +165,11 @@ struct HelperAnswer {
   }
 }
 
-struct HelperSignal { number @0 :Int32; width @1 :UInt16; height @2 :UInt16; }   # daemon to a running exec or console job
+struct HelperSignal {
+  # The daemon to a running exec or console job.
+  number @0 :Int32;      # 0: none
+  width  @1 :UInt16;
+  height @2 :UInt16;
+  close  @3 :UInt8;      # bit n: nobody needs the daemon's end of stream n any more
+  forget @4 :Bool;       # the end was taken note of: the job may end, too
+}

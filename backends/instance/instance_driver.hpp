@@ -109,6 +109,12 @@ struct exec_plan {
   bool interactive = false; // a pty: `stdio[0]` is ignored on input; result carries the master
   uint16_t width = 0, height = 0;
   unique_fd stdio[3]; // non-interactive: what the process gets as 0, 1, 2
+  /// Not empty: the command outlives its session and this process, and can be found again by this name. What runs it
+  /// keeps copies of `ends` (our ends of the pipes in `stdio`) and the note, in memory only.
+  std::string operation, note;
+  unique_fd ends[3];
+  uint64_t record = 0; // not 0: stdio[1] and [2] are files; that many bytes of each output are copied there
+  bool unattended = false; // nobody reads its terminal until somebody attends to it
 };
 
 /// A command that runs inside, or somebody at the console. `done` becomes readable when it ended; then call `result()`.
@@ -120,6 +126,20 @@ public:
   virtual outcome<int> result() = 0;            // exit status, 128+n for a signal; after done_fd is readable
   virtual outcome<void> signal(int number) = 0; // to the command's process
   virtual outcome<void> resize(uint16_t width, uint16_t height) = 0;
+  /// Of one that outlives us: nobody needs our end of that pipe any more (0: its input ends).
+  virtual void close_end(int) {}
+  /// Of one that outlives us: its result is on record, or nobody will ask for it. Without this it is kept for whoever
+  /// finds the command next.
+  virtual void forget() {}
+};
+
+/// A command that went on without us, or without anybody who reads what it says.
+struct found_exec {
+  std::unique_ptr<exec_session> session;
+  std::string note;
+  unique_fd ends[3];         // as in its plan; of a terminal none
+  std::string output, error; // what came meanwhile: the last of it; of a terminal everything is `output`
+  uint64_t lost = 0;         // bytes before that
 };
 
 /// File access inside an instance, confined to its root (openat2, no magic links, nothing escapes).
@@ -226,6 +246,14 @@ public:
   /// Removes what a dead instance of this key may have left on the host (processes, cgroups, sockets); idempotent, and
   /// done within seconds. Returns the processes that hang in the kernel: they are killed, but there until it lets go.
   virtual std::vector<pid_t> sweep(const std::string& key) = 0;
+  /// The commands that outlive us, by their operation.
+  virtual std::vector<std::string> list_execs() { return {}; }
+  /// Takes one over; whoever had it before hears nothing of it any more. `attend`: its output is read here from now on;
+  /// else what runs it reads and keeps the last of it, and the session only tells of its end. not_found: it is gone,
+  /// and so is its name.
+  virtual outcome<found_exec> find_exec(const std::string&, bool /*attend*/) {
+    return fail(fault::not_found, "There is no such command");
+  }
 };
 
 } // namespace troupe

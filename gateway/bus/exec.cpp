@@ -49,7 +49,8 @@ private:
 
 class input final : public bus::ByteStream::Server {
 public:
-  explicit input(kj::Own<kj::AsyncOutputStream> to) : to_{kj::mv(to)} {}
+  input(kj::Own<kj::AsyncOutputStream> to, std::shared_ptr<running_command> of) : to_{kj::mv(to)}, of_{std::move(of)} {}
+  ~input() noexcept(false) { of_->end_input(); }
 
   kj::Promise<void> write(WriteContext context) override {
     if (!to_) refuse(fault::wrong_state, "The input was ended");
@@ -58,21 +59,25 @@ public:
   }
   kj::Promise<void> end(EndContext) override {
     to_ = nullptr;
+    of_->end_input();
     return kj::READY_NOW;
   }
 
 private:
   kj::Own<kj::AsyncOutputStream> to_;
+  std::shared_ptr<running_command> of_;
 };
 
 using results_type = bus::Instance::ExecResults;
 using params_type = bus::Instance::ExecParams;
 
-// A non-interactive command gets pipes; ours are the other ends.
-void connect_pipes(params_type::Reader params, exec_plan& plan, command_streams& ours) {
+// A non-interactive command gets pipes; ours are the other ends, which are told.
+std::array<int, 3> connect_pipes(params_type::Reader params, exec_plan& plan, command_streams& ours) {
+  std::array<int, 3> ends{-1, -1, -1};
   auto in = make_pipe();
   plan.stdio[0] = std::move(in.read);
   ours.input = std::move(in.write);
+  ends[0] = ours.input.get();
   kj::Maybe<bus::ByteStream::Client> sinks[2];
   if (params.hasStdout()) sinks[0] = params.getStdout();
   if (params.hasStderr()) sinks[1] = params.getStderr();
@@ -80,11 +85,13 @@ void connect_pipes(params_type::Reader params, exec_plan& plan, command_streams&
     KJ_IF_MAYBE (sink, sinks[i]) {
       auto out = make_pipe();
       plan.stdio[i + 1] = std::move(out.write);
+      ends[i + 1] = out.read.get();
       ours.outputs.push_back({std::move(out.read), *sink});
     } else {
       plan.stdio[i + 1] = nowhere();
     }
   }
+  return ends;
 }
 
 void connect_terminal(params_type::Reader params, int pty, command_streams& ours) {
@@ -99,8 +106,8 @@ void reply_running(const call_ptr& c, const std::string& operation, exec_session
   auto to = low.wrapOutputFd(ours.input.release(), flags);
   auto command = running_command::start(c->at, operation, std::move(session), std::move(ours.outputs));
   auto results = c->results<results_type>();
-  results.setProcess(kj::heap<process>(c->at, std::move(command)));
-  results.setStdin(kj::heap<input>(kj::mv(to)));
+  results.setProcess(kj::heap<process>(c->at, command));
+  results.setStdin(kj::heap<input>(kj::mv(to), command));
   auto where = c->at;
   where.names = {operation};
   results.setOperation(handle_of<bus::Operation>(where));
@@ -117,7 +124,12 @@ kj::Promise<void> exec_instance(const call_ptr& c) {
   return ask<operation_record>(c->at, role::operations, exec_operation(c->at.head, c->at.name(), post))
       .then([c, plan](operation_record&& record) {
         auto ours = std::make_shared<command_streams>();
-        if (!plan->interactive) connect_pipes(c->params<params_type>(), *plan, *ours);
+        std::array<int, 3> ends{-1, -1, -1};
+        if (!plan->interactive) ends = connect_pipes(c->params<params_type>(), *plan, *ours);
+        exec_facts facts{c->at.head->project, c->at.name(), c->at.head->who.username};
+        facts.interactive = plan->interactive;
+        facts.operation = record;
+        outlive(*plan, facts, ends);
         auto id = id_of(record);
         return ask<exec_session_ptr>(c->at, role::instances, to_instance{c->at.head->project, c->at.name()},
                                      run_exec{c->at.head, plan})

@@ -55,7 +55,7 @@ private:
 };
 
 running_command::running_command(const place& at, std::string operation, exec_session_ptr session)
-    : with_{at.with()}, operation_{std::move(operation)}, session_{std::move(session)}, port_{at.of->io.unixEventPort},
+    : with_{at.with()}, ending_{*at.of->ending}, operation_{std::move(operation)}, session_{std::move(session)}, port_{at.of->io.unixEventPort},
       done_{kj::heap<kj::UnixEventPort::FdObserver>(port_, session_->done_fd(),
                                                     kj::UnixEventPort::FdObserver::OBSERVE_READ)} {}
 
@@ -70,7 +70,7 @@ std::shared_ptr<running_command> running_command::start(const place& at, std::st
                      auto status = raw->session_->result();
                      if (!status) log().warn("Exec {}: {}", raw->operation_, status.error().message);
                      int code = status ? *status : -1;
-                     finish_command(raw->with_, raw->operation_, judge_exec(code), code);
+                     finish_command(raw->with_, raw->operation_, judge_exec(code), code, raw->session_);
                      return code;
                    })
                    .fork();
@@ -86,13 +86,18 @@ kj::Promise<void> running_command::watch() {
 }
 
 void running_command::kill() {
-  if (!ended_) static_cast<void>(session_->signal(SIGKILL));
+  if (!ended_ && !ending_) static_cast<void>(session_->signal(SIGKILL));
 }
 
-void finish_command(const services& with, const std::string& operation, const outcome<void>& how, int status) {
+void finish_command(const services& with, const std::string& operation, const outcome<void>& how, int status,
+                    exec_session_ptr session) {
   caf::anon_send(
       with.find(role::operations),
       finish_live{operation, how.has_value(), how ? error{} : how.error(), {{"return", std::to_string(status)}}});
+  if (!session) return;
+  ask_through<operation_record>(
+      role::bus_door, with, role::operations, [session](const outcome<operation_record>&) { session->forget(); },
+      await_operation{operation});
 }
 
 } // namespace troupe::on_bus

@@ -30,6 +30,10 @@ public:
   /// The exit status, once the sinks have all the output.
   kj::Promise<int> end() { return end_.addBranch(); }
   void kill();
+  /// Nothing more comes from its caller.
+  void end_input() {
+    if (!ended_ && !ending_) session_->close_end(0);
+  }
   exec_session& session() { return *session_; }
 
 private:
@@ -37,6 +41,7 @@ private:
   kj::Promise<void> watch();
 
   services& with_;
+  const bool& ending_; // the daemon
   std::string operation_;
   exec_session_ptr session_;
   kj::UnixEventPort& port_;
@@ -47,7 +52,8 @@ private:
   kj::ForkedPromise<int> end_ = nullptr;
 };
 
-/// Records the end of a command's operation.
-void finish_command(const services& with, const std::string& operation, const outcome<void>& how, int status);
+/// Records the end of a command's operation; what ran the command keeps its result until that is on disk.
+void finish_command(const services& with, const std::string& operation, const outcome<void>& how, int status,
+                    exec_session_ptr session = nullptr);
 
 } // namespace troupe::on_bus

@@ -1,5 +1,7 @@
 #include "gateway/rest/live_streams.hpp"
 
+#include "runtime/uuid.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <openssl/crypto.h>
@@ -12,6 +14,7 @@ struct live_streams::data {
     std::vector<std::string> required;
     std::shared_ptr<stream_set> streams;
     std::string owner;
+    std::string guest = {}; // who attached
   };
   std::map<std::string, entry> open; // only on the loop's thread
   std::map<uint64_t, loop::handle_ptr> timers;
@@ -69,9 +72,32 @@ void live_streams::close(const std::string& operation) {
 void live_streams::cut(const std::string& owner) {
   on_.post([d = data_, owner] {
     std::vector<std::shared_ptr<stream_set>> theirs; // cutting one closes it here
-    for (auto& [operation, entry] : d->open)
+    for (auto& [operation, entry] : d->open) {
       if (entry.owner == owner) theirs.push_back(entry.streams);
+      else if (entry.guest == owner) entry.streams->dismiss();
+    }
     for (auto& one : theirs) one->cut();
+  });
+}
+
+void live_streams::let_go() {
+  on_.post([d = data_] {
+    for (auto& [operation, entry] : std::exchange(d->open, {})) entry.streams->let_go();
+  });
+}
+
+void live_streams::attach(const std::string& operation, const std::string& user, window_size size,
+                          std::function<void(outcome<secret_map>)> then) {
+  on_.post([d = data_, operation, user, size, then = std::move(then)] {
+    auto at = d->open.find(operation);
+    if (at == d->open.end()) return then(fail(fault::not_found, "The command does not run any more"));
+    auto names = at->second.streams->offer_seat(size);
+    if (!names) return then(tl::unexpected{names.error()});
+    secret_map made;
+    for (auto& name : *names) made[name] = random_hex(32);
+    at->second.secrets = made;
+    at->second.guest = user;
+    then(std::move(made));
   });
 }
 

@@ -36,6 +36,7 @@ constexpr need rows[] = {
     {"/1.0/auth/permissions", "server", "can_view_permissions", "", "", ""},
     {"/1.0/events/subscriptions", "server", "", "", "", ""},
     {"/1.0/events", "project", "*", "", "", ""},
+    {"/1.0/operations/{id}/attach", "project", "", "*", "", ""},
     {"/1.0/operations", "project", "*", "", "", "*"},
     {"/1.0/instances/{name}/state", "instance", "can_view", "", "can_update_state", ""},
     {"/1.0/instances/{name}/exec", "instance", "", "can_exec", "", ""},

@@ -62,6 +62,7 @@ constexpr route rows[] = {
     {"GET", "/1.0/operations/{id}", access::project, get_operation},
     {"DELETE", "/1.0/operations/{id}", access::project, delete_operation, false, false},
     {"GET", "/1.0/operations/{id}/wait", access::project, wait_operation},
+    {"POST", "/1.0/operations/{id}/attach", access::project, attach_operation, false, false},
     {"GET", "/1.0/operations/{id}/websocket", access::open, operation_websocket},
     {"GET", "/1.0/instances", access::project, get_instances},
     {"POST", "/1.0/instances", access::project, post_instances, false, true, true},

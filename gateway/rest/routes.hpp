@@ -152,6 +152,7 @@ void post_template(const rest_request&);
 void delete_template(const rest_request&);
 // exec.cpp
 void post_exec(const rest_request&);
+void attach_operation(const rest_request&);
 // files.cpp
 void get_file(const rest_request&);
 void post_file(const rest_request&);

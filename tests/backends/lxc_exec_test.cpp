@@ -178,6 +178,78 @@ TEST_CASE("a command dies when nobody holds its session any more", "[lxc]") {
   CHECK(read_all(reader.get()).empty()); // end of file: the only writer has gone
 }
 
+TEST_CASE("a command with an operation outlives its session, and the last of what it says is kept", "[lxc]") {
+  running world{"outlives"};
+  int out[2];
+  REQUIRE(::pipe2(out, O_CLOEXEC) == 0);
+  auto plan = command({"sh", "-c", "yes | head -c 5000000; echo; echo last; exec sleep 5000"});
+  plan.operation = "op1";
+  plan.note = "what is known of it";
+  plan.ends[1].reset(out[0]);
+  plan.stdio[1].reset(out[1]);
+  auto session = world.driver->exec("c1", world.run.leader, std::move(plan));
+  REQUIRE(session);
+  CHECK(world.driver->list_execs() == std::vector<std::string>{"op1"});
+  session->reset();
+
+  std::string text;
+  while (!text.ends_with("last\n")) { // it may still be at it: who does not attend leaves it what it keeps
+    auto look = world.driver->find_exec("op1", false);
+    REQUIRE(look);
+    CHECK(look->note == "what is known of it");
+    text = look->output;
+  }
+  auto found = world.driver->find_exec("op1", true);
+  REQUIRE(found);
+  CHECK(found->output == text);
+  CHECK(found->output.size() <= 1 << 20);
+  CHECK(found->lost + found->output.size() == 5000006);
+  CHECK(found->ends[1]);
+  CHECK_FALSE(found->ends[0]);
+  REQUIRE(found->session->signal(SIGTERM));
+  REQUIRE(readable(found->session->done_fd()));
+  CHECK(*found->session->result() == 128 + SIGTERM);
+
+  found = world.driver->find_exec("op1", false); // its end is kept until it was taken note of
+  REQUIRE(found);
+  REQUIRE(readable(found->session->done_fd()));
+  CHECK(*found->session->result() == 128 + SIGTERM);
+  found->session->forget();
+  REQUIRE(read_all(found->session->done_fd()).empty()); // its helper has ended
+  CHECK(world.driver->list_execs().empty());
+  CHECK(world.driver->find_exec("op1", true).error().code == fault::not_found);
+}
+
+TEST_CASE("a terminal that nobody reads holds its command not up, and a recording has its bound", "[lxc]") {
+  running world{"unattended"};
+  auto plan = command({"sh", "-c", "stty -onlcr; yes | head -c 3000000; echo ready; read x; exit 4"});
+  plan.interactive = plan.unattended = true;
+  plan.operation = "op2";
+  auto session = world.driver->exec("c1", world.run.leader, std::move(plan));
+  REQUIRE(session);
+  std::string text;
+  while (text.find("ready") == text.npos) text = world.driver->find_exec("op2", false)->output;
+  auto found = world.driver->find_exec("op2", true);
+  REQUIRE(found);
+  CHECK(::write(found->session->pty(), "\n", 1) == 1);
+  REQUIRE(readable(found->session->done_fd()));
+  CHECK(*found->session->result() == 4);
+  found->session->forget();
+
+  auto recorded = command({"sh", "-c", "yes | head -c 300000; echo err >&2"});
+  recorded.operation = "op3";
+  recorded.record = 100000;
+  auto path = (world.place / "recording").string();
+  unique_fd out{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
+  recorded.stdio[1].reset(::dup(out.get()));
+  auto running = world.driver->exec("c1", world.run.leader, std::move(recorded));
+  REQUIRE(running);
+  REQUIRE(readable((*running)->done_fd()));
+  CHECK(*(*running)->result() == 0);
+  (*running)->forget();
+  CHECK(::lseek(out.get(), 0, SEEK_END) == 100000);
+}
+
 TEST_CASE("an interactive command has a terminal of the container", "[lxc]") {
   running world{"pty"};
   auto plan = command({"sh", "-c", "tty; stty size; ls -ln $(tty); read line; echo got $line; stty size; exit 3"});

@@ -12,6 +12,8 @@ namespace troupe::lxc {
 
 /// Below lxcpath: the file whose bytes stand for keys while they are being started; see lock_key.
 inline constexpr const char* start_locks = "/.starts";
+/// Below lxcpath, root's only: the sockets of commands that outlive the daemon, named by their operations.
+inline constexpr const char* exec_sockets = "/.execs";
 
 /// What travels between the daemon and a job: the bytes of one Cap'n Proto message and the descriptors that belong to
 /// it.
@@ -22,7 +24,7 @@ struct frame {
 
 /// Bounds of one frame; a peer that passes them is refused.
 constexpr size_t frame_bytes_max = 64 << 20;
-constexpr size_t frame_fds_max = 4;
+constexpr size_t frame_fds_max = 6;
 
 /// Sends a whole frame over a stream socket; blocks. The descriptors stay the caller's.
 outcome<void> send_frame(int socket, std::string_view bytes, std::span<const int> fds = {});

@@ -71,6 +71,7 @@ public:
                                                                                               place_.lxcpath} {
     make_directory(stage());
     ::chmod(stage().c_str(), 0755);
+    ::mkdir((place_.lxcpath + exec_sockets).c_str(), 0700);
     unique_fd locks{::open((place_.lxcpath + start_locks).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)};
     host_.cgroup_prefix = place_.cgroup_prefix;
     if (read_small("/proc/sys/kernel/seccomp/actions_avail").find("user_notif") != std::string::npos)
@@ -144,12 +145,21 @@ public:
 
   outcome<std::unique_ptr<exec_session>> exec(const std::string& key, pid_t, exec_plan plan) override {
     auto request = exec_request(job(key, entry_job), plan);
-    std::array fds{plan.stdio[0].get(), plan.stdio[1].get(), plan.stdio[2].get()};
-    auto reply = plan.interactive ? zygote_.run(request) : zygote_.run(request, fds);
+    std::vector<int> fds;
+    for (auto& fd : plan.stdio)
+      if (!plan.interactive) fds.push_back(fd.get());
+    for (auto& fd : plan.ends)
+      if (fd && !plan.interactive) fds.push_back(fd.get());
+    auto reply = zygote_.run(request, fds);
     if (!reply) return tl::unexpected{reply.error()};
     if (plan.interactive && reply->fds.size() != 1) return fail(fault::internal, "The lxc helper gave no terminal");
     auto pty = plan.interactive ? std::move(reply->fds[0]) : unique_fd{};
     return std::make_unique<lxc_exec>(std::move(reply->socket), std::move(pty));
+  }
+
+  std::vector<std::string> list_execs() override { return lxc::list_execs(place_.lxcpath); }
+  outcome<found_exec> find_exec(const std::string& operation, bool attend) override {
+    return lxc::find_exec(place_.lxcpath, operation, attend);
   }
 
   outcome<std::unique_ptr<exec_session>> console(const std::string& key, uint16_t width, uint16_t height) override {

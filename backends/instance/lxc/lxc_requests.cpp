@@ -162,6 +162,13 @@ job_request exec_request(const job_address& job, const exec_plan& plan) {
     exec.setInteractive(plan.interactive);
     exec.setWidth(plan.width);
     exec.setHeight(plan.height);
+    if (plan.operation.empty()) return;
+    exec.setOperation(plan.operation);
+    exec.setNote(capnp::Data::Reader{reinterpret_cast<const kj::byte*>(plan.note.data()), plan.note.size()});
+    exec.setRecord(plan.record);
+    exec.setUnattended(plan.unattended);
+    for (unsigned i = 0; i < 3; ++i)
+      if (plan.ends[i]) exec.setEnds(static_cast<uint8_t>(exec.getEnds() | 1 << i));
   });
 }
 

@@ -1,3 +1,4 @@
+#include "backends/instance/lxc/helper/exec_keeper.hpp"
 #include "backends/instance/lxc/helper/jobs.hpp"
 #include "backends/instance/lxc/helper/root_view.hpp"
 #include "backends/instance/lxc/proc_facts.hpp"
@@ -12,8 +13,8 @@
 #include <lxc/attach_options.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,6 +67,7 @@ int become_command(void* data) {
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::umask(022);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL); // nobody could end it, or tell how it ended, without the job
   if (line.cwd.empty()) {
     if (::chdir("/root") < 0 && ::chdir("/") < 0) return fail_with(stage::chdir, 126);
   } else if (::chdir(line.cwd.c_str()) < 0) {
@@ -103,31 +105,31 @@ outcome<pty_pair> open_pty(lxc_container* c, schema::ExecJob::Reader request) {
   return pty;
 }
 
-outcome<void> send_ended(job_context& job, int status) {
-  int code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-  return send_message(job.socket, answer::make([&](schema::HelperAnswer::Builder a) { a.setEnded(code); }));
+/// The ends of what records, and what the command writes into instead of the files.
+outcome<void> connect_recordings(job_context& job, kept_command& kept) {
+  for (int stream : {1, 2}) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) < 0) return fail_errno(errno, "Cannot make a pipe");
+    kept.ends[stream].reset(ends[0]);
+    kept.recordings[stream] = std::exchange(job.fds[stream], unique_fd{ends[1]});
+  }
+  return {};
 }
 
-/// Until the command ends: passes signals on; when the daemon's end closes, kills it.
-outcome<void> look_after(job_context& job, pid_t command) {
-  unique_fd ended{static_cast<int>(::syscall(SYS_pidfd_open, command, 0))};
-  if (!ended) return fail_errno(errno, "Cannot watch the command");
-  std::array<pollfd, 2> watched{{{ended.get(), POLLIN, 0}, {job.socket, POLLIN, 0}}};
-  for (;;) {
-    if (::poll(watched.data(), watched.size(), -1) < 0 && errno != EINTR) return fail_errno(errno, "Cannot poll");
-    if (watched[0].revents != 0) break;
-    if (watched[1].revents == 0) continue;
-    auto request = receive_frame(job.socket);
-    int number = SIGKILL;
-    if (request)
-      number = message<schema::HelperSignal>::from_bytes(request->bytes).read([](auto r) { return r.getNumber(); });
-    ::kill(command, number); // our child and not reaped: cannot be another process
-    if (!request) watched[1].fd = -1;
-  }
-  int status = 0;
-  while (::waitpid(command, &status, 0) < 0 && errno == EINTR) {
-  }
-  return send_ended(job, status);
+outcome<kept_command> what_is_kept(job_context& job, schema::ExecJob::Reader request) {
+  kept_command kept;
+  kept.operation = text(request.getOperation());
+  auto note = request.getNote();
+  kept.note.assign(reinterpret_cast<const char*>(note.begin()), note.size());
+  kept.attended = !request.getUnattended();
+  kept.record = request.getRecord();
+  if (request.getInteractive()) return kept;
+  size_t next = 3;
+  for (int stream = 0; stream < 3; ++stream)
+    if ((request.getEnds() & (1 << stream)) && next < job.fds.size()) kept.ends[stream] = std::move(job.fds[next++]);
+  if (kept.record > 0)
+    if (auto made = connect_recordings(job, kept); !made) return tl::unexpected{made.error()};
+  return kept;
 }
 
 outcome<void> check_started(int report, const command_line& line) {
@@ -149,7 +151,9 @@ outcome<void> run_exec(job_context& job, schema::ExecJob::Reader request) {
   auto* c = opened->get();
   bool interactive = request.getInteractive();
   if (request.getCommand().size() == 0) return fail(fault::invalid, "The command is empty");
-  if (!interactive && job.fds.size() != 3) return fail(fault::internal, "The command's descriptors are missing");
+  if (!interactive && job.fds.size() < 3) return fail(fault::internal, "The command's descriptors are missing");
+  auto kept = what_is_kept(job, request);
+  if (!kept) return tl::unexpected{kept.error()};
   command_line line{request};
   pty_pair pty;
   if (interactive) {
@@ -179,18 +183,22 @@ outcome<void> run_exec(job_context& job, schema::ExecJob::Reader request) {
   job.fds.clear();
   pty.slave.reset();
   auto told = answer::make([](schema::HelperAnswer::Builder a) { a.setRunning(); });
-  if (auto started = check_started(report_read.get(), line); !started) {
+  kept->pid = command;
+  kept->pty = std::move(pty.master);
+  auto terminal = kept->pty.get();
+  exec_keeper keeper{job, std::move(*kept)};
+  auto started = keeper.open_socket(); // while the command is on its way to its first instruction
+  if (started) started = check_started(report_read.get(), line);
+  if (!started) {
     ::kill(command, SIGKILL);
     ::waitpid(command, nullptr, 0);
     return started;
   }
-  ::alarm(0); // from here on it takes as long as it takes
-  auto sent =
-      interactive ? send_message(job.socket, told, std::array{pty.master.get()}) : send_message(job.socket, told);
-  pty.master.reset();
-  if (!sent) ::kill(command, SIGKILL);
   ::alarm(0); // only its beginning is bounded
-  return look_after(job, command);
+  // A daemon that has gone meanwhile is noticed as at any other time.
+  static_cast<void>(interactive ? send_message(job.socket, told, std::array{terminal})
+                                : send_message(job.socket, told));
+  return keeper.run();
 }
 
 } // namespace troupe::lxc
