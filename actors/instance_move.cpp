@@ -115,17 +115,23 @@ void tell(saga& plan, const move& m, const header& head) {
   }
 }
 
-// Another pool may not be able to do what its root disk wants; another project asks what it takes of its own limits,
-// and by its own rules.
+project_use use_now(const move& m) {
+  auto spec = m.me.spec();
+  return !spec ? project_use{} : spec->read([&](schema::InstanceSpec::Reader is) {
+    return countable_use(is.getType(), expand(m.records, is));
+  });
+}
+
+// Another pool may not be able to do what its root disk wants, and may have a limit; another project asks what it takes
+// of its own limits, and by its own rules.
 outcome<void> judge_move(saga& plan, const move& m, schema::InstanceType type) {
   if (!m.changes_pool() && !m.changes_project()) return {};
   instance_draft draft{m.to.project, type, m.profiles, m.config, m.devices};
   auto use = judge_draft(m.records, draft);
   if (!use) return tl::unexpected{use.error()};
-  if (!m.changes_project()) return {};
   if (is_limited(project_config(m.records, m.to.project))) {
-    plan.claim = *use;
-    plan.claimant = m.to.id();
+    plan.claim = m.changes_project() ? *use : larger(use_now(m), *use);
+    plan.claimant = m.changes_project() ? m.to.id() : m.from.id();
   }
   plan.admit = [draft, granted = plan.claim](const snapshot& now) { return admit_draft(now, draft, granted); };
   return {};

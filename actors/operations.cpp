@@ -76,7 +76,7 @@ bool outlives_us(const operation_record& record) {
 
 void take_up(const data_ptr& all, const std::string& id) {
   auto record = stored(all, id);
-  record && outlives_us(*record) ? begin_again(all, *record, true) : recover(all, id);
+  record&& outlives_us(*record) ? begin_again(all, *record, true) : recover(all, id);
 }
 
 // What a crash left: each is finished by an operation actor of its own.

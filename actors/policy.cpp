@@ -3,6 +3,7 @@
 #include "actors/device_options.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
+#include "backends/instance/id_maps.hpp"
 #include "net/cidr.hpp"
 
 #include <algorithm>
@@ -36,6 +37,8 @@ outcome<void> judge_key(const judged& what, const std::string& key, const std::s
   if (row->tenant_safe || row->key == "security.privileged" || has_no_effect(*row, value)) return {};
   if (row->rule.empty()) return refuse(what, "Config key \"" + key + '"', {});
   if (what.rule(row->rule) == "allow") return {};
+  if (key == "raw.idmap" && !leaves_ranges(value, what.rule("restricted.idmap.uid"), what.rule("restricted.idmap.gid")))
+    return {};
   return refuse(what, "Config key \"" + key + '"', row->rule);
 }
 

@@ -2,6 +2,7 @@
 
 #include "actors/names.hpp"
 #include "backends/image/archives.hpp"
+#include "backends/instance/id_maps.hpp"
 #include "net/names.hpp"
 
 #include <algorithm>
@@ -25,6 +26,7 @@ constexpr project_key rows[] = {
     {"limits.containers", whole, "", "", "", "Largest number of containers"},
     {"limits.cpu", whole, "", "", "", "Largest sum of the instances' limits.cpu"},
     {"limits.disk", size, "", "", "", "Largest sum of the sizes of the instances' root disks"},
+    {"limits.disk.pool.*", size, "", "", "", "The same of what lies on one pool: limits.disk.pool.POOL"},
     {"limits.instances", whole, "", "", "", "Largest number of instances"},
     {"limits.memory", size, "", "", "", "Largest sum of the instances' limits.memory"},
     {"limits.networks", whole, "", "", "", "Largest number of networks of its own"},
@@ -48,6 +50,9 @@ constexpr project_key rows[] = {
     {"restricted.devices.unix-char", text, "block", "block allow", "", "Character devices of the host"},
     {"restricted.devices.unix-hotplug", text, "block", "block allow", "", "Hotplugged devices of the host"},
     {"restricted.devices.usb", text, "block", "block allow", "", "USB devices"},
+    {"restricted.idmap.gid", text, "", "", "",
+     "Groups of the host that raw.idmap may name (1000,2000-2010); empty: none"},
+    {"restricted.idmap.uid", text, "", "", "", "Users of the host that raw.idmap may name; empty: none"},
     {"restricted.networks.access", text, "", "", "", "Networks that may be used; empty: all"},
     {network_subnets, text, "", "", "", "Subnets, as NETWORK:SUBNET, that cards may have routed to them; empty: none"},
     {"restricted.snapshots", text, "block", "block allow", "", "Snapshots"},
@@ -71,7 +76,8 @@ bool are_network_subnets(std::string_view value) {
 
 outcome<void> check_project_value(const project_key& row, const std::string& key, const std::string& value) {
   bool good = is_well_formed(row.form, value) && (row.choices.empty() || has_word(row.choices, value)) &&
-              (row.key != network_subnets || are_network_subnets(value));
+              (row.key != network_subnets || are_network_subnets(value)) &&
+              (!row.key.starts_with("restricted.idmap.") || parse_id_ranges(value));
   if (has_word(row.later, row.form == boolean && is_true(value) ? "true" : std::string_view{value}))
     return fail(fault::unsupported, "\"" + value + "\" as value of \"" + key + "\" is not supported yet");
   if (!good) return fail(fault::invalid, "\"" + value + "\" is no valid value of \"" + key + "\"");

@@ -4,6 +4,7 @@
 #include "messages/error.hpp"
 
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,7 @@ namespace troupe {
 /// What instances take of their project's limits. Disk and memory in bytes, the rest are counts.
 struct project_use {
   uint64_t instances = 0, containers = 0, virtual_machines = 0, cpu = 0, disk = 0, memory = 0, processes = 0;
+  std::map<std::string, uint64_t, std::less<>> pools; // of the disk, what lies on each
 
   project_use& operator+=(const project_use& other);
   /// Of each the larger: while a change is on its way, either may turn out to hold.
@@ -25,6 +27,10 @@ bool is_limited(const config_map& project_config);
 /// What one instance takes. fault::invalid: a limit of the project can only be kept if each instance has that key too.
 outcome<project_use> use_of(std::string_view project, const config_map& project_config, schema::InstanceType type,
                             const expansion& effective);
+
+/// The disk limits that a size on this pool counts for need one. fault::invalid: there is such a limit, and no size.
+outcome<void> check_sized(std::string_view project, const config_map& project_config, std::string_view pool,
+                          std::string_view size, const std::string& what);
 
 /// The same of an instance that is there: what has no countable value counts as nothing.
 project_use countable_use(schema::InstanceType type, const expansion& effective);

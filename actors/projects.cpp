@@ -128,7 +128,8 @@ outcome<void> check_contents(const snapshot& records, const std::string& project
   });
   records.scan(table::custom_volumes, project + "/", [&](std::string_view, std::string_view bytes) {
     auto volume = volume_record::from_bytes(bytes);
-    auto use = use_of_volume(project, rules, volume.read([](auto v) { return to_map(v.getConfig()); }));
+    auto use =
+        use_of_volume(project, rules, place_of(volume).pool, volume.read([](auto v) { return to_map(v.getConfig()); }));
     if (good && !use) good = tl::unexpected{use.error()};
     if (use) sum += *use;
     return good.has_value();

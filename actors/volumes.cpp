@@ -79,7 +79,7 @@ void tell(saga& plan, const volume_place& where, std::string_view action, config
 // What it takes of the limits of the project that it is in, granted before and judged again at the commit.
 outcome<void> claim(saga& plan, const snapshot& records, const volume_place& where, const config_map& config) {
   auto rules = project_config(records, where.project);
-  auto use = use_of_volume(where.project, rules, config);
+  auto use = use_of_volume(where.project, rules, where.pool, config);
   if (!use) return tl::unexpected{use.error()};
   if (is_limited(rules)) {
     plan.claim = *use;
@@ -87,7 +87,8 @@ outcome<void> claim(saga& plan, const snapshot& records, const volume_place& whe
   }
   plan.admit = [where, config, granted = plan.claim](const snapshot& now) -> outcome<batch> {
     auto rules_now = project_config(now, where.project);
-    if (auto good = use_of_volume(where.project, rules_now, config); !good) return tl::unexpected{good.error()};
+    if (auto good = use_of_volume(where.project, rules_now, where.pool, config); !good)
+      return tl::unexpected{good.error()};
     if (is_limited(rules_now) && !granted)
       return fail(fault::busy, "The project's limits have changed meanwhile; try again");
     batch marks;
@@ -202,14 +203,14 @@ volume_users users_of_volumes(const snapshot& from, std::string_view pool) {
   return out;
 }
 
-outcome<project_use> use_of_volume(std::string_view project, const config_map& project_config,
+outcome<project_use> use_of_volume(std::string_view project, const config_map& project_config, std::string_view pool,
                                    const config_map& config) {
+  auto size = get(config, "size");
+  if (auto good = check_sized(project, project_config, pool, size, "the volume"); !good)
+    return tl::unexpected{good.error()};
   project_use use;
-  auto size = parse_size(get(config, "size"));
-  if (!size && !get(project_config, "limits.disk").empty())
-    return fail(fault::invalid, "Project \"" + std::string{project} +
-                                    "\" has \"limits.disk\": the volume needs a number as \"size\" too");
-  use.disk = size.value_or(0);
+  use.disk = parse_size(size).value_or(0);
+  use.pools[std::string{pool}] = use.disk;
   return use;
 }
 

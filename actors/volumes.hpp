@@ -33,8 +33,8 @@ bool is_disk_of(const snapshot& records, std::string_view project, const config_
 /// at all of them.
 std::map<std::string, std::vector<std::string>> users_of_volumes(const snapshot& from, std::string_view pool);
 
-/// What it takes of its project's limits. fault::invalid: `limits.disk` needs a "size" of it.
-outcome<project_use> use_of_volume(std::string_view project, const config_map& project_config,
+/// What it takes of its project's limits. fault::invalid: a limit of the disk needs a "size" of it.
+outcome<project_use> use_of_volume(std::string_view project, const config_map& project_config, std::string_view pool,
                                    const config_map& config);
 
 /// Requests to the pools actor. -> operation_record

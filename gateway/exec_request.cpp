@@ -100,9 +100,12 @@ nlohmann::json::binary_t binary(std::string_view bytes) {
 } // namespace
 
 std::string note_of(const exec_facts& what) {
-  nlohmann::json note{{"project", what.project}, {"instance", what.instance},
-                      {"owner", what.owner},     {"output", static_cast<int>(what.output)},
-                      {"interactive", what.interactive}, {"secrets", what.secrets}};
+  nlohmann::json note{{"project", what.project},
+                      {"instance", what.instance},
+                      {"owner", what.owner},
+                      {"output", static_cast<int>(what.output)},
+                      {"interactive", what.interactive},
+                      {"secrets", what.secrets}};
   note["operation"] = binary(what.operation.bytes());
   std::string out;
   nlohmann::json::to_msgpack(note, out);
@@ -113,8 +116,9 @@ outcome<exec_facts> facts_in(const std::string& note) {
   try {
     auto json = nlohmann::json::from_msgpack(note);
     auto& record = json.at("operation").get_binary();
-    exec_facts out{json.at("project"), json.at("instance"), json.at("owner"),
-                   static_cast<exec_output>(json.at("output").get<int>()), json.at("interactive"), json.at("secrets")};
+    exec_facts out{json.at("project"),     json.at("instance"),
+                   json.at("owner"),       static_cast<exec_output>(json.at("output").get<int>()),
+                   json.at("interactive"), json.at("secrets")};
     out.operation = operation_record::from_bytes({reinterpret_cast<const char*>(record.data()), record.size()});
     return out;
   } catch (const std::exception& broken) { // of another daemon's making
@@ -149,7 +153,8 @@ outcome<void> judge_attach(const principal& who, const outcome<operation_record>
     if (!may_view(who, op)) return fail(fault::not_found, "Operation not found");
     if (view(op.getKind()) != "instance.exec") return fail(fault::unsupported, "Only commands can be attached to");
     auto name = view(op.getEntity()).substr(sizeof "instance/" - 1 + op.getProject().size() + 1);
-    if (!who.may("can_exec", {"instance", text(op.getProject()), std::string{name}})) return fail(fault::forbidden, "not authorized");
+    if (!who.may("can_exec", {"instance", text(op.getProject()), std::string{name}}))
+      return fail(fault::forbidden, "not authorized");
     if (is_over(op.getState())) return fail(fault::wrong_state, "The command has ended");
     return {};
   });

@@ -153,7 +153,8 @@ void pump::go_on(std::string first) {
 
 void pump::watch() {
   if (!poll_) return;
-  int wanted = (reading_ && !socket_full_ && !given_up_ ? UV_READABLE : 0) | (writing_ && !to_write_.empty() ? UV_WRITABLE : 0);
+  int wanted =
+      (reading_ && !socket_full_ && !given_up_ ? UV_READABLE : 0) | (writing_ && !to_write_.empty() ? UV_WRITABLE : 0);
   if (wanted == watched_) return;
   watched_ = wanted;
   if (!wanted) {

@@ -118,6 +118,31 @@ outcome<id_maps> maps_of(const id_range& ids, std::string_view exceptions) {
   return id_maps{text_of(*uids), text_of(*gids)};
 }
 
+std::optional<std::vector<std::pair<uint64_t, uint64_t>>> parse_id_ranges(std::string_view list) {
+  std::vector<std::pair<uint64_t, uint64_t>> out;
+  std::istringstream words{std::string{list}};
+  for (std::string word; std::getline(words, word, ',');) {
+    uint64_t first = 0, count = 0;
+    if (!parse_range(word, first, count)) return std::nullopt;
+    out.emplace_back(first, count);
+  }
+  return out;
+}
+
+bool leaves_ranges(std::string_view exceptions, std::string_view users, std::string_view groups) {
+  auto rows = parse(exceptions);
+  auto may_users = parse_id_ranges(users), may_groups = parse_id_ranges(groups);
+  if (!rows || !may_users || !may_groups) return true;
+  auto within = [](const extent& ids, const auto& ranges) {
+    return std::any_of(ranges.begin(), ranges.end(), [&](auto& range) {
+      return ids.host >= range.first && ids.host + ids.count <= range.first + range.second;
+    });
+  };
+  return !std::all_of(rows->begin(), rows->end(), [&](auto& row) {
+    return (!row.users || within(row.ids, *may_users)) && (!row.groups || within(row.ids, *may_groups));
+  });
+}
+
 outcome<void> check_id_exceptions(std::string_view exceptions) {
   auto good = maps_of({1'000'000'000, 65536}, exceptions);
   return good ? outcome<void>{} : tl::unexpected{good.error()};

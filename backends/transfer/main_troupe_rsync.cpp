@@ -56,8 +56,9 @@ int work(std::string_view verb, int parent, const std::vector<std::string>& opti
   std::vector<std::string> words{program};
   if (receives) {
     if (dup2(wire_fd, 0) < 0 || dup2(wire_fd, 1) < 0 || close(wire_fd) != 0) return 1;
-    words.insert(words.end(),
-                 {"--server", "-vlogDtpre.iLsfx", "--numeric-ids", "--devices", "--partial", "--sparse", "--super"});
+    // Nanoseconds count: else a file of the same size and second would be taken for unchanged.
+    words.insert(words.end(), {"--server", "--modify-window=-1", "-vlogDtpre.iLsfx", "--numeric-ids", "--devices",
+                               "--partial", "--sparse", "--super"});
     words.insert(words.end(), options.begin(), options.end());
     words.insert(words.end(), {".", "./"});
   } else {

@@ -35,7 +35,7 @@ struct session {
   size_t at_work = 0; // calls that were read and are not answered, without those that may wait (methods.hpp)
   size_t most_at_work = 0;
   std::function<void()> on_answered = {}; // one of them was
-  const bool* ending = nullptr; // whether the daemon ends: what can go on without it goes on
+  const bool* ending = nullptr;           // whether the daemon ends: what can go on without it goes on
 };
 using session_ptr = std::shared_ptr<session>;
 

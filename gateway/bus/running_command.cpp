@@ -55,9 +55,9 @@ private:
 };
 
 running_command::running_command(const place& at, std::string operation, exec_session_ptr session)
-    : with_{at.with()}, ending_{*at.of->ending}, operation_{std::move(operation)}, session_{std::move(session)}, port_{at.of->io.unixEventPort},
-      done_{kj::heap<kj::UnixEventPort::FdObserver>(port_, session_->done_fd(),
-                                                    kj::UnixEventPort::FdObserver::OBSERVE_READ)} {}
+    : with_{at.with()}, ending_{*at.of->ending}, operation_{std::move(operation)}, session_{std::move(session)},
+      port_{at.of->io.unixEventPort}, done_{kj::heap<kj::UnixEventPort::FdObserver>(
+                                          port_, session_->done_fd(), kj::UnixEventPort::FdObserver::OBSERVE_READ)} {}
 
 std::shared_ptr<running_command> running_command::start(const place& at, std::string operation,
                                                         exec_session_ptr session,

@@ -86,10 +86,11 @@ void attach_operation(const rest_request& from) {
       from, role::operations,
       [from, size = *size](const outcome<operation_record>& record) {
         if (auto judged = judge_attach(from.head->who, record); !judged) return reply_error(from, judged.error());
-        from.context.streams.attach(from.parameter(0), from.head->who.username, size, [from](const outcome<live_streams::secret_map>& secrets) {
-          if (!secrets) return reply_error(from, secrets.error());
-          reply_sync(from, nlohmann::json{{"fds", *secrets}}.dump());
-        });
+        from.context.streams.attach(from.parameter(0), from.head->who.username, size,
+                                    [from](const outcome<live_streams::secret_map>& secrets) {
+                                      if (!secrets) return reply_error(from, secrets.error());
+                                      reply_sync(from, nlohmann::json{{"fds", *secrets}}.dump());
+                                    });
       },
       find_operation{from.parameter(0)});
 }

@@ -26,8 +26,8 @@ std::vector<std::string> required_streams(bool interactive) {
 
 exec_streams::exec_streams(rest_context& context, exec_facts facts, std::shared_ptr<exec_plan> plan,
                            std::shared_ptr<const header> head)
-    : context_{context}, facts_{std::move(facts)}, operation_{id_of(facts_.operation)}, plan_{std::move(plan)},
-      head_{std::move(head)} {}
+    : context_{context}, facts_{std::move(facts)},
+      operation_{id_of(facts_.operation)}, plan_{std::move(plan)}, head_{std::move(head)} {}
 
 // ---- who connects, and who goes
 
@@ -97,8 +97,8 @@ void exec_streams::sit_down() {
     for (int i = 0; i < 3; ++i) self->ends_[std::to_string(i)] = std::move(found.ends[i]);
     auto control = self->open_.find("control");
     if (found.lost > 0 && control != self->open_.end())
-      control->second->send_text(std::make_shared<const std::string>(
-          nlohmann::json{{"command", "lost"}, {"bytes", found.lost}}.dump()));
+      control->second->send_text(
+          std::make_shared<const std::string>(nlohmann::json{{"command", "lost"}, {"bytes", found.lost}}.dump()));
     if (auto size = std::exchange(self->size_, {}); self->facts_.interactive && size.width > 0 && size.height > 0)
       static_cast<void>(self->session_->resize(size.width, size.height));
     self->start_pumps(std::move(found.output), std::move(found.error));

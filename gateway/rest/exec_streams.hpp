@@ -62,9 +62,9 @@ private:
   std::shared_ptr<const header> head_;
   std::set<std::string> missing_;
   std::map<std::string, std::shared_ptr<websocket>> arriving_, open_;
-  uint64_t seat_ = 0;  // counts who sits here: what the one before does no longer matters
-  bool guest_ = false; // who sits here did not begin it
-  window_size size_;   // of who comes next
+  uint64_t seat_ = 0;                     // counts who sits here: what the one before does no longer matters
+  bool guest_ = false;                    // who sits here did not begin it
+  window_size size_;                      // of who comes next
   std::map<std::string, unique_fd> ends_; // our ends of the pipes
   std::vector<std::shared_ptr<fd_pump>> pumps_;
   exec_session_ptr session_;

@@ -73,8 +73,10 @@ void live_streams::cut(const std::string& owner) {
   on_.post([d = data_, owner] {
     std::vector<std::shared_ptr<stream_set>> theirs; // cutting one closes it here
     for (auto& [operation, entry] : d->open) {
-      if (entry.owner == owner) theirs.push_back(entry.streams);
-      else if (entry.guest == owner) entry.streams->dismiss();
+      if (entry.owner == owner)
+        theirs.push_back(entry.streams);
+      else if (entry.guest == owner)
+        entry.streams->dismiss();
     }
     for (auto& one : theirs) one->cut();
   });

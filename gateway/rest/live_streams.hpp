@@ -27,7 +27,9 @@ public:
   /// Whoever it was opened for is not trusted any more: end it, with what it runs.
   virtual void cut() = 0;
   /// Another takes a seat here: once all of these have connected. Error: there is none to take.
-  virtual outcome<std::vector<std::string>> offer_seat(window_size) { return fail(fault::unsupported, "Not such an operation"); }
+  virtual outcome<std::vector<std::string>> offer_seat(window_size) {
+    return fail(fault::unsupported, "Not such an operation");
+  }
   /// That other is not trusted any more: only he goes.
   virtual void dismiss() {}
   /// The daemon ends: what can go on without it goes on.

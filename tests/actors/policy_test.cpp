@@ -185,11 +185,45 @@ TEST_CASE("project keys: values, what is not built yet, what nobody knows") {
   CHECK(code({{"limits.networks.uplink_ips.x", "1"}}) == fault::unsupported);
   CHECK(code({{"limits.disk", "1GiB"}}) == std::nullopt);
   CHECK(code({{"limits.disk", "much"}}) == fault::invalid);
+  CHECK(code({{"limits.disk.pool.fast", "1GiB"}}) == std::nullopt);
+  CHECK(code({{"limits.disk.pool.fast", "much"}}) == fault::invalid);
+  CHECK(code({{"restricted.idmap.uid", "1000,2000-2010"}, {"restricted.idmap.gid", "5"}}) == std::nullopt);
+  CHECK(code({{"restricted.idmap.uid", "1000-"}}) == fault::invalid);
   CHECK(code({{"limits.instances", "many"}}) == fault::invalid);
   CHECK(code({{"limits.instances", "-1"}}) == fault::invalid);
   CHECK(code({{"nonsense", "1"}}) == fault::invalid);
   CHECK(code({{"user.a b", "1"}}) == fault::invalid);
   CHECK(code({{"user.", "1"}}) == fault::invalid);
+}
+
+TEST_CASE("raw.idmap names what the project may name") {
+  auto some = restricted_but("restricted.idmap.uid", "1000,2000-2010");
+  some["restricted.idmap.gid"] = "2000-2005";
+  auto mapped = [&](const char* value) { return allowed(some, with_key("raw.idmap", value)); };
+  CHECK_FALSE(allowed(restricted, with_key("raw.idmap", "uid 1000 1000")));
+  CHECK(mapped("uid 1000 1000"));
+  CHECK(mapped("uid 2000-2010 500-510\nboth 2001 2001"));
+  for (auto value : {"both 1000 1000", "gid 1000 1000", "uid 1001 1000", "uid 1999-2001 500-502", "uid 2010-2011 1-2",
+                     "uid 1000 1000\nuid 0 7", "uid 1000 0"})
+    CHECK_FALSE(mapped(value));
+}
+
+TEST_CASE("a pool can have a limit of its own") {
+  config_map rules{{"limits.disk.pool.fast", "10MiB"}};
+  auto on = [](const char* pool, const char* bytes) {
+    return expansion{{}, {{"root", {{"type", "disk"}, {"path", "/"}, {"pool", pool}, {"size", bytes}}}}};
+  };
+  auto container = schema::InstanceType::CONTAINER;
+  CHECK(is_limited(rules));
+  CHECK_FALSE(use_of("p", rules, container, on("fast", "")));
+  CHECK(use_of("p", rules, container, on("slow", "")));
+  auto sum = *use_of("p", rules, container, on("fast", "6MiB"));
+  sum += *use_of("p", rules, container, on("slow", "100MiB"));
+  CHECK(check_limits("p", rules, sum));
+  sum += *use_of("p", rules, container, on("fast", "4MiB"));
+  CHECK(check_limits("p", rules, sum));
+  sum += *use_of("p", rules, container, on("fast", "1"));
+  CHECK_FALSE(check_limits("p", rules, sum));
 }
 
 TEST_CASE("limits add up, and need each instance to say what it takes") {

@@ -143,7 +143,7 @@ json restricted(bus_client& client, const arguments& args) {
 json expiry(bus_client& client, const arguments& args) {
   auto request = client.project().restrictRequest();
   auto now = std::chrono::system_clock::now().time_since_epoch();
-  request.setExpiresAt(std::chrono::nanoseconds{now + std::chrono::milliseconds{300}}.count());
+  request.setExpiresAt(std::chrono::nanoseconds{now + std::chrono::seconds{3}}.count());
   auto handle = request.send().wait(client.scope()).getHandle();
   auto running = exec_request(instance_of(handle, args.at(0)), {"sleep", "1235"}).send().wait(client.scope());
   return {{"wait", error_from(client, running.getProcess().waitRequest().send())}};

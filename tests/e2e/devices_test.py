@@ -721,7 +721,8 @@ class DevicesTest(DaemonTest):
                   "usb": {"type": "usb"}, "unix-hotplug": {"type": "unix-hotplug", "vendorid": "0000"}, "gpu": {"type": "gpu"},
                   "nic-macvlan": {"type": "nic", "nictype": "macvlan", "parent": "no-such-link"}, "nic-physical": {"type": "nic", "nictype": "physical", "parent": "no-such-link"},
                   "nic-bridged": {"type": "nic", "nictype": "bridged", "parent": self.daemon.bridge}, "nic-p2p": {"type": "nic", "nictype": "p2p"},
-                  "nic-routed": {"type": "nic", "nictype": "routed", "ipv4.address": "10.1.2.3"}}
+                  "nic-routed": {"type": "nic", "nictype": "routed", "ipv4.address": "10.1.2.3"},
+                  "nic-ipvlan": {"type": "nic", "nictype": "ipvlan", "parent": "no-such-link", "ipv4.address": "10.1.2.3"}, "tpm": {"type": "tpm", "path": "/dev/evil"}}
         rows = rows_that_work()
         self.assertEqual({kind for kind, _ in rows}, set(bodies))
         for kind, option in sorted(rows):

@@ -213,6 +213,7 @@ class Restarts(DaemonTest):
             with self.subTest(how):
                 self.enter("rm", "-f", "/root/go")
                 operation, _ = self.begin("sh", "-c", f"echo begin; {self.WAIT} yes x | head -c 3000000; echo end; exit 3", **{"wait-for-websocket": False, "record-output": True})
+                eventually(lambda: self.alive("root/go"), "the command's begin")
                 self.restart(how)
                 self.let_go_on()
                 self.daemon.start()

@@ -6,6 +6,7 @@ import http.client
 import http.cookiejar
 import json
 import pathlib
+import select
 import subprocess
 import time
 import urllib.error
@@ -17,6 +18,7 @@ from troupe_e2e import COMMAND_SECONDS, run
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "oidc"
 CLI = "troupe-cli"
+STARTS, START_SECONDS = 3, 60
 
 
 def installed():
@@ -28,9 +30,16 @@ class Provider:
 
     def __init__(self, folder, redirect):
         self.certificate, key = certificate_in(folder)
-        self.process = subprocess.Popen(["node", "provider.mjs", self.certificate, key, redirect], cwd=FOLDER, text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        told = self._read()
+        told = None
+        for _ in range(STARTS):  # node has been seen to wait for itself before it runs a line
+            self.process = subprocess.Popen(["node", "provider.mjs", self.certificate, key, redirect], cwd=FOLDER, text=True,
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            if select.select([self.process.stdout], [], [], START_SECONDS)[0]:
+                told = self._read()
+                break
+            self.process.kill()
+            self.process.wait()
+        assert told, "the provider does not start"
         self.issuer, self.audience = told["issuer"], told["audience"]
 
     def _read(self):

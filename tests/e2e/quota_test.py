@@ -89,6 +89,29 @@ class OnBtrfs(DaemonTest):
         grow = lambda n: self.daemon.outcome("PATCH", f"/1.0/instances/{others[n]}{of}", {"devices": root("15MiB")})
         self.assertEqual(sum(status == 200 for status, _ in self.crowd(9, grow)), 2)
 
+    def test_a_pool_has_a_limit_of_its_own_in_a_project(self):
+        project, other = self.daemon.name("pools"), self.daemon.name("other")
+        self.daemon.lxc("storage", "create", other, "btrfs", "size=256MiB")
+        self.addCleanup(self.daemon.lxc, "storage", "delete", other, check=False)
+        config = {"features.images": "false", "features.profiles": "false", "limits.disk.pool.default": "50MiB"}
+        self.assertEqual(self.daemon.outcome("POST", "/1.0/projects", {"name": project, "config": config})[0], 201)
+        self.addCleanup(self.daemon.outcome, "DELETE", f"/1.0/projects/{project}")
+        of = f"?project={project}"
+        root = lambda pool, size: {"root": {"type": "disk", "path": "/", "pool": pool, "size": size}}
+        create = lambda name, *where: self.daemon.outcome("POST", f"/1.0/instances{of}", {"name": name, "source": {"type": "none"}, "devices": root(*where)})[0]
+        for name in ("a", "b", "c"):
+            self.addCleanup(self.daemon.outcome, "DELETE", f"/1.0/instances/{name}{of}")
+        self.assertEqual(create("a", "default", "30MiB"), 200)
+        self.assertEqual(create("b", "default", "30MiB"), 403)
+        self.assertEqual(create("b", other, "30MiB"), 200)
+        move = {"name": "b", "migration": True, "pool": "default"}
+        self.assertEqual(self.daemon.outcome("POST", f"/1.0/instances/b{of}", move)[0], 403)
+        self.assertEqual(self.daemon.outcome("PATCH", f"/1.0/instances/a{of}", {"devices": root("default", "20MiB")})[0], 200)
+        self.assertEqual(self.daemon.outcome("POST", f"/1.0/instances/b{of}", move)[0], 200)
+        volume = lambda size: self.daemon.outcome("POST", f"/1.0/storage-pools/default/volumes/custom{of}", {"name": "v", "config": {"size": size}})[0]
+        self.assertEqual(volume("1MiB"), 403)
+        self.assertEqual(self.daemon.get(f"/1.0/projects/{project}/state")["resources"]["disk.pool.default"], {"Limit": 50 << 20, "Usage": 50 << 20})
+
     def test_nonsense_is_refused(self):
         name = self.launch("nonsense")
         for size in ("-1", "20 MiB x", "1e3", "20\n"):

@@ -49,9 +49,8 @@ void lxc_exec::close_end(int stream) {
 }
 
 void lxc_exec::forget() {
-  send_message(socket_.get(), message<schema::HelperSignal>::make([](schema::HelperSignal::Builder s) {
-                 s.setForget(true);
-               }));
+  send_message(socket_.get(),
+               message<schema::HelperSignal>::make([](schema::HelperSignal::Builder s) { s.setForget(true); }));
 }
 
 outcome<void> lxc_console::signal(int) { return fail(fault::unsupported, "A console takes no signals"); }
@@ -95,9 +94,7 @@ unique_fd take_ends(uint8_t ends, std::vector<unique_fd>& from, found_exec& into
   return {};
 }
 
-std::string bytes_of(capnp::Data::Reader data) {
-  return {reinterpret_cast<const char*>(data.begin()), data.size()};
-}
+std::string bytes_of(capnp::Data::Reader data) { return {reinterpret_cast<const char*>(data.begin()), data.size()}; }
 
 } // namespace
 

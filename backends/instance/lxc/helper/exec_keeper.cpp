@@ -19,8 +19,8 @@ namespace {
 constexpr int visitors_waiting = 4;
 constexpr timeval visitor_patience{5, 0};
 constexpr size_t read_bytes = 64 << 10;
-constexpr int reads_per_turn = 16;              // then who wants something is heard
-constexpr size_t last_bytes_max = 4 << 20;      // read behind the command's end: what it left running may go on writing
+constexpr int reads_per_turn = 16;         // then who wants something is heard
+constexpr size_t last_bytes_max = 4 << 20; // read behind the command's end: what it left running may go on writing
 constexpr std::array<int, 2> outputs{1, 2};
 
 void make_nonblocking(int fd) {
@@ -141,8 +141,9 @@ void exec_keeper::receive_visitor() {
     ::setsockopt(visitor.get(), SOL_SOCKET, which, &visitor_patience, sizeof visitor_patience);
   auto request = receive_frame(visitor.get());
   if (!request) return;
-  bool attend =
-      message<schema::ExecVisit>::from_bytes(request->bytes).read([](schema::ExecVisit::Reader v) { return v.getAttend(); });
+  bool attend = message<schema::ExecVisit>::from_bytes(request->bytes).read([](schema::ExecVisit::Reader v) {
+    return v.getAttend();
+  });
   if (!what_.attended)
     for (int stream : outputs)
       if (is_read_here(stream)) take_output(stream, false);

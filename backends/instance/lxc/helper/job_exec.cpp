@@ -24,6 +24,7 @@ namespace {
 /// For the way to the command's first instruction, on which file systems of the instance's own may hang. Shorter than
 /// the job's, which would not end the command.
 constexpr int start_patience_ms = 20'000;
+constexpr int enter_tries = 5;
 
 enum class stage : int { chdir, exec };
 
@@ -39,6 +40,7 @@ struct command_line {
   std::vector<char*> argv, envp;
   std::string cwd;
   int report = -1;
+  int go[2] = {-1, -1}; // a byte in it lets the command begin
 
   explicit command_line(schema::ExecJob::Reader request)
       : words{to_vector(request.getCommand())}, cwd{text(request.getCwd())} {
@@ -55,6 +57,9 @@ struct command_line {
 /// Runs inside the container, as the wanted user. Never returns on success.
 int become_command(void* data) {
   auto& line = *static_cast<command_line*>(data);
+  char go = 0;
+  ::close(line.go[1]);
+  if (::read(line.go[0], &go, 1) != 1) return 126; // liblxc says that we are not here
   start_failure failure{stage::chdir, 0};
   auto fail_with = [&](stage where, int status) {
     failure = {where, errno};
@@ -132,6 +137,20 @@ outcome<kept_command> what_is_kept(job_context& job, schema::ExecJob::Reader req
   return kept;
 }
 
+/// Under a seccomp policy that asks a supervisor, liblxc's attach fails now and then for no lasting reason, at a moment
+/// when the process inside may be there already. That one is told nothing and ends; only the one that liblxc reports
+/// becomes the command.
+outcome<pid_t> enter(lxc_container* c, command_line& line, lxc_attach_options_t& options) {
+  for (int tries = 0; tries < enter_tries; ++tries) {
+    if (::pipe2(line.go, O_CLOEXEC) < 0) return fail_errno(errno, "Cannot make a pipe");
+    unique_fd read_end{line.go[0]}, write_end{line.go[1]};
+    pid_t command = -1;
+    if (c->attach(c, become_command, &line, &options, &command) < 0 || command <= 0) continue;
+    if (::write(write_end.get(), "g", 1) == 1) return command;
+  }
+  return fail(fault::backend_failed, "liblxc could not enter the instance");
+}
+
 outcome<void> check_started(int report, const command_line& line) {
   pollfd told{report, POLLIN, 0};
   int n = 0;
@@ -175,9 +194,9 @@ outcome<void> run_exec(job_context& job, schema::ExecJob::Reader request) {
   options.stderr_fd = interactive ? pty.slave.get() : job.fds[2].get();
   char root[] = "/";
   options.initial_cwd = root;
-  pid_t command = -1;
-  if (c->attach(c, become_command, &line, &options, &command) < 0 || command <= 0)
-    return fail(fault::backend_failed, "liblxc could not enter the instance");
+  auto entered = enter(c, line, options);
+  if (!entered) return tl::unexpected{entered.error()};
+  auto command = *entered;
   // From here only the command holds its descriptors: their end must be its end.
   report_write.reset();
   job.fds.clear();
