@@ -72,6 +72,7 @@ public:
   std::shared_ptr<void> open;     // held by every handle and file job: the last one tells the server's destructor
 
   std::shared_ptr<const tls_identity> identity; // for handshakes from now on
+  http_server::identity_source starttls;        // empty: unix sockets have no TLS
   std::vector<std::string> proxies;
   host_places hosts;
   std::unordered_set<tls_stream*> tls_streams;

@@ -5,6 +5,7 @@
 #include "gateway/http_listener.hpp"
 #include "gateway/http_reply.hpp"
 #include "gateway/socket_stream.hpp"
+#include "gateway/starttls_gate.hpp"
 #include "gateway/tls_handshake.hpp"
 #include "runtime/listen_address.hpp"
 #include "runtime/loop.hpp"
@@ -60,7 +61,8 @@ struct accepting {
     auto stream = socket_stream::accept(context, listener, socket_stream::family::unix_socket,
                                         static_cast<accepting*>(listener->data)->where);
     if (!stream) return;
-    if (has_room(*context) && stream->take_place()) return context->serve(std::move(stream));
+    if (has_room(*context) && stream->take_place())
+      return context->starttls ? starttls_gate::start(std::move(stream)) : context->serve(std::move(stream));
     static const std::string full = [] {
       auto response = error_reply(503, "Too many connections");
       reply_frame frame{.keep_alive = false};
@@ -74,7 +76,7 @@ struct accepting {
     auto& context = static_cast<accepting*>(listener->data)->context;
     if (status != 0) return;
     auto stream = socket_stream::accept(context, listener, socket_stream::family::tcp, "");
-    if (stream && has_room(*context)) tls_handshake::start(std::move(stream));
+    if (stream && has_room(*context)) tls_handshake::start(std::move(stream), context->identity);
   }
 
   void close() {
@@ -183,6 +185,10 @@ outcome<void> http_server::listen_tls(const listen_address& where) {
 
 void http_server::use_identity(std::shared_ptr<const tls_identity> identity) {
   run_on(data_->on, [&] { data_->context->identity = std::move(identity); });
+}
+
+void http_server::offer_starttls(identity_source identity) {
+  run_on(data_->on, [&] { data_->context->starttls = std::move(identity); });
 }
 
 void http_server::trust_proxies(std::vector<std::string> addresses) {

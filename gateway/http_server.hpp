@@ -27,8 +27,9 @@ struct certificate;
 struct http_peer {
   uint32_t uid = ~0u, gid = ~0u; // of a unix socket (SO_PEERCRED at accept)
   int32_t pid = 0;
-  std::string socket;                       // the path that it connected to; empty: not a unix socket
-  std::string address;                      // IP:PORT of a TCP connection; empty: a unix socket
+  std::string socket;  // the path that it connected to; empty: not a unix socket
+  std::string address; // IP:PORT of a TCP connection; "@": TLS on a unix socket, of whose peer nothing else is told;
+                       // empty: a unix socket, and only then do uid and gid say who it is
   std::shared_ptr<const certificate> shown; // the certificate whose key it has proved to hold; null: none
   bool vouched = true;                      // by the server's authority, or there is none
   bool has_authority = false;
@@ -157,6 +158,11 @@ public:
   outcome<void> listen_tls(const listen_address& where);
   /// For handshakes from now on.
   void use_identity(std::shared_ptr<const tls_identity> identity);
+  /// Who connects to a unix socket of this server may say STARTTLS first: then he is who his certificate says, and
+  /// never the socket's peer. `identity` is asked for each such handshake, on the loop's thread; it may answer from any
+  /// thread, with null if there is none.
+  using identity_source = std::function<void(std::function<void(std::shared_ptr<const tls_identity>)> answer)>;
+  void offer_starttls(identity_source identity);
   /// IP addresses that may say in a PROXY header for whom they speak.
   void trust_proxies(std::vector<std::string> addresses);
   /// Ends every connection of such a peer at once, whatever it is doing. Returns when they are gone.

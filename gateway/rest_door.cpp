@@ -199,6 +199,17 @@ void receive(entrance& at, door_kind which, http_request request, responder answ
   });
 }
 
+/// Who we are towards clients of the unix socket that say STARTTLS. The files are made with the first of them.
+void lend_identity(rest_context& context, std::function<void(std::shared_ptr<const tls_identity>)> answer) {
+  if (auto made = context.listeners.present().identity) return answer(std::move(made));
+  auto make = [&listeners = context.listeners, answer] {
+    auto made = listeners.identity();
+    if (!made) log().error("{}", made.error().message);
+    answer(made ? *made : nullptr);
+  };
+  if (!context.with.blocking.submit(make)) answer(nullptr);
+}
+
 } // namespace
 
 struct rest_door::data {
@@ -233,6 +244,7 @@ rest_door::rest_door(services& with, tls_listeners& listeners, transfers& moves)
 rest_door::~rest_door() {
   if (data_->at.watch) data_->at.watch->stop();
   data_->close_tls();
+  data_->at.context.listeners.cut_also(nullptr);
   data_->server.reset();
   data_->at.gate.close();
 }
@@ -247,6 +259,8 @@ outcome<void> rest_door::listen(const std::string& unix_socket) {
   data_->at.watch = std::make_unique<trust_watch>(context.with, lost);
   adopt_execs(context); // before anybody can ask for them
   data_->server = data_->make_server(door_kind::rest_unix);
+  data_->server->offer_starttls([&context](auto answer) { lend_identity(context, std::move(answer)); });
+  context.listeners.cut_also(data_->server.get());
   context.listeners.open(tls_door::https, [d = data_.get()] { return d->make_server(door_kind::rest_tls); });
   context.listeners.open(tls_door::metrics, [d = data_.get()] { return d->make_server(door_kind::metrics); });
   return data_->server->listen_unix(unix_socket, 0660);

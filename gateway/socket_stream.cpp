@@ -118,6 +118,10 @@ bool socket_stream::take_place() {
   return place_ != nullptr;
 }
 
+void socket_stream::receive(std::string_view bytes) {
+  if (user_) user_->on_bytes(bytes);
+}
+
 void socket_stream::drop() {
   if (user_) user_->abort();
 }

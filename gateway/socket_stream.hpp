@@ -33,6 +33,8 @@ public:
   bool peer_gone() const noexcept override;
   bool peer_read_all() const noexcept override;
 
+  /// The user gets bytes that somebody before him has read. Like any call of his it may destroy the stream.
+  void receive(std::string_view bytes);
   /// Whom a trusted proxy speaks for: counts for that host from now on. False: it has too many connections already.
   bool speaks_for(std::string address);
   /// Counts for its host, or its user; false: too many, and none of them is idle.

@@ -10,21 +10,30 @@
 #include <uv.h>
 
 namespace troupe {
+namespace {
 
-tls_handshake::tls_handshake(std::unique_ptr<socket_stream> raw)
-    : raw_{std::move(raw)}, session_{raw_->context().identity} {
+constexpr std::string_view unix_address = "@";
+
+} // namespace
+
+tls_handshake::tls_handshake(std::unique_ptr<socket_stream> raw, std::shared_ptr<const tls_identity> as)
+    : raw_{std::move(raw)}, session_{std::move(as)} {
+  if (raw_->peer().address.empty()) return; // a unix socket has no proxy before it
   auto& proxies = raw_->context().proxies;
   expects_proxy_ = std::find(proxies.begin(), proxies.end(), host_of(raw_->peer().address)) != proxies.end();
 }
 
-void tls_handshake::start(std::unique_ptr<socket_stream> raw) {
-  auto made = std::make_shared<tls_handshake>(std::move(raw));
+void tls_handshake::start(std::unique_ptr<socket_stream> raw, std::shared_ptr<const tls_identity> as,
+                          std::string_view first) {
+  auto made = std::make_shared<tls_handshake>(std::move(raw), std::move(as));
   auto& context = made->raw_->context();
-  if (!made->expects_proxy_ && !made->raw_->take_place()) return;
+  bool counts = made->expects_proxy_ || made->raw_->place(); // later, or already
+  if (!counts && !made->raw_->take_place()) return;
   context.add(made);
   made->raw_->attach(made.get());
   made->raw_->set_deadline(context.limits.handshake_timeout);
   made->raw_->read(true);
+  if (!first.empty()) made->on_bytes(first);
 }
 
 void tls_handshake::on_bytes(std::string_view bytes) {
@@ -112,6 +121,8 @@ void tls_handshake::on_written(bool ok) {
 void tls_handshake::finish() {
   auto& context = raw_->context();
   auto peer = raw_->peer();
+  if (peer.address.empty())
+    peer = {.address = std::string{unix_address}}; // no rights of the socket's peer get behind here
   if (auto der = session_.peer_der(); !der.empty()) {
     auto shown = parse_certificate(der);
     if (!shown) return close();

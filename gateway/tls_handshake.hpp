@@ -9,14 +9,16 @@
 
 namespace troupe {
 
-/// A TCP connection until it may speak: first perhaps a trusted proxy's header, then the TLS handshake; all of it
+/// A connection until it may speak: of TCP first perhaps a trusted proxy's header, then the TLS handshake; all of it
 /// within one time-out that nothing extends. Signatures, and checking those of others, take milliseconds: they are made
 /// on libuv's threads, so that a flood of handshakes delays nobody who has done his. Loop's thread only; lives in
 /// the context's list.
 class tls_handshake final : public http_stream::user, public std::enable_shared_from_this<tls_handshake> {
 public:
-  static void start(std::unique_ptr<socket_stream> raw);
-  explicit tls_handshake(std::unique_ptr<socket_stream> raw);
+  /// `first`: what was read of it already.
+  static void start(std::unique_ptr<socket_stream> raw, std::shared_ptr<const tls_identity> as,
+                    std::string_view first = {});
+  tls_handshake(std::unique_ptr<socket_stream> raw, std::shared_ptr<const tls_identity> as);
 
 private:
   void on_bytes(std::string_view bytes) override;

@@ -49,6 +49,11 @@ void tls_listeners::close(tls_door which) {
   publish();
 }
 
+void tls_listeners::cut_also(http_server* local) {
+  std::lock_guard guard{lock_};
+  local_ = local;
+}
+
 outcome<void> tls_listeners::load_identity() {
   auto pair = load_or_make_server_certificate(with_.dir.path, with_.server_name);
   if (!pair) return tl::unexpected{pair.error()};
@@ -145,19 +150,22 @@ outcome<void> tls_listeners::reload() {
   if (!identity_) return {}; // nobody needs one yet
   auto before = identity_;
   if (auto done = load_identity(); !done) return done;
-  bool other_authority = !same_authority(before.get(), identity_.get());
-  for (auto& one : doors_) {
-    if (!one.server) continue;
-    one.server->use_identity(identity_);
-    if (other_authority) one.server->disconnect([](const http_peer&) { return true; });
-  }
+  for (auto& one : doors_)
+    if (one.server) one.server->use_identity(identity_);
+  bool same = same_authority(before.get(), identity_.get());
+  if (!same) cut([](const http_peer& peer) { return !peer.address.empty(); }); // all but plain unix sockets
   return {};
 }
 
 void tls_listeners::disconnect(const std::function<bool(const http_peer&)>& whom) {
   std::lock_guard guard{lock_};
+  cut(whom);
+}
+
+void tls_listeners::cut(const std::function<bool(const http_peer&)>& whom) {
   for (auto& one : doors_)
     if (one.server) one.server->disconnect(whom);
+  if (local_) local_->disconnect(whom);
 }
 
 // ---- the actor

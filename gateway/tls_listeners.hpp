@@ -34,6 +34,9 @@ public:
   void open(tls_door which, make_server make);
   void close(tls_door which); // ends all its connections; nobody listens there any more
 
+  /// Somebody else who serves TLS, by STARTTLS: his clients are cut with ours. Until null is given.
+  void cut_also(http_server* local);
+
   /// Listens there besides where it does already; all or nothing. `key`: whose addresses they are in the configuration.
   /// fault::invalid, in_use, backend_failed.
   outcome<void> listen(std::string_view key, const std::string& addresses);
@@ -65,12 +68,14 @@ private:
   outcome<void> add(door& to, const std::vector<listen_address>& wanted);
   void apply(door& to, const std::vector<listen_address>& wanted);
   void publish();
+  void cut(const std::function<bool(const http_peer&)>& whom);
 
   services& with_;
   std::mutex lock_;
   mutable std::mutex present_lock_; // held for a copy only, never while we wait for the loop
   facts present_;
   std::array<door, tls_doors> doors_;
+  http_server* local_ = nullptr;
   std::shared_ptr<const tls_identity> identity_;
 };
 

@@ -46,6 +46,7 @@ public:
   }
 
   int fd() const { return fd_.get(); }
+  unique_fd let_go() { return std::move(fd_); }
   void close() { fd_.reset(); }
   void end_sending() { ::shutdown(fd_.get(), SHUT_WR); }
 

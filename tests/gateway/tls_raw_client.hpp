@@ -57,6 +57,19 @@ public:
     SSL_set_fd(session_, fd_.get());
     shaken_ = SSL_connect(session_) == 1;
   }
+  /// On a connection that there is already; `begin` sends the first flight.
+  tls_client(unique_fd connected, const key_pair* own, const std::function<void(int fd, std::string_view hello)>& begin)
+      : fd_{std::move(connected)}, context_{SSL_CTX_new(TLS_client_method())} {
+    if (own) use(*own);
+    session_ = SSL_new(context_);
+    SSL_set_bio(session_, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    SSL_connect(session_);
+    char* hello = nullptr;
+    auto size = BIO_get_mem_data(SSL_get_wbio(session_), &hello);
+    begin(fd_.get(), {hello, static_cast<size_t>(size)});
+    SSL_set_fd(session_, fd_.get());
+    shaken_ = SSL_connect(session_) == 1;
+  }
   ~tls_client() {
     SSL_free(session_);
     SSL_CTX_free(context_);
