@@ -177,7 +177,7 @@ void interrupt(const pool_ptr& me, const std::string& operation) {
 
 void finish(const pool_ptr& me, sure_promise promise, const std::string& operation, outcome<void> done) {
   answer_step(promise, done);
-  if (me->trash_grows.erase(operation)) empty_trash(me);
+  if (me->trash_grows.erase(operation) || !done) empty_trash(me);
 }
 
 template <class Work>

@@ -83,6 +83,14 @@ outcome<std::vector<std::string>> read_names(const std::string& directory) {
   return names;
 }
 
+staged_volume::staged_volume(unique_fd held, std::string place, std::string grave)
+    : claim{std::move(held)}, path{std::move(place)}, trash{std::move(grave)} {}
+
+// Published or moved from, nothing is there.
+staged_volume::~staged_volume() {
+  if (claim) static_cast<void>(::rename(path.c_str(), trash.c_str()));
+}
+
 pool_layout::pool_layout(std::string pool, std::string directory)
     : pool_{std::move(pool)}, directory_{std::move(directory)} {}
 
@@ -169,13 +177,13 @@ outcome<staged_volume> pool_layout::stage() const {
   if (!claim) return tl::unexpected{claim.error()};
   while (flock(claim->get(), LOCK_SH) != 0) // waits for a few renames at most
     if (errno != EINTR) return fail_errno(errno, "Cannot lock " + directory);
-  return staged_volume{std::move(*claim), directory + '/' + random_uuid()};
+  auto name = random_uuid();
+  return staged_volume{std::move(*claim), directory + '/' + name, trash() + '/' + name};
 }
 
 outcome<void> pool_layout::publish(staged_volume staged, const volume_id& id) const {
   int error = rename_without_replacing(staged.path, path(id));
-  if (error == EEXIST) return move_to(staged.path, trash() + '/' + random_uuid());
-  if (error != 0) return fail_errno(error, "Cannot move the new volume to " + path(id));
+  if (error != 0 && error != EEXIST) return fail_errno(error, "Cannot move the new volume to " + path(id));
   return {};
 }
 

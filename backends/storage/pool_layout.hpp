@@ -10,10 +10,17 @@
 
 namespace troupe {
 
-/// A place in .incomplete where a volume is made before it is published; unpublished, it is a leftover for the sweep.
+/// A place in .incomplete where a volume is made before it is published. Dropped unpublished, it goes to the trash; if
+/// we die, it is a leftover for the sweep. Movable; whoever holds it owns the place.
 struct staged_volume {
   unique_fd claim;  // a shared lock that keeps the sweep away; the kernel drops it if we die
   std::string path; // nothing is there yet
+  std::string trash;
+
+  staged_volume(unique_fd held, std::string place, std::string grave);
+  staged_volume(staged_volume&&) noexcept = default;
+  staged_volume& operator=(staged_volume&&) = delete;
+  ~staged_volume();
 };
 
 /// The directories of one pool: POOL/{containers,snapshots,images,custom}/NAME and, 0700, .trash, .incomplete and
