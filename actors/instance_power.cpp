@@ -234,7 +234,7 @@ void halt(const instance_ptr& me, const step_act& step, sure_promise promise) {
       [&with = me->with, key = me->key(), leader, force, links = host_links_of(*me)]() -> outcome<void> {
         if (force) return kill_now(with.containers, key, leader, links);
         if (auto thawed = with.containers.unfreeze(key); !thawed) return thawed;
-        return with.containers.request_stop(leader);
+        return with.containers.request_stop(key, leader);
       },
       [me](outcome<void> sent) {
         if (sent || !me->halting.pending() || me->now != instance_state::STOPPING) return;

@@ -51,6 +51,7 @@ struct services {
   blocking_pool& blocking;
   store& db;
   instance_driver& containers;
+  instance_driver& machines; // runs virtual machines
   image_store& image_files;
   state_dir dir;
   std::string server_name;

@@ -6,10 +6,12 @@
 #include "messages/unique_fd.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <sys/types.h>
 #include <vector>
 
@@ -32,6 +34,9 @@ struct nic_plan {
   std::vector<std::string> addresses = {}; // routed, ipvlan: what it has inside, "10.0.0.2/32"
   std::vector<std::string> gateways = {}; // routed, ipvlan: one of each family at most; 0.0.0.0 and ::: the link itself
   std::string mode = {};                  // ipvlan: "l3s" or "l2"
+  std::string device = {};                // its name in the configuration
+  /// A virtual machine's end of the tap, one for each queue; the kernel drops the tap with the last of them.
+  std::vector<std::shared_ptr<unique_fd>> queues = {};
 };
 
 /// A directory or file of the host, or a new tmpfs, that appears inside.
@@ -59,6 +64,19 @@ struct node_plan {
   char type = 'c'; // or 'b'
   uint32_t major = 0, minor = 0;
   uint32_t mode = 0660, uid = 0, gid = 0; // as the instance sees them
+};
+
+/// A disk of a virtual machine: a raw file or a block device, whatever its first bytes say.
+enum class drive_kind : uint8_t { disk, cdrom };
+struct drive_plan {
+  std::string device; // its name in the configuration; "root" for the root disk
+  std::string file;   // absolute, on the host
+  drive_kind kind = drive_kind::disk;
+  bool readonly = false;
+  std::string bus = "virtio-scsi"; // or virtio-blk, nvme
+  std::string cache = "none";      // or writeback, unsafe
+  int boot_priority = 0;           // the highest first; 0: after all that have one
+  uint64_t read_bytes = 0, read_ops = 0, write_bytes = 0, write_ops = 0; // a second; 0: no limit
 };
 
 /// An instance that runs, as far as changing it needs.
@@ -90,6 +108,10 @@ struct boot_plan {
   std::vector<boot_file> files;
   std::string log_dir;   // lxc.log, console.log; exists
   std::string guest_dir; // shown read-only as /dev/lxd; empty: there is none
+  // Of virtual machines only:
+  std::string uuid;                        // of the machine, as its firmware tells it
+  std::vector<drive_plan> drives;          // the root disk is one of them
+  std::map<std::string, std::string> seed; // text files for its config drive by their paths: "user-data"
 };
 
 /// A started instance: the processes that prove it is alive.
@@ -113,7 +135,7 @@ struct exec_plan {
   /// keeps copies of `ends` (our ends of the pipes in `stdio`) and the note, in memory only.
   std::string operation, note;
   unique_fd ends[3];
-  uint64_t record = 0; // not 0: stdio[1] and [2] are files; that many bytes of each output are copied there
+  uint64_t record = 0;     // not 0: stdio[1] and [2] are files; that many bytes of each output are copied there
   bool unattended = false; // nobody reads its terminal until somebody attends to it
 };
 
@@ -165,12 +187,39 @@ struct file_root {
   pid_t leader = 0; // 0: stopped, use `root`
   root_mount root;
   id_range ids;
+  std::string key = {};
 };
 
 struct instance_found {
   pid_t leader = 0, monitor = 0;
   uint64_t monitor_start = 0;
   bool frozen = false;
+};
+
+/// Something that a running machine told: "shutdown", "reset", "panicked", "disk-error", "agent-started",
+/// "agent-stopped".
+struct machine_news {
+  std::string key, what, detail;
+};
+
+/// What somebody inside says about a running instance; absent: nobody does.
+struct guest_report {
+  struct address {
+    std::string family, address, scope; // "inet", "10.0.0.2", "global"
+    uint32_t prefix = 0;
+  };
+  struct card {
+    std::string name, hwaddr, state, type; // "eth0", "00:16:3e:…", "up", "broadcast"
+    uint32_t mtu = 0;
+    uint64_t received = 0, sent = 0, packets_received = 0, packets_sent = 0; // bytes, packets
+    uint64_t errors_received = 0, errors_sent = 0, drops_received = 0, drops_sent = 0;
+    std::vector<address> addresses;
+  };
+  int64_t processes = -1;
+  int64_t memory_total = 0, memory_used = 0, memory_peak = 0, swap_used = 0; // bytes
+  int64_t root_used = 0, root_total = 0;                                     // bytes
+  std::string os, os_version, kernel, hostname;
+  std::vector<card> cards;
 };
 
 /// Runs instances of one kind. Thread-safe; every call may block and is made on a blocking thread.
@@ -186,7 +235,7 @@ public:
   /// Waits for a container that rebooted from inside to have its new init; nullopt: it went down instead.
   virtual outcome<std::optional<instance_found>> await_reboot(const std::string& key) = 0;
   /// Asks init to shut down (the signal that this init understands). Returns at once.
-  virtual outcome<void> request_stop(pid_t leader) = 0;
+  virtual outcome<void> request_stop(const std::string& key, pid_t leader) = 0;
   /// Kills init. Returns at once; the monitor's end tells when it is all gone.
   virtual outcome<void> kill(const std::string& key, pid_t leader) = 0;
   /// For an instance that `kill` did not end in time: frees what it waits for, as far as that is its own, and ends its
@@ -210,6 +259,18 @@ public:
   virtual outcome<void> unplug(const live_instance& from, const mount_plan& what) = 0;
   virtual outcome<void> plug(const live_instance& to, const node_plan& what) = 0;
   virtual outcome<void> unplug(const live_instance& from, const node_plan& what) = 0;
+  virtual outcome<void> plug(const live_instance&, const drive_plan&) { return no_machine(); }
+  virtual outcome<void> unplug(const live_instance&, const drive_plan&) { return no_machine(); }
+  virtual outcome<void> plug(const live_instance&, const nic_plan&) { return no_machine(); }
+  virtual outcome<void> unplug(const live_instance&, const nic_plan&) { return no_machine(); }
+  /// A connection to its screen, which speaks "spice" or "vnc" until it is closed.
+  virtual outcome<unique_fd> display(const std::string&, std::string_view /*protocol*/) { return no_machine(); }
+  /// A picture of its screen, as a PNG file.
+  virtual outcome<std::string> screenshot(const std::string&) { return no_machine(); }
+  /// What somebody inside reports, asked now and waited for two seconds at most.
+  virtual std::optional<guest_report> ask_guest(const std::string&) { return std::nullopt; }
+  /// Who hears of news; set once, before anything runs. Called on any thread, and must not block.
+  virtual void listen(std::function<void(const machine_news&)>) {}
   /// Files. `path` is absolute inside the instance.
   virtual outcome<file_info> read_file(const file_root& root, const std::string& path) = 0;
   /// Creates or opens; for 'f' returns a descriptor to write the content to, else an empty one. It may be a socket;
@@ -254,6 +315,9 @@ public:
   virtual outcome<found_exec> find_exec(const std::string&, bool /*attend*/) {
     return fail(fault::not_found, "There is no such command");
   }
+
+private:
+  static tl::unexpected<error> no_machine() { return fail(fault::unsupported, "Only virtual machines have that"); }
 };
 
 } // namespace troupe

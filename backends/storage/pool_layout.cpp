@@ -13,6 +13,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <unistd.h>
+#include <utility>
 
 namespace troupe {
 namespace {
@@ -57,6 +59,12 @@ int rename_without_replacing(const std::string& from, const std::string& to) {
   return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno;
 }
 
+// Begins the names of what this process makes. A pid alone may come again.
+std::string process_mark() {
+  static const std::string mark = random_uuid();
+  return mark + '.' + std::to_string(getpid()) + '.';
+}
+
 outcome<void> move_to(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) != 0 && errno != ENOENT) return fail_errno(errno, "Cannot move " + from);
   return {};
@@ -83,12 +91,13 @@ outcome<std::vector<std::string>> read_names(const std::string& directory) {
   return names;
 }
 
-staged_volume::staged_volume(unique_fd held, std::string place, std::string grave)
-    : claim{std::move(held)}, path{std::move(place)}, trash{std::move(grave)} {}
+staged_volume::staged_volume(std::string place, std::string grave) : path{std::move(place)}, trash{std::move(grave)} {}
+staged_volume::staged_volume(staged_volume&& other) noexcept
+    : path{std::exchange(other.path, {})}, trash{std::move(other.trash)} {}
 
-// Published or moved from, nothing is there.
+// Published, nothing is there.
 staged_volume::~staged_volume() {
-  if (claim) static_cast<void>(::rename(path.c_str(), trash.c_str()));
+  if (!path.empty()) static_cast<void>(::rename(path.c_str(), trash.c_str()));
 }
 
 pool_layout::pool_layout(std::string pool, std::string directory)
@@ -172,13 +181,8 @@ outcome<pool_space> pool_layout::space() const {
 
 outcome<staged_volume> pool_layout::stage() const {
   if (auto made = require_made(); !made) return tl::unexpected{made.error()};
-  auto directory = directory_ + "/.incomplete";
-  auto claim = open_directory(directory);
-  if (!claim) return tl::unexpected{claim.error()};
-  while (flock(claim->get(), LOCK_SH) != 0) // waits for a few renames at most
-    if (errno != EINTR) return fail_errno(errno, "Cannot lock " + directory);
-  auto name = random_uuid();
-  return staged_volume{std::move(*claim), directory + '/' + name, trash() + '/' + name};
+  auto name = process_mark() + random_uuid();
+  return staged_volume{directory_ + "/.incomplete/" + name, trash() + '/' + name};
 }
 
 outcome<void> pool_layout::publish(staged_volume staged, const volume_id& id) const {
@@ -209,13 +213,12 @@ outcome<void> pool_layout::discard(const volume_id& id) const {
 
 outcome<void> pool_layout::sweep() const {
   auto directory = directory_ + "/.incomplete";
-  auto claim = open_directory(directory);
-  if (!claim) return claim.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{claim.error()};
-  if (flock(claim->get(), LOCK_EX | LOCK_NB) != 0) return {};
   auto names = read_names(directory);
-  if (!names) return tl::unexpected{names.error()};
+  if (!names) return names.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{names.error()};
+  auto ours = process_mark();
   for (auto& name : *names)
-    if (auto moved = move_to(directory + '/' + name, trash() + '/' + random_uuid()); !moved) return moved;
+    if (!name.starts_with(ours))
+      if (auto moved = move_to(directory + '/' + name, trash() + '/' + random_uuid()); !moved) return moved;
   return {};
 }
 

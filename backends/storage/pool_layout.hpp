@@ -10,15 +10,13 @@
 
 namespace troupe {
 
-/// A place in .incomplete where a volume is made before it is published. Dropped unpublished, it goes to the trash; if
-/// we die, it is a leftover for the sweep. Movable; whoever holds it owns the place.
+/// A place in .incomplete where a volume is made before it is published; nothing is there yet. Dropped unpublished, it
+/// goes to the trash; if we die, it is a leftover for the sweep. Movable; whoever holds it owns the place.
 struct staged_volume {
-  unique_fd claim;  // a shared lock that keeps the sweep away; the kernel drops it if we die
-  std::string path; // nothing is there yet
-  std::string trash;
+  std::string path, trash;
 
-  staged_volume(unique_fd held, std::string place, std::string grave);
-  staged_volume(staged_volume&&) noexcept = default;
+  staged_volume(std::string place, std::string grave);
+  staged_volume(staged_volume&& other) noexcept;
   staged_volume& operator=(staged_volume&&) = delete;
   ~staged_volume();
 };
@@ -54,7 +52,7 @@ public:
   outcome<void> rename(const volume_id& from, const volume_id& to) const;
   /// One rename into the trash; succeeds where nothing is.
   outcome<void> discard(const volume_id& id) const;
-  /// Moves what a crash left in .incomplete to the trash, unless somebody is making a volume just now.
+  /// Moves what an earlier process left in .incomplete to the trash. A pool belongs to one process at a time.
   outcome<void> sweep() const;
   std::string trash() const { return directory_ + "/.trash"; }
   outcome<std::vector<std::string>> trash_entries() const;

@@ -29,7 +29,7 @@ struct no_driver : instance_driver {
   outcome<boot_result> start(const boot_plan&) override { return never; }
   outcome<std::optional<instance_found>> find(const std::string&) override { return never; }
   outcome<std::optional<instance_found>> await_reboot(const std::string&) override { return never; }
-  outcome<void> request_stop(pid_t) override { return never; }
+  outcome<void> request_stop(const std::string&, pid_t) override { return never; }
   outcome<void> kill(const std::string&, pid_t) override { return never; }
   outcome<void> end_by_force(const std::string&, const instance_found&) override { return {}; }
   outcome<void> freeze(const std::string&) override { return never; }
@@ -176,7 +176,7 @@ struct fake_driver : no_driver {
     leader = std::make_unique<idle_process>();
     return facts();
   }
-  outcome<void> request_stop(pid_t) override { return end_all(), outcome<void>{}; }
+  outcome<void> request_stop(const std::string&, pid_t) override { return end_all(), outcome<void>{}; }
   outcome<void> kill(const std::string&, pid_t) override {
     if (auto good = plainly("kill"); !good) return good;
     return end_all(), outcome<void>{};

@@ -28,7 +28,7 @@ struct scene {
   fake_driver driver;
   image_store files{disk.path, ""};
   deterministic_system d;
-  services with{d.system, io, blocking, *db, driver, files, state_dir{}, "m1", {1'000'000, 65536}};
+  services with{d.system, io, blocking, *db, driver, driver, files, state_dir{}, "m1", {1'000'000, 65536}};
   caf::strong_actor_ptr instance; // who asked for a volume last
   std::vector<caf::actor> actors;
 

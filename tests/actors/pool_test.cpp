@@ -24,7 +24,7 @@ struct scene {
   no_driver containers;
   image_store files{disk.path, disk.path + "/unpack"};
   deterministic_system d;
-  services with{d.system, io, blocking, *db, containers, files, state_dir{}, "m1", {}};
+  services with{d.system, io, blocking, *db, containers, containers, files, state_dir{}, "m1", {}};
   std::shared_ptr<fake_storage> driver = std::make_shared<fake_storage>(disk.path + "/volumes");
   caf::actor subject;
   std::vector<caf::actor> actors;

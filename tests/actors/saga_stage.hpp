@@ -48,7 +48,7 @@ struct stage {
   no_driver containers;
   image_store files{path, ""};
   deterministic_system d;
-  services with{d.system, io, blocking, *db, containers, files, state_dir{}, "m1", {}};
+  services with{d.system, io, blocking, *db, containers, containers, files, state_dir{}, "m1", {}};
   caf::actor owner, real_store;
   caf::strong_actor_ptr last_asker; // the operation's actor that asked for the last act
   std::vector<caf::actor> actors;

@@ -294,7 +294,7 @@ class BtrfsToDir(Copies, Kills, Pulls, Pair):
             self.assertIsInstance(secret, str)
             self.assertNotIn(secret, seen)
         self.near.request("DELETE", reply["operation"])
-        self.assertEqual(self.near.get(reply["operation"])["status"], "Cancelled")
+        eventually(lambda: self.near.get(reply["operation"])["status"] == "Cancelled", "its end")
 
     def test_nobody_who_comes_is_not_waited_for(self):
         name = self.stopped("alone")

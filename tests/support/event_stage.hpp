@@ -20,7 +20,7 @@ public:
   outcome<boot_result> start(const boot_plan&) override { return no(); }
   outcome<std::optional<instance_found>> find(const std::string&) override { return no(); }
   outcome<std::optional<instance_found>> await_reboot(const std::string&) override { return no(); }
-  outcome<void> request_stop(pid_t) override { return no(); }
+  outcome<void> request_stop(const std::string&, pid_t) override { return no(); }
   outcome<void> kill(const std::string&, pid_t) override { return no(); }
   outcome<void> end_by_force(const std::string&, const instance_found&) override { return {}; }
   outcome<void> freeze(const std::string&) override { return no(); }
@@ -75,7 +75,7 @@ struct stage {
     auto opened = store::open(folder, "m1");
     if (!opened) throw std::runtime_error{opened.error().message};
     db = std::move(*opened);
-    with.emplace(services{system, io, blocking, *db, driver, images, {}, "m1", {}});
+    with.emplace(services{system, io, blocking, *db, driver, driver, images, {}, "m1", {}});
     for (int i = 0; i < events_before; i += 1000) commit_directly(std::min(1000, events_before - i));
     start();
   }

@@ -122,7 +122,7 @@ public:
     return ask(key, await_reboot_request(job(key, 0)));
   }
 
-  outcome<void> request_stop(pid_t leader) override { return signal_process(leader, stop_signal(leader)); }
+  outcome<void> request_stop(const std::string&, pid_t leader) override { return signal_process(leader, stop_signal(leader)); }
 
   outcome<void> kill(const std::string& key, pid_t leader) override {
     auto killed = signal_process(leader, SIGKILL);
