@@ -303,7 +303,7 @@ class Restarts(DaemonTest):
     def test_deleting_the_instance_ends_it(self):
         name = self.daemon.launch("gone")
         _, begun = self.daemon.request("POST", f"/1.0/instances/{name}/exec", {"command": ["sleep", "4324"], "wait-for-websocket": False})
-        eventually(lambda: self.alive("sleep 4324"), "the command")
+        eventually(lambda: "sleep 4324" in self.daemon.exec(name, "ps").stdout, "the command")
         self.daemon.stop(signal.SIGKILL)
         self.daemon.start()
         self.assertEqual(self.daemon.get(begun["operation"])["status"], "Running")

@@ -218,8 +218,9 @@ class MisbehavingTest(DaemonTest):
         found = set()
         for group in self.host.cgroups().get(name, []):
             for pid in map(int, pathlib.Path(group, "cgroup.procs").read_text().split()):
-                if pathlib.Path(f"/proc/{pid}/cmdline").read_text().startswith("ls\0"):
-                    found.add(pid)
+                with contextlib.suppress(FileNotFoundError):  # it has ended
+                    if pathlib.Path(f"/proc/{pid}/cmdline").read_text().startswith("ls\0"):
+                        found.add(pid)
         return found
 
 
