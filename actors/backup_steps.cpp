@@ -23,13 +23,6 @@ namespace {
 constexpr mode_t ours_only = 0700;
 constexpr uint64_t stream_bytes_max = uint64_t{64} << 30; // as of other archives
 
-// As steps name volumes.
-volume_id volume_named(const std::string& name) {
-  auto slash = name.find('/');
-  if (slash == name.npos) return {"containers", name};
-  return {name.substr(0, slash), name.substr(slash + 1)};
-}
-
 outcome<driver_ptr> driver_of(const services& with, const snapshot& records, std::string_view pool) {
   auto found = load<schema::PoolSpec>(records, table::pools, pool);
   auto driver = found ? found->read([&](schema::PoolSpec::Reader p) {

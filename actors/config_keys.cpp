@@ -1,6 +1,7 @@
 #include "actors/config_keys.hpp"
 
 #include "actors/device_options.hpp"
+#include "actors/instance_kinds.hpp"
 #include "actors/names.hpp"
 #include "actors/project_keys.hpp"
 #include "actors/schedule.hpp"
@@ -259,7 +260,9 @@ outcome<void> check_volume_of(const snapshot& from, std::string_view project, co
 
 } // namespace
 
-outcome<void> check_expanded(const snapshot& from, std::string_view project, const expansion& effective) {
+outcome<void> check_expanded(const snapshot& from, std::string_view project, schema::InstanceType type,
+                             const expansion& effective) {
+  if (auto good = check_kind(type, effective); !good) return good;
   auto root = root_disk(effective.devices);
   if (!root) return fail(fault::invalid, "No root device could be found");
   if (std::count_if(effective.devices.begin(), effective.devices.end(), [](auto& it) { return is_root(it.second); }) >
@@ -268,7 +271,8 @@ outcome<void> check_expanded(const snapshot& from, std::string_view project, con
   auto on = get(*root, "pool");
   auto pool = load<schema::PoolSpec>(from, table::pools, on);
   if (!pool) return fail(fault::invalid, "Storage pool \"" + std::string{on} + "\" does not exist");
-  if (!get(*root, "size").empty() && !pool->read([](auto p) { return has_quotas(view(p.getDriver())); }))
+  bool block = type == schema::InstanceType::VIRTUAL_MACHINE;
+  if (!get(*root, "size").empty() && !block && !pool->read([](auto p) { return has_quotas(view(p.getDriver())); }))
     return fail(fault::unsupported,
                 "The storage pool \"" + std::string{on} + "\" cannot limit the size of a root disk (only btrfs can)");
   if (!get(effective.config, "raw.seccomp").empty())

@@ -89,7 +89,8 @@ outcome<void> check_value(std::string_view key, std::string_view value, value_ty
 bool has_word(std::string_view words, std::string_view word);
 /// The expanded result must make sense: a root disk on an existing pool, nics on existing networks, disks of existing
 /// volumes (of the project's).
-outcome<void> check_expanded(const snapshot& from, std::string_view project, const expansion& effective);
+outcome<void> check_expanded(const snapshot& from, std::string_view project, schema::InstanceType type,
+                             const expansion& effective);
 /// May this change be made to a running instance?
 outcome<void> check_running_change(const expansion& before, const expansion& after);
 

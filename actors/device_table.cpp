@@ -6,7 +6,7 @@ namespace {
 using enum value_type;
 using enum applies;
 
-constexpr std::string_view for_vms = "it is for virtual machines, which are not there yet",
+constexpr std::string_view for_vms = "it is for virtual machines, and not there yet",
                            no_vlan = "a pair of links has no VLAN of its own; make one inside",
                            no_maas = "MAAS is not supported, nor by newer LXD", no_bgp = "routes are not announced",
                            whole_cards = "only whole cards are handed out", of_incus = "it is an option of Incus";
@@ -42,7 +42,7 @@ constexpr std::string_view veths = "nic-bridged nic-p2p nic-routed",
                            found = "gpu unix-hotplug usb", plugged = "unix-hotplug usb";
 
 constexpr device_option options[] = {
-    {"disk", "boot.priority", integer, "", optional, replug, "Boot order", {}, for_vms},
+    {"disk", "boot.priority", whole, "", optional, replug, "Virtual machines: the highest is booted first"},
     {"disk", "ceph.cluster_name", text, "", optional, replug, "Ceph cluster", {}, "Ceph is not supported"},
     {"disk", "ceph.user_name", text, "", optional, replug, "Ceph user", {}, "Ceph is not supported"},
     {"disk",
@@ -54,13 +54,15 @@ constexpr device_option options[] = {
      "Settings of the root volume",
      {},
      "volumes have no settings yet"},
-    {"disk", "io.bus", text, "", optional, replug, "Controller", {}, for_vms},
-    {"disk", "io.cache", text, "", optional, replug, "Cache mode", {}, for_vms},
+    {"disk", "io.bus", text, "virtio-scsi", optional, replug, "Virtual machines: the controller",
+     "virtio-scsi virtio-blk nvme"},
+    {"disk", "io.cache", text, "none", optional, replug, "Virtual machines: what the host keeps of it in memory",
+     "none writeback unsafe"},
     {"disk", "io.threads", whole, "", optional, replug, "Threads", {}, for_vms},
     {"disk", "limits.max", disk_io, "", optional, at_once, "The same for limits.read and limits.write"},
     {"disk", "limits.read", disk_io, "", optional, at_once, "Most it reads a second, from the disk below"},
     {"disk", "limits.write", disk_io, "", optional, at_once, "Most it writes a second, to the disk below"},
-    {"disk", "path", path, "", needed, replug, "Where it is inside; / is the root disk"},
+    {"disk", "path", path, "", optional, replug, "Where it is inside a container; / is the root disk"},
     {"disk", "pool", text, "", optional, replug, "Pool of the root disk, or of the custom volume"},
     {"disk", "propagation", text, "private", optional, replug, "What later mounts do",
      "private shared slave unbindable rprivate rshared rslave runbindable"},

@@ -3,6 +3,7 @@
 #include "actors/device_options.hpp"
 #include "actors/instance_tpms.hpp"
 #include "net/links.hpp"
+#include "net/tap.hpp"
 
 #include <algorithm>
 #include <set>
@@ -21,6 +22,9 @@ struct changer {
   services& with;
   host_change& it;
 
+  instance_driver& driver() const { return with.driver(it.type); }
+  bool is_machine() const { return it.type == schema::InstanceType::VIRTUAL_MACHINE; }
+
   device_change kind_of_change(const std::string& name) const {
     auto worst = device_change::none;
     for (auto& from : it.from) worst = std::max(worst, compare_device(device_of(from, name), device_of(it.to, name)));
@@ -33,6 +37,18 @@ struct changer {
     return {};
   }
 
+  outcome<nic_plan> card(const expansion& in, const std::string& name) const {
+    for (auto& nic : nics_of(in))
+      if (nic.device == name) return plan_of(nic);
+    return fail(fault::internal, "No card " + name);
+  }
+
+  outcome<drive_plan> drive(const expansion& in, const std::string& name) const {
+    for (auto& plan : drives_of(in, it.places, it.root_path))
+      if (plan.device == name) return plan;
+    return fail(fault::internal, "No disk " + name);
+  }
+
   outcome<mount_plan> mount(const expansion& in, const std::string& name) const {
     for (auto& plan : mounts_of(in, it.places))
       if (plan.device == name) return plan;
@@ -43,7 +59,12 @@ struct changer {
     auto& device = device_of(from, name);
     auto type = get(device, "type");
     if (is_root(device)) return {};
-    if (type == "disk") return with.containers.unplug(it.who, *mount(from, name));
+    if (type == "disk" && is_machine()) return driver().unplug(it.who, *drive(from, name));
+    if (type == "disk") return driver().unplug(it.who, *mount(from, name));
+    if (type == "nic" && is_machine()) {
+      unsettle_nic(link(from, name));
+      return driver().unplug(it.who, *card(from, name)); // the tap goes with it
+    }
     if (type == "nic") {
       auto card = link(from, name);
       unsettle_nic(card);
@@ -55,7 +76,7 @@ struct changer {
     if (type.starts_with("unix-")) {
       auto node = node_of(name, device);
       // A node that the host has no more cannot be told from others; its rule goes with the instance.
-      return node && *node ? with.containers.unplug(it.who, **node) : outcome<void>{};
+      return node && *node ? driver().unplug(it.who, **node) : outcome<void>{};
     }
     auto at = it.running.find(name);
     auto process = at == it.running.end() ? nullptr : std::exchange(at->second, nullptr);
@@ -69,7 +90,7 @@ struct changer {
     auto nodes = remembered_nodes(name, device);
     if (nodes.empty() && it.repair) nodes = find_nodes(name, device).value_or(nodes);
     for (auto& node : nodes)
-      if (auto done = with.containers.unplug(it.who, node); !done) return done;
+      if (auto done = driver().unplug(it.who, node); !done) return done;
     return {};
   }
 
@@ -79,7 +100,7 @@ struct changer {
     if (!nodes) return tl::unexpected{nodes.error()};
     remember_nodes(device, *nodes);
     for (auto& node : *nodes)
-      if (auto done = with.containers.plug(it.who, node); !done) return done;
+      if (auto done = driver().plug(it.who, node); !done) return done;
     return {};
   }
 
@@ -91,10 +112,10 @@ struct changer {
     remember_nodes(now, find_nodes(name, device).value_or(std::vector<node_plan>{}));
     for (auto& node : remembered_nodes(name, had))
       if (!is_among(node, now))
-        if (auto done = with.containers.unplug(it.who, node); !done) return done;
+        if (auto done = driver().unplug(it.who, node); !done) return done;
     for (auto& node : remembered_nodes(name, now))
       if (!is_among(node, had))
-        if (auto done = with.containers.plug(it.who, node); !done) return done;
+        if (auto done = driver().plug(it.who, node); !done) return done;
     device = now;
     return {};
   }
@@ -110,7 +131,9 @@ struct changer {
     auto& device = device_of(it.to, name);
     auto type = get(device, "type");
     if (is_root(device)) return {};
-    if (type == "disk") return with.containers.plug(it.who, *mount(it.to, name));
+    if (type == "disk" && is_machine()) return driver().plug(it.who, *drive(it.to, name));
+    if (type == "disk") return driver().plug(it.who, *mount(it.to, name));
+    if (type == "nic" && is_machine()) return plug_tap(name);
     if (type == "nic") {
       auto card = link(it.to, name);
       auto done = plug_nic(card, it.who.leader).and_then([&] { return settle_nic(card); });
@@ -123,7 +146,7 @@ struct changer {
     if (type.starts_with("unix-")) {
       auto node = node_of(name, device);
       if (!node) return tl::unexpected{node.error()};
-      return *node ? with.containers.plug(it.who, **node) : outcome<void>{};
+      return *node ? driver().plug(it.who, **node) : outcome<void>{};
     }
     if (!has_forwarder(device)) return {};
     auto ended = [tell = it.forwarder_ended, name] { tell(name); };
@@ -131,6 +154,16 @@ struct changer {
     if (!started) return tl::unexpected{started.error()};
     it.running[name] = std::move(*started);
     return {};
+  }
+
+  outcome<void> plug_tap(const std::string& name) {
+    auto plan = card(it.to, name);
+    auto end = link(it.to, name);
+    auto tap = open_tap(end);
+    if (!tap) return tl::unexpected{tap.error()};
+    plan->queues = {std::make_shared<unique_fd>(std::move(*tap))};
+    if (auto settled = settle_nic(end); !settled) return settled;
+    return driver().plug(it.who, *plan);
   }
 
   std::vector<std::string> names() const {
@@ -157,7 +190,7 @@ struct changer {
   }
 
   outcome<void> run() {
-    auto limits = with.containers.limit(it.who.key, it.to.config, disk_limits_of(it.to, it.root_path, it.places));
+    auto limits = driver().limit(it.who.key, it.to.config, disk_limits_of(it.to, it.root_path, it.places));
     if (!limits) return limits;
     std::vector<std::string> replugged, settled;
     for (auto& name : names()) {
@@ -188,6 +221,17 @@ outcome<host_now> change_host(services& with, host_change what) {
   changer change{with, what};
   if (auto done = change.run(); !done) return tl::unexpected{done.error()};
   return host_now{std::move(what.running), std::move(what.to.devices)};
+}
+
+outcome<void> make_taps(boot_plan& plan, const host_change& behind) {
+  if (behind.type != schema::InstanceType::VIRTUAL_MACHINE) return {};
+  auto cards = nics_of(behind.to);
+  for (size_t i = 0; i < cards.size(); ++i) {
+    auto tap = open_tap(link_of(cards[i], behind.table));
+    if (!tap) return fail(tap.error().code, "Device \"" + cards[i].device + "\": " + tap.error().message);
+    plan.nics[i].queues = {std::make_shared<unique_fd>(std::move(*tap))};
+  }
+  return {};
 }
 
 outcome<void> prepare_host(const expansion& effective, const std::string& table) {

@@ -11,6 +11,7 @@ using forwarders = std::map<std::string, forwarder_ptr, std::less<>>; // by devi
 /// How a running instance gets from what it has to what it should have.
 struct host_change {
   live_instance who;
+  schema::InstanceType type = schema::InstanceType::CONTAINER;
   std::vector<expansion> from; // each may be (partly) there
   expansion to;
   bool repair = false; // `to` may be partly there as well: after a crash, or half a change
@@ -30,7 +31,9 @@ struct host_now {
 /// some of it was done: change back with `repair`. Blocks.
 outcome<host_now> change_host(services& with, host_change what);
 
-/// What a boot needs besides what liblxc does: the firewall's part, before it ...
+/// Makes the links that a virtual machine's cards end in; they go with the descriptors in the plan.
+outcome<void> make_taps(boot_plan& plan, const host_change& behind);
+/// What a boot needs besides what the driver does: the firewall's part, before it ...
 outcome<void> prepare_host(const expansion& effective, const std::string& table);
 /// ... and the host's ends of cards and the forwarders, behind it.
 outcome<forwarders> complete_host(services& with, const host_change& what);

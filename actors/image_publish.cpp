@@ -32,6 +32,8 @@ outcome<origin> origin_of(const snapshot& records, const publish_image& request)
   entity thing{"instance", request.project, request.instance};
   if (!spec || !request.head->who.may("can_view", thing)) return fail(fault::not_found, "Instance not found");
   if (!request.head->who.may("can_manage_backups", thing)) return fail(fault::forbidden, "not authorized");
+  if (spec->read([](auto s) { return s.getType(); }) != schema::InstanceType::CONTAINER)
+    return fail(fault::unsupported, "Virtual machines cannot be published yet");
   auto [pool, architecture] = spec->read([](auto s) {
     return std::pair{text(s.getPool()), text(s.getArchitecture())};
   });

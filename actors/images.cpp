@@ -115,7 +115,8 @@ step_result_ptr stored(const snapshot& records, const import_image& request, con
   more.writes.push_back(put(table::images, key, make_spec(request, facts)));
   keep_project(more, records, project);
   more.events.push_back(lifecycle_event(*request.head, "image", facts.fingerprint, "image-created",
-                                        url_of(facts.fingerprint), {{"type", "container"}}));
+                                        url_of(facts.fingerprint),
+                                        {{"type", facts.virtual_machine ? "virtual-machine" : "container"}}));
   for (auto& [alias, description] : request.aliases) {
     more.conditions.push_back(absent(table::aliases, in_project(project, alias)));
     more.writes.push_back(
@@ -128,7 +129,6 @@ step_result_ptr stored(const snapshot& records, const import_image& request, con
 outcome<void> check_facts(const data_ptr& me, const import_image& request, const image_facts& facts) {
   if (!request.expected_fingerprint.empty() && request.expected_fingerprint != facts.fingerprint)
     return fail(fault::invalid, "The fingerprint is " + facts.fingerprint + ", not what the client expected");
-  if (facts.virtual_machine) return fail(fault::unsupported, "Images of virtual machines are not supported yet");
   if (me->with.db.read().get(table::images, in_project(request.head->project, facts.fingerprint)))
     return fail(fault::already_exists, "Image with same fingerprint already exists");
   if (!me->storing.insert(facts.fingerprint).second)

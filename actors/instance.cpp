@@ -103,10 +103,10 @@ caf::response_promise exec(const instance_ptr& me, const run_exec& request) {
   using result = outcome<exec_session_ptr>;
   inside_instance(
       me->self, me->with, me->key(),
-      [&with = me->with, key = me->key(), leader = me->status.read([](auto s) { return s.getLeader(); }),
+      [&driver = me->driver(), key = me->key(), leader = me->status.read([](auto s) { return s.getLeader(); }),
        plan = request.plan, console = request.console]() -> result {
-        auto session = console ? with.containers.console(key, plan->width, plan->height)
-                               : with.containers.exec(key, leader, std::move(*plan));
+        auto session =
+            console ? driver.console(key, plan->width, plan->height) : driver.exec(key, leader, std::move(*plan));
         if (!session) return tl::unexpected{session.error()};
         return exec_session_ptr{std::move(*session)};
       },
@@ -125,7 +125,9 @@ caf::response_promise locate(const instance_ptr& me) {
     promise.deliver(to_caf({fault::not_found, "Instance not found"}));
     return promise;
   }
-  auto found = std::make_shared<file_root>();
+  auto found = std::make_shared<located_root>();
+  found->key = me->key();
+  found->driver = &me->driver();
   bool up = has_processes(me->now);
   if (up) found->leader = me->status.read([](auto s) { return s.getLeader(); });
   auto pool = spec->read([&](schema::InstanceSpec::Reader s) {
@@ -142,7 +144,7 @@ caf::response_promise locate(const instance_ptr& me) {
     found->root = **root;
     promise.deliver(file_root_ptr{found});
   };
-  ask<root_mount_ptr>(me->self, me->with.find(role::pools), locate_volume{pool, {"containers", me->key()}}, located);
+  ask<root_mount_ptr>(me->self, me->with.find(role::pools), locate_volume{pool, volume_named(me->volume())}, located);
   return promise;
 }
 
@@ -150,6 +152,7 @@ caf::response_promise locate(const instance_ptr& me) {
 
 caf::behavior instance(caf::event_based_actor* self, services& with, std::string project, std::string name) {
   auto me = std::make_shared<instance_data>(instance_data{with, self, std::move(project), std::move(name)});
+  if (auto spec = me->spec()) me->type = spec->read([](auto s) { return s.getType(); });
   if (auto recorded = load<schema::InstanceStatus>(with.db.read(), table::statuses, me->id())) restore(me, *recorded);
   self->attach_functor([me] { // the actor's state refers to itself: let go
     me->queue.clear();
@@ -204,6 +207,7 @@ caf::behavior instance(caf::event_based_actor* self, services& with, std::string
         serve_next(me);
       },
       [me](host_changed) { follow_devices(me); },
+      [me](const machine_news& told) { on_machine_news(me, told); },
       [me](monitor_ended gone) { on_monitor_ended(me, gone.life); },
       [me](leader_ended gone) { on_leader_ended(me, gone.life); },
       [me](halt_timeout late) { on_halt_timeout(me, late); },

@@ -32,11 +32,14 @@ struct delete_instance {
   std::shared_ptr<const header> head;
 };
 
-/// How the files of an instance are reached right now.
+/// How the files of an instance are reached right now, and by whom.
 struct locate_root {
   std::shared_ptr<const header> head;
 };
-using file_root_ptr = std::shared_ptr<const file_root>;
+struct located_root : file_root {
+  instance_driver* driver = nullptr; // of the services
+};
+using file_root_ptr = std::shared_ptr<const located_root>;
 
 /// Devices of the host have come or gone.
 struct host_changed {};
@@ -57,6 +60,7 @@ struct instance_data {
   services& with;
   caf::event_based_actor* self;
   std::string project, name;
+  schema::InstanceType type = schema::InstanceType::CONTAINER; // it never changes
   instance_state now = instance_state::STOPPED;
   status_record status;
   uint64_t life = 0; // grows with every boot and reboot
@@ -82,12 +86,17 @@ struct instance_data {
   bool telling_ready = false;         // what the guest has said of itself is on its way to the disk
   std::optional<uint64_t> ready_life; // the life that is known to have become ready
 
+  std::string last_words; // of a virtual machine, why it is about to end
+
   bool clearing = false; // what the last life left on the host is being removed
   std::vector<std::function<void()>> when_clear;
 
   std::string id() const { return in_project(project, name); }
   std::string key() const { return instance_key(project, name); }
   std::string url() const { return "/1.0/instances/" + name; }
+  bool is_machine() const { return type == schema::InstanceType::VIRTUAL_MACHINE; }
+  instance_driver& driver() const { return with.driver(type); }
+  std::string volume() const { return volume_word(type, key()); } // as steps name it
   std::optional<spec_record> spec() const { return load<schema::InstanceSpec>(with.db.read(), table::instances, id()); }
 };
 using instance_ptr = std::shared_ptr<instance_data>;
@@ -132,6 +141,9 @@ outcome<planned_boot> make_boot_plan(services& with, const spec_record& spec, ro
 caf::response_promise perform(const instance_ptr& me, const step_act& act);
 caf::response_promise take_back(const instance_ptr& me, const step_undo& undo);
 
+/// instance_machine.cpp: what a running virtual machine tells.
+void on_machine_news(const instance_ptr& me, const machine_news& told);
+
 /// instance_host.cpp: what the host reports of the instance's processes.
 void restore(const instance_ptr& me, const status_record& recorded);
 void on_monitor_ended(const instance_ptr& me, uint64_t life);
@@ -150,3 +162,4 @@ TROUPE_LOCAL_MESSAGE(troupe::host_changed)
 TROUPE_LOCAL_MESSAGE(troupe::monitor_ended)
 TROUPE_LOCAL_MESSAGE(troupe::leader_ended)
 TROUPE_LOCAL_MESSAGE(troupe::halt_timeout)
+TROUPE_LOCAL_MESSAGE(troupe::machine_news)

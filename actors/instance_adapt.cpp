@@ -34,6 +34,7 @@ void next_change(const instance_ptr& me) {
 host_change change_of(const instance_ptr& me, expansion to) {
   host_change what;
   what.who = live_instance_of(*me);
+  what.type = me->type;
   what.to = std::move(to);
   what.places = disk_places_of(me->with, me->with.db.read(), me->project);
   what.table = table_of(*me);
@@ -89,7 +90,7 @@ void locate_and_change(const instance_ptr& me, host_change what, std::function<v
     what.root_path = (*root)->lower.empty() ? (*root)->path : (*root)->upper;
     change_now(me, std::move(what), then);
   };
-  ask<root_mount_ptr>(me->self, me->with.find(role::pools), locate_volume{pool, {"containers", me->key()}}, located);
+  ask<root_mount_ptr>(me->self, me->with.find(role::pools), locate_volume{pool, volume_named(me->volume())}, located);
 }
 
 void run_forwarder_again(const instance_ptr& me, uint64_t life, const std::string& device) {

@@ -7,7 +7,8 @@ namespace troupe {
 
 outcome<project_use> judge_draft(const snapshot& records, const instance_draft& draft) {
   auto effective = expand(records, draft.project, draft.profiles, draft.config, draft.devices);
-  if (auto good = check_expanded(records, draft.project, effective); !good) return tl::unexpected{good.error()};
+  if (auto good = check_expanded(records, draft.project, draft.type, effective); !good)
+    return tl::unexpected{good.error()};
   auto rules = project_config(records, draft.project);
   if (auto good = judge(draft.project, rules, effective); !good) return tl::unexpected{good.error()};
   return use_of(draft.project, rules, draft.type, effective);

@@ -108,6 +108,7 @@ outcome<std::shared_ptr<saga>> plan_backup(const instance_data& me, const envelo
   auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
   if (!spec) return fail(fault::not_found, "Instance not found");
   if (auto good = check_allowed(records, me); !good) return tl::unexpected{good.error()};
+  if (me.is_machine()) return fail(fault::unsupported, "Virtual machines cannot be backed up yet");
   return request.body.read([&](schema::BackupsPost::Reader post) -> outcome<std::shared_ptr<saga>> {
     auto name = post.getName().size() ? name_of(me, view(post.getName())) : next_name(records, me);
     if (auto good = check_plain_name("Backup", name); !good) return tl::unexpected{good.error()};
@@ -122,7 +123,7 @@ outcome<std::shared_ptr<saga>> plan_backup(const instance_data& me, const envelo
       auto pool = text(is.getPool()), copy = "snapshots/" + make_uuid_v4();
       auto plan = new_saga(me, request.head, "backup.create", "Backing up instance", name);
       plan->may_cancel = true;
-      plan->before.push_back({"volume.copy", {{"pool", pool}, {"from", me.key()}, {"volume", copy}}});
+      plan->before.push_back({"volume.copy", {{"pool", pool}, {"from", me.volume()}, {"volume", copy}}});
       bool alone = post.getInstanceOnly() || post.getContainerOnly();
       plan->before.push_back(step_of(me, "backup.pack",
                                      {{"pool", pool},

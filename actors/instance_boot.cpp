@@ -20,7 +20,7 @@ template_context context_of(schema::InstanceSpec::Reader spec, const expansion& 
   template_context context;
   context.trigger = trigger;
   context.instance = {{"name", text(spec.getName())},
-                      {"type", "container"},
+                      {"type", std::string{word_of(spec.getType())}},
                       {"architecture", text(spec.getArchitecture())},
                       {"privileged", is_true(get(effective.config, "security.privileged")) ? "true" : "false"},
                       {"ephemeral", spec.getEphemeral() ? "true" : "false"}};
@@ -62,6 +62,37 @@ outcome<std::vector<boot_file>> render_templates(schema::InstanceSpec::Reader sp
 
 } // namespace
 
+namespace {
+
+std::string_view either(const config_map& config, std::string_view key, std::string_view older) {
+  auto value = get(config, key);
+  return value.empty() ? get(config, older) : value;
+}
+
+// What cloud-init reads from the config drive of a virtual machine (its data source NoCloud).
+std::map<std::string, std::string> seed_of(schema::InstanceSpec::Reader spec, const config_map& config) {
+  std::map<std::string, std::string> files;
+  files["meta-data"] = "instance-id: " + std::string{get(config, "volatile.cloud-init.instance-id")} +
+                       "\nlocal-hostname: " + text(spec.getName()) + "\n" + std::string{get(config, "user.meta-data")};
+  auto user = either(config, "cloud-init.user-data", "user.user-data");
+  auto vendor = either(config, "cloud-init.vendor-data", "user.vendor-data");
+  auto network = either(config, "cloud-init.network-config", "user.network-config");
+  files["user-data"] = user.empty() ? "#cloud-config\n{}\n" : user;
+  files["vendor-data"] = vendor.empty() ? "#cloud-config\n{}\n" : vendor;
+  if (!network.empty()) files["network-config"] = network;
+  return files;
+}
+
+void add_machine(boot_plan& plan, schema::InstanceSpec::Reader spec, const expansion& effective,
+                 const disk_places& places) {
+  plan.uuid = get(effective.config, "volatile.uuid");
+  plan.drives = drives_of(effective, places, plan.root.path);
+  plan.seed = seed_of(spec, effective.config);
+  plan.ids = {};
+}
+
+} // namespace
+
 outcome<planned_boot> make_boot_plan(services& with, const spec_record& spec, root_mount root) {
   auto records = with.db.read();
   return spec.read([&](schema::InstanceSpec::Reader s) -> outcome<planned_boot> {
@@ -72,9 +103,10 @@ outcome<planned_boot> make_boot_plan(services& with, const spec_record& spec, ro
     if (!nodes) return tl::unexpected{nodes.error()};
     boot_plan plan;
     auto places = disk_places_of(with, records, view(s.getProject()));
-    plan.mounts = mounts_of(effective, places);
+    bool machine = s.getType() == schema::InstanceType::VIRTUAL_MACHINE;
+    if (!machine) plan.mounts = mounts_of(effective, places);
     plan.nodes = std::move(*nodes);
-    plan.disk_limits = disk_limits_of(effective, root.lower.empty() ? root.path : root.upper, places);
+    if (!machine) plan.disk_limits = disk_limits_of(effective, root.lower.empty() ? root.path : root.upper, places);
     plan.key = instance_key(view(s.getProject()), view(s.getName()));
     plan.name = text(s.getName());
     plan.architecture = text(s.getArchitecture());
@@ -85,6 +117,7 @@ outcome<planned_boot> make_boot_plan(services& with, const spec_record& spec, ro
     plan.log_dir = with.dir.logs + "/" + plan.key;
     if (mkdir(plan.log_dir.c_str(), 0700) != 0 && errno != EEXIST)
       return fail_errno(errno, "Cannot make the log directory");
+    if (machine) add_machine(plan, s, effective, places);
     for (auto& nic : nics_of(effective)) plan.nics.push_back(plan_of(nic));
     return planned_boot{std::move(plan), std::move(effective)};
   });

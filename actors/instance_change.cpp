@@ -67,7 +67,7 @@ outcome<void> check_wanted(const instance_data& me, const snapshot& records, sch
     if (!records.get(table::profiles, in_project(home, profile)))
       return fail(fault::invalid, "Profile \"" + profile + "\" does not exist");
   auto after = expand(records, me.project, to.profiles, to.config, to.devices);
-  if (auto good = check_expanded(records, me.project, after); !good) return good;
+  if (auto good = check_expanded(records, me.project, me.type, after); !good) return good;
   if (get(*root_disk(after.devices), "pool") != view(is.getPool()))
     return fail(fault::unsupported, "The root disk moves to another pool with the instance only (lxc move -s)");
   if (down) return {};
@@ -76,7 +76,7 @@ outcome<void> check_wanted(const instance_data& me, const snapshot& records, sch
 
 config_map limit_arguments(const instance_data& me, schema::InstanceSpec::Reader is, std::string_view size,
                            std::optional<std::string_view> was = {}) {
-  config_map args{{"pool", text(is.getPool())}, {"volume", me.key()}, {"size", std::string{size}}};
+  config_map args{{"pool", text(is.getPool())}, {"volume", me.volume()}, {"size", std::string{size}}};
   if (was) args.emplace("was", *was);
   return args;
 }
@@ -107,8 +107,7 @@ std::shared_ptr<saga> instance_saga(const instance_data& me, std::shared_ptr<con
   plan->description = std::move(description);
   plan->head = std::move(head);
   plan->entity = "instance/" + me.id();
-  plan->resources = {{"instances", {url_of_in("instances", me.project, me.name)}},
-                     {"containers", {url_of_in("containers", me.project, me.name)}}};
+  plan->resources = resources_of(me.type, me.project, me.name);
   plan->owner = me.self;
   return plan;
 }
@@ -180,6 +179,8 @@ outcome<std::shared_ptr<saga>> plan_change(const instance_data& me, const envelo
       auto plan = instance_saga(me, request.head, "instance.update", "Updating instance");
       auto effective = expand(records, is);
       auto had = get(*root_disk(effective.devices), "size"), size = get(*root_disk(after.devices), "size");
+      if (had != size && me.is_machine() && !down)
+        return fail(fault::wrong_state, "The disk of a running virtual machine does not grow; stop it first");
       if (had != size) plan->before.push_back({"volume.limit", limit_arguments(me, is, size, had)});
       if (!down) {
         plan->at_restart = changes_at_restart(expand(records, is), after);
@@ -227,7 +228,7 @@ outcome<std::shared_ptr<saga>> plan_delete(const instance_data& me, const delete
   plan->commit.writes = {erase(table::instances, me.id()), erase(table::statuses, me.id())};
   plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-deleted", me.url()));
   auto pool = spec->read([](auto s) { return text(s.getPool()); });
-  plan->after.push_back({"volume.destroy", {{"pool", pool}, {"volume", me.key()}}});
+  plan->after.push_back({"volume.destroy", {{"pool", pool}, {"volume", me.volume()}}});
   forget_snapshots(*plan, records, me);
   forget_backups(*plan, records, me);
   plan->after.push_back(step_of(me, "instance.forget"));

@@ -55,8 +55,9 @@ outcome<original> find_original(const snapshot& records, const header& head, sch
   spec->read([&](schema::InstanceSpec::Reader s) {
     found.pool = text(s.getPool());
     found.base_image = get(to_map(s.getConfig()), "volatile.base_image");
+    found.type = s.getType();
   });
-  found.volume = instance_key(project, name);
+  found.volume = volume_word(found.type, instance_key(project, name));
   if (slash == whole.npos) {
     if (!source.getInstanceOnly() && !source.getContainerOnly()) found.snapshots = snapshots_of(records, project, name);
     auto good = found.snapshots.empty() ? outcome<void>{} : check_snapshots_allowed(records, head.project);
@@ -103,7 +104,8 @@ snapshot_copy copy_snapshot(const snapshot& records, const std::string& project,
   return {copy, copy_step(pool, volume_of(copy), from_pool, volume_of(taken))};
 }
 
-outcome<refreshing> begin_refresh(const instance_data& me, const std::shared_ptr<const header>& head, config_map context) {
+outcome<refreshing> begin_refresh(const instance_data& me, const std::shared_ptr<const header>& head,
+                                  config_map context) {
   auto records = me.with.db.read();
   auto spec = me.spec();
   if (!spec) return fail(fault::not_found, "Instance not found");
@@ -115,7 +117,7 @@ outcome<refreshing> begin_refresh(const instance_data& me, const std::shared_ptr
     out.pool = text(is.getPool());
     out.size = get(*root_disk(expand(records, is).devices), "size");
   });
-  out.volume = me.key() + "." + make_uuid_v4();
+  out.volume = me.volume() + "." + make_uuid_v4();
   out.plan = instance_saga(me, head, "instance.refresh", "Refreshing instance");
   auto& commit = out.plan->commit;
   commit.conditions.push_back(unchanged(records, table::instances, me.id()));
@@ -126,7 +128,7 @@ outcome<refreshing> begin_refresh(const instance_data& me, const std::shared_ptr
                                      })));
   commit.events.push_back(
       lifecycle_event(*head, "instance", me.name, "instance-updated", me.url(), std::move(context)));
-  out.plan->after.push_back({"volume.replace", {{"pool", out.pool}, {"volume", me.key()}, {"by", out.volume}}});
+  out.plan->after.push_back({"volume.replace", {{"pool", out.pool}, {"volume", me.volume()}, {"by", out.volume}}});
   return out;
 }
 
@@ -139,7 +141,7 @@ outcome<std::shared_ptr<saga>> plan_refresh(const instance_data& me, const envel
     if (!begun) return tl::unexpected{begun.error()};
     auto from = find_original(records, *request.head, source);
     if (!from) return tl::unexpected{from.error()};
-    if (from->volume == me.key()) return fail(fault::invalid, "An instance cannot be refreshed from itself");
+    if (from->volume == me.volume()) return fail(fault::invalid, "An instance cannot be refreshed from itself");
     auto& plan = *begun->plan;
     plan.before.push_back(copy_step(begun->pool, begun->volume, from->pool, from->volume, begun->size));
     bool whole = view(source.getSource()).find('/') == std::string_view::npos;

@@ -6,8 +6,9 @@ namespace troupe {
 
 /// What is copied: an instance, or one of its snapshots.
 struct original {
-  std::string pool, volume;               // as steps name them
-  std::string base_image;                 // volatile.base_image
+  std::string pool, volume; // as steps name them
+  std::string base_image;   // volatile.base_image
+  schema::InstanceType type = schema::InstanceType::CONTAINER;
   std::vector<snapshot_record> snapshots; // that come along, oldest first
 };
 

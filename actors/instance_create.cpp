@@ -2,6 +2,7 @@
 #include "actors/instance_admission.hpp"
 #include "actors/instance_copy.hpp"
 #include "actors/instance_image.hpp"
+#include "actors/instance_kinds.hpp"
 #include "actors/instance_nics.hpp"
 #include "actors/instance_receive.hpp"
 #include "actors/instance_types.hpp"
@@ -15,6 +16,7 @@ namespace troupe {
 namespace {
 
 struct draft {
+  schema::InstanceType type = schema::InstanceType::CONTAINER;
   std::string name, pool, fingerprint, size;
   std::optional<original> from; // what it is a copy of
   std::vector<std::string> profiles;
@@ -44,15 +46,16 @@ std::vector<std::string> profiles_of(const snapshot& records, const std::string&
                                      schema::CreateInstance::Reader post) {
   if (post.hasProfiles()) return to_vector(post.getProfiles());
   if (view(post.getSource().getType()) == "image")
-    if (auto image = choose_image(records, project, post.getSource())) return std::move(image->profiles);
+    if (auto image = choose_image(records, project, post.getSource(), post.getType()))
+      return std::move(image->profiles);
   return {"default"};
 }
 
 outcome<void> check_request(schema::CreateInstance::Reader post, const snapshot& records, const std::string& project,
                             const draft& d) {
   if (auto good = check_instance_name(d.name); !good) return good;
-  if (post.getType() != schema::InstanceType::CONTAINER)
-    return fail(fault::unsupported, "Virtual machines are not supported yet");
+  if (d.type == schema::InstanceType::VIRTUAL_MACHINE && view(post.getSource().getType()) == "migration")
+    return fail(fault::unsupported, "Virtual machines cannot come from other servers yet");
   if (post.getStateful() || post.getRestore().size())
     return fail(fault::unsupported, "Stateful instances are not supported yet");
   auto architecture = text(post.getArchitecture());
@@ -85,7 +88,7 @@ outcome<void> take_type(std::string_view type, draft& d) {
 outcome<void> take_image(const snapshot& records, const std::string& project, schema::CreateInstance::Reader post,
                          draft& d) {
   if (view(post.getSource().getType()) != "image") return {};
-  auto image = choose_image(records, project, post.getSource());
+  auto image = choose_image(records, project, post.getSource(), d.type);
   if (!image) return tl::unexpected{image.error()};
   d.fingerprint = image->fingerprint;
   d.config.merge(std::move(image->properties));
@@ -98,6 +101,7 @@ outcome<void> take_original(const snapshot& records, const header& head, schema:
   if (view(post.getSource().getType()) != "copy") return {};
   auto from = find_original(records, head, post.getSource());
   if (!from) return tl::unexpected{from.error()};
+  if (from->type != d.type) return fail(fault::invalid, "A copy is of the same type as the instance it is made from");
   if (!from->base_image.empty()) d.config.insert_or_assign("volatile.base_image", from->base_image);
   d.from = std::move(*from);
   return {};
@@ -117,7 +121,7 @@ spec_record make_spec(schema::CreateInstance::Reader post, const header& head, c
     s.setName(d.name);
     s.setProject(head.project);
     s.setDescription(post.getDescription());
-    s.setType(post.getType());
+    s.setType(d.type);
     s.setArchitecture(host_architecture());
     s.setEphemeral(post.getEphemeral());
     s.setCreatedAt(now_ns());
@@ -142,11 +146,10 @@ void copy_snapshots(saga& plan, const snapshot& records, const std::string& proj
 }
 
 saga_step volume_step(const draft& d, const to_instance& whom) {
-  auto key = instance_key(whom.project, whom.name);
+  auto key = volume_word(d.type, instance_key(whom.project, whom.name));
   if (d.comes) return receive_step(whom, d.pool, key, d.size, d.with_snapshots);
   if (d.from) return copy_step(d.pool, key, d.from->pool, d.from->volume, d.size);
-  if (d.fingerprint.empty()) return {"volume.create", {{"pool", d.pool}, {"volume", key}, {"size", d.size}}};
-  return {"volume.clone", {{"pool", d.pool}, {"image", d.fingerprint}, {"volume", key}, {"size", d.size}}};
+  return make_volume_step(d.type, d.pool, key, d.fingerprint, d.size);
 }
 
 std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request, const draft& d,
@@ -158,8 +161,7 @@ std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request,
   plan->description = "Creating instance";
   plan->head = request.head;
   plan->entity = "instance/" + record;
-  plan->resources = {{"instances", {url_of_in("instances", head.project, d.name)}},
-                     {"containers", {url_of_in("containers", head.project, d.name)}}};
+  plan->resources = resources_of(d.type, head.project, d.name);
   to_instance whom{head.project, d.name};
   plan->may_cancel = !d.fingerprint.empty() || d.comes;
   plan->before.push_back(volume_step(d, whom));
@@ -169,7 +171,7 @@ std::shared_ptr<saga> make_saga(const envelope<schema::CreateInstance>& request,
                          put(table::statuses, record, status_record{}),
                          {table::counters, "instance", std::to_string(id)}};
   plan->commit.events.push_back(lifecycle_event(head, "instance", d.name, "instance-created", url,
-                                                {{"type", "container"}, {"storage-pool", d.pool}}));
+                                                {{"type", std::string{word_of(d.type)}}, {"storage-pool", d.pool}}));
   return plan;
 }
 
@@ -181,6 +183,7 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
   auto& head = *request.head;
   return request.body.read([&](schema::CreateInstance::Reader post) -> outcome<std::shared_ptr<saga>> {
     draft d;
+    d.type = post.getType();
     d.name = post.getName().size() ? text(post.getName()) : random_instance_name();
     d.profiles = profiles_of(records, head.project, post);
     d.config = to_map(post.getConfig());
@@ -192,13 +195,13 @@ outcome<std::shared_ptr<saga>> plan_create(const services& with, const envelope<
     if (auto good = take_image(records, head.project, post, d); !good) return tl::unexpected{good.error()};
     if (auto good = take_original(records, head, post, d); !good) return tl::unexpected{good.error()};
     take_base_image(post.getSource(), d);
-    instance_draft wanted{head.project, post.getType(), d.profiles, d.config, d.devices};
+    instance_draft wanted{head.project, d.type, d.profiles, d.config, d.devices};
     auto use = judge_draft(records, wanted);
     if (!use) return tl::unexpected{use.error()};
     auto effective = expand(records, head.project, d.profiles, d.config, d.devices);
     auto pool = get(*root_disk(effective.devices), "pool");
     d.pool = pool;
-    d.size = get(*root_disk(effective.devices), "size");
+    d.size = size_of_root(effective);
     d.config["volatile.uuid"] = make_uuid_v4();
     if (!d.fingerprint.empty()) d.config["volatile.apply_template"] = "create";
     if (d.from || d.comes) d.config["volatile.apply_template"] = "copy";

@@ -75,6 +75,26 @@ std::vector<mount_plan> mounts_of(const expansion& effective, const disk_places&
   return out;
 }
 
+std::vector<drive_plan> drives_of(const expansion& effective, const disk_places& places, const std::string& volume) {
+  std::vector<drive_plan> out;
+  for (auto& [name, device] : effective.devices) {
+    if (get(device, "type") != "disk") continue;
+    drive_plan plan;
+    plan.device = name;
+    plan.file = is_root(device) ? volume + "/root.img" : std::string{get(device, "source")};
+    if (!is_root(device)) plan.beneath = folder_of(plan.file, places.rules);
+    if (plan.file.ends_with(".iso")) plan.kind = drive_kind::cdrom;
+    plan.readonly = is_true(get(device, "readonly")) || plan.kind == drive_kind::cdrom;
+    plan.bus = option_of(device, "io.bus");
+    plan.cache = option_of(device, "io.cache");
+    plan.boot_priority = static_cast<int>(number(device, "boot.priority"));
+    add_rate(device, "limits.read", plan.read_bytes, plan.read_ops);
+    add_rate(device, "limits.write", plan.write_bytes, plan.write_ops);
+    out.push_back(std::move(plan));
+  }
+  return out;
+}
+
 outcome<std::optional<node_plan>> node_of(const std::string& name, const config_map& device) {
   node_plan plan;
   plan.device = name;

@@ -18,6 +18,8 @@ struct disk_places {
 disk_places disk_places_of(const services& with, const snapshot& records, std::string_view project);
 
 std::vector<mount_plan> mounts_of(const expansion& effective, const disk_places& places);
+/// Of a virtual machine, whose volume is `volume`.
+std::vector<drive_plan> drives_of(const expansion& effective, const disk_places& places, const std::string& volume);
 /// A node that is not required, and not there, is nothing. invalid: it is required.
 outcome<std::optional<node_plan>> node_of(const std::string& name, const config_map& device);
 /// All of them; those that were found on the host are remembered in their devices.

@@ -27,12 +27,12 @@ void clear_host(const instance_ptr& me) {
   me->forwarding.clear(); // proxies end with the instance's init
   on_blocking_thread(
       me->self, me->with,
-      [&with = me->with, key = me->key(), links = host_links_of(*me), live = std::exchange(me->live, {}),
-       table = table_of(*me)]() -> outcome<std::vector<pid_t>> {
+      [&with = me->with, &driver = me->driver(), key = me->key(), links = host_links_of(*me),
+       live = std::exchange(me->live, {}), table = table_of(*me)]() -> outcome<std::vector<pid_t>> {
         remove_links(links);
         end_tpms(with, key, live.devices);
         clear_host_of(live, table);
-        return with.containers.sweep(key);
+        return driver.sweep(key);
       },
       [me](const outcome<std::vector<pid_t>>& hanging) {
         if (hanging && !hanging->empty()) warn_of(me, *hanging);
@@ -55,8 +55,9 @@ void remove_if_ephemeral(const instance_ptr& me) {
 
 void watch(const instance_ptr& me, boot_result& alive) {
   auto life = ++me->life;
+  me->last_words.clear();
   auto actor = caf::actor_cast<caf::actor>(me->self);
-  if (alive.leader_pidfd)
+  if (alive.leader_pidfd && alive.leader != alive.monitor)
     me->leader_watch = std::make_unique<exit_watch>(me->with.io, std::move(alive.leader_pidfd),
                                                     [actor, life] { caf::anon_send(actor, leader_ended{life}); });
   if (alive.monitor_pidfd)
@@ -88,6 +89,16 @@ void settle_down(const instance_ptr& me) {
   clear_host(me);
 }
 
+namespace {
+
+// A container's init just ends; a machine says why, unless it was killed.
+config_map end_of(const instance_data& me) {
+  if (!me.is_machine()) return {};
+  return {{"reason", me.last_words.empty() ? "its process was ended" : me.last_words}};
+}
+
+} // namespace
+
 void on_monitor_ended(const instance_ptr& me, uint64_t life) {
   if (life != me->life) return;
   settle_down(me);
@@ -95,7 +106,7 @@ void on_monitor_ended(const instance_ptr& me, uint64_t life) {
   if (me->halting.pending())
     me->halting.deliver(step_result_ptr{result_with(me, action)});
   else
-    record_unasked(me, "instance-shutdown");
+    record_unasked(me, "instance-shutdown", end_of(*me));
   me->halting = {};
   me->halt_forced = false;
   remove_if_ephemeral(me);
@@ -108,8 +119,8 @@ void on_leader_ended(const instance_ptr& me, uint64_t life) {
   using found_ptr = outcome<std::shared_ptr<boot_result>>;
   on_blocking_thread(
       me->self, me->with,
-      [&with = me->with, key = me->key()]() -> found_ptr {
-        auto found = with.containers.await_reboot(key);
+      [&driver = me->driver(), key = me->key()]() -> found_ptr {
+        auto found = driver.await_reboot(key);
         if (!found) return tl::unexpected{found.error()};
         if (!*found) return std::shared_ptr<boot_result>{};
         auto alive = std::make_shared<boot_result>();
@@ -138,8 +149,8 @@ void end_by_force(const instance_ptr& me) {
   if (me->now == instance_state::STARTING)
     return on_blocking_thread(
         me->self, me->with,
-        [&with = me->with, key = me->key()]() -> outcome<void> {
-          static_cast<void>(with.containers.sweep(key));
+        [&driver = me->driver(), key = me->key()]() -> outcome<void> {
+          static_cast<void>(driver.sweep(key));
           return {};
         },
         [](const outcome<void>&) {});
@@ -147,7 +158,7 @@ void end_by_force(const instance_ptr& me) {
     return instance_found{s.getLeader(), s.getMonitor(), s.getMonitorStart()};
   });
   on_blocking_thread(
-      me->self, me->with, [&with = me->with, key = me->key(), it] { return with.containers.end_by_force(key, it); },
+      me->self, me->with, [&driver = me->driver(), key = me->key(), it] { return driver.end_by_force(key, it); },
       [me, life = me->life](const outcome<void>& done) {
         if (done || life != me->life || !me->halting.pending()) return;
         move(me, trigger::still_running);

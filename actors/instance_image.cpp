@@ -2,6 +2,7 @@
 
 #include "actors/config_keys.hpp"
 #include "actors/images.hpp"
+#include "actors/instance_kinds.hpp"
 #include "actors/project_keys.hpp"
 
 #include <sys/utsname.h>
@@ -30,16 +31,29 @@ std::string host_architecture() {
   return host.machine;
 }
 
+saga_step make_volume_step(schema::InstanceType type, const std::string& pool, const std::string& volume,
+                           const std::string& fingerprint, const std::string& size) {
+  config_map args{{"pool", pool}, {"volume", volume}, {"size", size}};
+  if (size.empty() && type == schema::InstanceType::VIRTUAL_MACHINE) {
+    args["size"] = machine_disk;
+    args["at_least"] = "true";
+  }
+  if (fingerprint.empty()) return {"volume.create", std::move(args)};
+  args.emplace("image", fingerprint);
+  return {"volume.clone", std::move(args)};
+}
+
 outcome<chosen_image> choose_image(const snapshot& records, const std::string& project,
-                                   schema::InstanceSource::Reader source) {
+                                   schema::InstanceSource::Reader source, schema::InstanceType type) {
   auto home = home_of(records, project, feature::images);
   auto fingerprint = resolve(records, home, source);
   if (!fingerprint) return tl::unexpected{fingerprint.error()};
   auto image = load<schema::ImageSpec>(records, table::images, in_project(home, *fingerprint));
   if (!image) return fail(fault::not_found, "Image not found");
   return image->read([&](schema::ImageSpec::Reader i) -> outcome<chosen_image> {
-    if (i.getType() != schema::InstanceType::CONTAINER)
-      return fail(fault::invalid, "The image is for virtual machines");
+    if (i.getType() != type)
+      return fail(fault::invalid, "The image is for a " + std::string{word_of(i.getType())} + ", not for a " +
+                                      std::string{word_of(type)});
     if (view(i.getArchitecture()) != host_architecture())
       return fail(fault::invalid, "The image is for another architecture (" + text(i.getArchitecture()) + ")");
     chosen_image chosen{*fingerprint, {}, {"default"}};

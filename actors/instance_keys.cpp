@@ -11,7 +11,7 @@ constexpr std::string_view lowlevel = "restricted.containers.lowlevel", nesting 
                            interception = "restricted.containers.interception";
 
 // Why keys are refused.
-constexpr std::string_view for_vms = "it is for virtual machines, which are not there yet",
+constexpr std::string_view for_vms = "it is for virtual machines, and not there yet",
                            no_stateful = "stateful stop and live migration of containers are not there",
                            no_nvidia = "NVIDIA's runtime is not built in",
                            no_scheduling = "it would let an instance take the host's processors",
@@ -143,7 +143,7 @@ constexpr key_row rows[] = {
     {"security.protection.delete", boolean, "false", at_once, safe, "Refuse to delete it"},
     {"security.protection.shift", boolean, "false", at_once, safe, "Never rewrite ids on its disk; they never are"},
     {"security.protection.start", boolean, "false", at_once, safe, "Refuse to start it"},
-    {"security.secureboot", boolean, "", stopped, closed, "Secure boot", {}, {}, for_vms},
+    {"security.secureboot", boolean, "true", at_restart, safe, "Virtual machines: boot what is signed only"},
     {"security.selinux.*", text, "", stopped, closed, "SELinux labels", {}, {}, of_incus},
     {"security.sev*", text, "", stopped, closed, "Memory encryption", {}, {}, for_vms},
     {"security.syscalls.allow", lines, "", at_restart, closed, "The only system calls it may make", lowlevel},

@@ -26,6 +26,8 @@ struct move {
 
   bool leave_snapshots = false;
 
+  std::string source() const { return volume_word(me.type, from.key()); }
+  std::string target() const { return volume_word(me.type, to.key()); }
   bool changes_pool() const { return from.pool != to.pool; }
   bool changes_project() const { return from.project != to.project; }
   bool changes_key() const { return from.id() != to.id(); }
@@ -51,11 +53,11 @@ outcome<void> check_destination(const move& m, const header& head) {
 // A volume that keeps its pool is renamed; to another pool it is copied, and the old one goes behind the commit.
 void move_root(saga& plan, const move& m) {
   if (!m.changes_pool()) {
-    plan.before.push_back({"volume.rename", {{"pool", m.to.pool}, {"from", m.from.key()}, {"to", m.to.key()}}});
+    plan.before.push_back({"volume.rename", {{"pool", m.to.pool}, {"from", m.source()}, {"to", m.target()}}});
     return;
   }
-  plan.before.push_back(copy_step(m.to.pool, m.to.key(), m.from.pool, m.from.key(), m.size));
-  plan.after.push_back({"volume.destroy", {{"pool", m.from.pool}, {"volume", m.from.key()}}});
+  plan.before.push_back(copy_step(m.to.pool, m.target(), m.from.pool, m.source(), m.size));
+  plan.after.push_back({"volume.destroy", {{"pool", m.from.pool}, {"volume", m.source()}}});
 }
 
 void move_snapshots(saga& plan, const move& m) {
@@ -104,7 +106,7 @@ void tell(saga& plan, const move& m, const header& head) {
     auto arrived = head;
     arrived.project = m.to.project;
     events.push_back(lifecycle_event(arrived, "instance", m.to.name, "instance-created", url,
-                                     {{"type", "container"}, {"storage-pool", m.to.pool}}));
+                                     {{"type", std::string{word_of(m.me.type)}}, {"storage-pool", m.to.pool}}));
     events.push_back(lifecycle_event(head, "instance", m.from.name, "instance-deleted", m.me.url()));
   } else if (m.changes_key()) {
     events.push_back(
@@ -175,8 +177,7 @@ outcome<std::shared_ptr<saga>> plan_rename(const instance_data& me, const envelo
     if (auto good = check_destination(m, head); !good) return tl::unexpected{good.error()};
     auto plan = moves ? instance_saga(me, request.head, "instance.move", "Moving instance")
                       : instance_saga(me, request.head, "instance.rename", "Renaming instance");
-    plan->resources = {{"instances", {url_of_in("instances", m.to.project, m.to.name)}},
-                       {"containers", {url_of_in("containers", m.to.project, m.to.name)}}};
+    plan->resources = resources_of(me.type, m.to.project, m.to.name);
     auto type = spec->read([](auto s) { return s.getType(); });
     if (auto good = judge_move(*plan, m, type); !good) return tl::unexpected{good.error()};
     move_root(*plan, m);

@@ -116,6 +116,7 @@ nic_plan plan_of(const nic_facts& nic) {
                 nic.hwaddr,
                 nic.mtu,
                 nic.kind};
+  plan.device = nic.device;
   plan.addresses = inner_addresses(nic);
   plan.gateways = inner_gateways(nic);
   if (nic.kind == nic_kind::ipvlan) plan.mode = option_of(nic.config, "mode");

@@ -70,7 +70,7 @@ void boot_done(const instance_ptr& me, const boot_request& request, boot_outcome
     me->self->delayed_send(me->self, std::chrono::seconds{force_patience}, halt_timeout{me->life, true});
     me->self->send(caf::actor_cast<caf::actor>(me->self), resume{[me] {
                      static_cast<void>(
-                         me->with.containers.kill(me->key(), me->status.read([](auto s) { return s.getLeader(); })));
+                         me->driver().kill(me->key(), me->status.read([](auto s) { return s.getLeader(); })));
                    }});
   }
   request.promise.deliver(step_result_ptr{result});
@@ -78,17 +78,18 @@ void boot_done(const instance_ptr& me, const boot_request& request, boot_outcome
 }
 
 // What is behind a boot failed: nothing of it stays.
-void end_boot(services& with, const std::string& key, boot_result& alive, const expansion& live,
-              const std::string& table) {
-  static_cast<void>(with.containers.kill(key, alive.leader));
+void end_boot(services& with, const boot_plan& plan, boot_result& alive, const host_change& behind) {
+  auto& key = plan.key;
+  auto& driver = with.driver(behind.type);
+  static_cast<void>(driver.kill(key, alive.leader));
   pollfd end{alive.monitor_pidfd.get(), POLLIN, 0};
   poll(&end, 1, 30'000);
   std::vector<nic_link> links;
-  for (auto& nic : nics_of(live)) links.push_back(link_of(nic, table));
+  for (auto& nic : nics_of(behind.to)) links.push_back(link_of(nic, behind.table));
   remove_links(links);
-  end_tpms(with, key, live.devices);
-  clear_host_of(live, table);
-  with.containers.sweep(key);
+  end_tpms(with, key, behind.to.devices);
+  clear_host_of(behind.to, behind.table);
+  driver.sweep(key);
 }
 
 boot_outcome boot_now(services& with, const spec_record& spec, const root_mount& root, const std::string& guest_dir,
@@ -98,11 +99,17 @@ boot_outcome boot_now(services& with, const spec_record& spec, const root_mount&
   auto& plan = planned->plan;
   plan.guest_dir = guest_dir;
   behind.to = live_part(planned->effective);
+  behind.type = spec.read([](auto s) { return s.getType(); });
   if (auto ready = prepare_host(behind.to, behind.table); !ready) {
     clear_host_of(behind.to, behind.table);
     return tl::unexpected{ready.error()};
   }
-  auto alive = with.containers.start(plan);
+  if (auto made = make_taps(plan, behind); !made) {
+    clear_host_of(behind.to, behind.table);
+    return tl::unexpected{made.error()};
+  }
+  auto alive = with.driver(behind.type).start(plan);
+  for (auto& nic : plan.nics) nic.queues.clear(); // the machine has them now
   if (!alive) {
     clear_host_of(behind.to, behind.table);
     return tl::unexpected{alive.error()};
@@ -110,7 +117,7 @@ boot_outcome boot_now(services& with, const spec_record& spec, const root_mount&
   behind.who = {plan.key, alive->leader, plan.ids};
   auto forwarding = complete_host(with, behind);
   if (!forwarding) {
-    end_boot(with, plan.key, *alive, behind.to, behind.table);
+    end_boot(with, plan, *alive, behind);
     return tl::unexpected{forwarding.error()};
   }
   return std::make_shared<booted>(booted{std::move(*alive), behind.to, plan.ids, std::move(*forwarding)});
@@ -142,11 +149,11 @@ void boot_with(const instance_ptr& me, boot_request request, const spec_record& 
   behind.forwarder_ended = restarts_forwarders(me, me->life + 1); // the life that its processes will be
   on_blocking_thread(
       me->self, me->with,
-      [&with = me->with, spec, root, behind, guest_dir = std::move(guest_dir), repeated = request.action == "restore",
-       id = me->id(), key = me->key()]() -> boot_outcome {
+      [&with = me->with, &driver = me->driver(), spec, root, behind, guest_dir = std::move(guest_dir),
+       repeated = request.action == "restore", id = me->id(), key = me->key()]() -> boot_outcome {
         if (repeated) { // it may have come up right before a crash, which nobody wrote down
           auto recorded = load<schema::InstanceStatus>(with.db.read(), table::statuses, id);
-          auto ended = end_what_is_not_recorded(with.containers, key, recorded.value_or(status_record{}));
+          auto ended = end_what_is_not_recorded(driver, key, recorded.value_or(status_record{}));
           if (!ended) return tl::unexpected{ended.error()};
         }
         return boot_now(with, spec, root, guest_dir, behind);
@@ -178,7 +185,7 @@ void boot_settled(const instance_ptr& me, const boot_request& request, const spe
         boot_with(me, request, spec, *root, std::move(folder));
       });
     };
-    ask<root_mount_ptr>(me->self, me->with.find(role::pools), locate_volume{pool, {"containers", me->key()}}, located);
+    ask<root_mount_ptr>(me->self, me->with.find(role::pools), locate_volume{pool, volume_named(me->volume())}, located);
   });
 }
 
@@ -231,10 +238,10 @@ void halt(const instance_ptr& me, const step_act& step, sure_promise promise) {
   auto leader = me->status.read([](auto s) { return s.getLeader(); });
   on_blocking_thread(
       me->self, me->with,
-      [&with = me->with, key = me->key(), leader, force, links = host_links_of(*me)]() -> outcome<void> {
-        if (force) return kill_now(with.containers, key, leader, links);
-        if (auto thawed = with.containers.unfreeze(key); !thawed) return thawed;
-        return with.containers.request_stop(key, leader);
+      [&driver = me->driver(), key = me->key(), leader, force, links = host_links_of(*me)]() -> outcome<void> {
+        if (force) return kill_now(driver, key, leader, links);
+        if (auto thawed = driver.unfreeze(key); !thawed) return thawed;
+        return driver.request_stop(key, leader);
       },
       [me](outcome<void> sent) {
         if (sent || !me->halting.pending() || me->now != instance_state::STOPPING) return;
@@ -250,9 +257,7 @@ void change_freezer(const instance_ptr& me, const step_act& step, bool freeze, s
     return promise.deliver(to_caf({fault::wrong_state, std::string{words_of(me->now).refusal}}));
   on_blocking_thread(
       me->self, me->with,
-      [&with = me->with, key = me->key(), freeze] {
-        return freeze ? with.containers.freeze(key) : with.containers.unfreeze(key);
-      },
+      [&driver = me->driver(), key = me->key(), freeze] { return freeze ? driver.freeze(key) : driver.unfreeze(key); },
       [me, freeze, promise, head = step.head](outcome<void> done) mutable {
         if (!done) {
           move(me, trigger::failed);
@@ -311,12 +316,12 @@ void take_back(const instance_ptr& me, const saga_step& step, sure_promise promi
   if (kind == "instance.adapt") return take_back_devices(me, step, promise);
   on_blocking_thread(
       me->self, me->with,
-      [&with = me->with, id = me->id(), key = me->key(), kind]() -> outcome<bool> {
+      [&with = me->with, &driver = me->driver(), id = me->id(), key = me->key(), kind]() -> outcome<bool> {
         if (kind == "instance.boot") {
           auto recorded = load<schema::InstanceStatus>(with.db.read(), table::statuses, id);
-          return end_what_is_not_recorded(with.containers, key, recorded.value_or(status_record{}));
+          return end_what_is_not_recorded(driver, key, recorded.value_or(status_record{}));
         }
-        auto done = kind == "instance.freeze" ? with.containers.unfreeze(key) : with.containers.freeze(key);
+        auto done = kind == "instance.freeze" ? driver.unfreeze(key) : driver.freeze(key);
         if (!done) return tl::unexpected{done.error()};
         return false;
       },

@@ -6,14 +6,6 @@
 namespace troupe {
 namespace {
 
-saga_step make_volume(const std::string& pool, const std::string& volume, const std::string& image,
-                      const std::string& size) {
-  config_map args{{"pool", pool}, {"volume", volume}, {"size", size}};
-  if (image.empty()) return {"volume.create", std::move(args)};
-  args.emplace("image", image);
-  return {"volume.clone", std::move(args)};
-}
-
 // What the old image said of itself goes with it.
 config_map rebuilt_config(config_map config, const chosen_image& image) {
   std::erase_if(config, [](auto& entry) { return entry.first.starts_with("image."); });
@@ -38,7 +30,7 @@ outcome<std::shared_ptr<saga>> plan_rebuild(const instance_data& me, const envel
     if (type != "image" && type != "none")
       return fail(fault::invalid, "An instance is rebuilt from a source of type \"image\" or \"none\"");
     outcome<chosen_image> image = chosen_image{};
-    if (type == "image") image = choose_image(records, me.project, post.getSource());
+    if (type == "image") image = choose_image(records, me.project, post.getSource(), me.type);
     if (!image) return tl::unexpected{image.error()};
     return spec->read([&](schema::InstanceSpec::Reader is) -> outcome<std::shared_ptr<saga>> {
       auto config = rebuilt_config(to_map(is.getConfig()), *image);
@@ -47,15 +39,15 @@ outcome<std::shared_ptr<saga>> plan_rebuild(const instance_data& me, const envel
       auto effective = expand(records, is);
       auto pool = text(is.getPool()), size = std::string{get(*root_disk(effective.devices), "size")};
       auto plan = instance_saga(me, request.head, "instance.rebuild", "Rebuilding instance");
-      auto fresh = me.key() + "." + make_uuid_v4();
-      plan->before.push_back(make_volume(pool, fresh, image->fingerprint, size));
+      auto fresh = me.volume() + "." + make_uuid_v4();
+      plan->before.push_back(make_volume_step(me.type, pool, fresh, image->fingerprint, size));
       plan->may_cancel = !image->fingerprint.empty();
       plan->commit.conditions.push_back(unchanged(records, table::instances, me.id()));
       plan->commit.writes.push_back(put_record(me, changed(*spec, [&](schema::InstanceSpec::Builder b) {
                                                  fill(b.initConfig(static_cast<unsigned>(config.size())), config);
                                                })));
       plan->commit.events.push_back(lifecycle_event(*request.head, "instance", me.name, "instance-rebuilt", me.url()));
-      plan->after.push_back({"volume.replace", {{"pool", pool}, {"volume", me.key()}, {"by", fresh}}});
+      plan->after.push_back({"volume.replace", {{"pool", pool}, {"volume", me.volume()}, {"by", fresh}}});
       return plan;
     });
   });

@@ -166,7 +166,7 @@ outcome<std::shared_ptr<saga>> plan_snapshot(const instance_data& me, const enve
                            [&](schema::SnapshotSpec::Builder s) { s.setScheduled(post.getScheduled()); });
       auto plan = new_saga(me, request.head, "snapshot.create", "Snapshotting instance", *name);
       plan->before.push_back(
-          {"volume.copy", {{"pool", text(is.getPool())}, {"from", me.key()}, {"volume", volume_of(taken)}}});
+          {"volume.copy", {{"pool", text(is.getPool())}, {"from", me.volume()}, {"volume", volume_of(taken)}}});
       plan->commit.conditions.push_back(absent(table::snapshots, key));
       plan->commit.writes.push_back(put(table::snapshots, key, taken));
       plan->commit.events.push_back(
@@ -206,7 +206,7 @@ outcome<std::shared_ptr<saga>> plan_restore(const instance_data& me, const envel
   work.commit.events = {
       lifecycle_event(*request.head, "instance", me.name, "instance-restored", me.url(), {{"snapshot", name}})};
   auto pool = taken->read([](auto s) { return text(s.getPool()); });
-  auto copy = me.key() + "." + make_uuid_v4();
+  auto copy = me.volume() + "." + make_uuid_v4();
   auto size = taken->read([&](schema::SnapshotSpec::Reader was) {
     auto effective =
         expand(records, me.project, to_vector(was.getProfiles()), to_map(was.getConfig()), to_map(was.getDevices()));
@@ -214,7 +214,7 @@ outcome<std::shared_ptr<saga>> plan_restore(const instance_data& me, const envel
   });
   work.before = {{"volume.copy", {{"pool", pool}, {"from", volume_of(*taken)}, {"volume", copy}, {"size", size}}}};
   if (!is_down(me)) work.before.push_back(step_of(me, "instance.halt", {{"force", "true"}, {"action", "restore"}}));
-  work.after.push_back({"volume.replace", {{"pool", pool}, {"volume", me.key()}, {"by", copy}}});
+  work.after.push_back({"volume.replace", {{"pool", pool}, {"volume", me.volume()}, {"by", copy}}});
   if (!is_down(me)) work.after.push_back(step_of(me, "instance.boot", {{"action", "restore"}}));
   return plan;
 }

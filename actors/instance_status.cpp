@@ -86,10 +86,11 @@ std::shared_ptr<step_result> result_with(const instance_ptr& me, const header& h
   return result;
 }
 
-void record_unasked(const instance_ptr& me, std::string_view action) {
+void record_unasked(const instance_ptr& me, std::string_view action, config_map context) {
   batch change;
   add_status(me, change);
-  change.events.push_back(lifecycle_event(internal_head(me->project), "instance", me->name, action, me->url()));
+  change.events.push_back(
+      lifecycle_event(internal_head(me->project), "instance", me->name, action, me->url(), std::move(context)));
   propose_quietly(me->self, me->with, std::move(change));
 }
 

@@ -24,7 +24,7 @@ std::shared_ptr<step_result> result_with(const instance_ptr& me, std::string_vie
 std::shared_ptr<step_result> result_with(const instance_ptr& me, const header& head, std::string_view action);
 
 /// Commits the status and `action`, of what happened without an operation.
-void record_unasked(const instance_ptr& me, std::string_view action);
+void record_unasked(const instance_ptr& me, std::string_view action, config_map context = {});
 /// Commits the status with the reason of its state.
 void record_state(const instance_ptr& me, const std::string& reason);
 

@@ -261,6 +261,7 @@ void forget(const data_ptr& all, const step_act& step, sure_promise promise) {
           if (!to.empty()) std::filesystem::rename(logs + key, logs + to, ignored);
           std::filesystem::remove_all(logs + key, ignored);
           with.containers.sweep(key);
+          with.machines.sweep(key);
           return {};
         },
         [promise](outcome<void>) mutable { promise.deliver(step_result_ptr{std::make_shared<step_result>()}); });
@@ -456,6 +457,10 @@ caf::behavior instances(caf::event_based_actor* self, services& with) {
       },
       [all](host_changed) {
         for (auto& [name, child] : all->active) all->self->send(child, host_changed{});
+      },
+      [all](const machine_news& told) {
+        auto at = all->active.find(id_of_key(all->with.db.read(), told.key));
+        if (at != all->active.end()) all->self->send(at->second, told);
       },
       [all](start_waves) { start_all(all); },
       [all](stop_waves) -> caf::result<caf::unit_t> {

@@ -1,6 +1,7 @@
 #include "actors/key_reference.hpp"
 
 #include "actors/device_options.hpp"
+#include "actors/instance_kinds.hpp"
 
 namespace troupe {
 namespace {
@@ -38,7 +39,9 @@ std::string tenants(const key_row& row) {
 }
 
 std::string key_line(const key_row& row) {
-  auto line = "| " + code(row.key) + " | " + std::string{row.meaning} + " | ";
+  auto line = "| " + code(row.key) + " | " + std::string{row.meaning};
+  if (auto kind = kind_with(row.key); !kind.empty()) line += " (" + std::string{kind} + " only)";
+  line += " | ";
   if (!row.refused.empty()) return line + "| | | | " + state_of(row.refused) + " |\n";
   return line + form_of(row.type, row.choices) + " | " + code(row.fallback) + " | " + std::string{words_of(row.when)} +
          " | " + tenants(row) + " | works |\n";
@@ -55,7 +58,7 @@ std::string option_line(const device_option& row) {
 
 std::string container_key_reference() {
   std::string out =
-      "# Configuration of containers\n\n"
+      "# Configuration of instances\n\n"
       "Written from the tables in `actors/instance_keys.cpp` and `actors/device_table.cpp`; a test compares. Every key "
       "and\n"
       "option that LXD has for containers is here: it works, or it is refused with this reason. "

@@ -33,12 +33,8 @@ struct pool_data {
 };
 using pool_ptr = std::shared_ptr<pool_data>;
 
-// A step names volumes as KIND/NAME, or containers by their name alone.
 volume_id volume_in(const saga_step& step, std::string_view key = "volume") {
-  auto value = get(step.args, key);
-  auto slash = value.find('/');
-  if (slash == value.npos) return {"containers", std::string{value}};
-  return {std::string{value.substr(0, slash)}, std::string{value.substr(slash + 1)}};
+  return volume_named(get(step.args, key));
 }
 
 uint64_t bytes_in(const saga_step& step, std::string_view key) { return parse_size(get(step.args, key)).value_or(0); }
@@ -46,7 +42,9 @@ uint64_t bytes_in(const saga_step& step, std::string_view key) { return parse_si
 // A volume that a step makes, with the limit that the step names.
 outcome<void> made_and_limited(storage_driver& driver, const saga_step& step, const outcome<void>& made) {
   if (!made || get(step.args, "size").empty()) return made;
-  return driver.limit_volume(volume_in(step), bytes_in(step, "size"));
+  auto limited = driver.limit_volume(volume_in(step), bytes_in(step, "size"));
+  bool larger = !limited && limited.error().code == fault::invalid && get(step.args, "at_least") == "true";
+  return larger ? outcome<void>{} : limited;
 }
 
 // One volume takes the other's place. Where the other is gone, that was done before.

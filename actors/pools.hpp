@@ -7,6 +7,13 @@
 
 namespace troupe {
 
+/// The volume that a step names: KIND/NAME, or containers by their name alone.
+inline volume_id volume_named(std::string_view word) {
+  auto slash = word.find('/');
+  if (slash == word.npos) return {"containers", std::string{word}};
+  return {std::string{word.substr(0, slash)}, std::string{word.substr(slash + 1)}};
+}
+
 /// To the pools actor; requests that name a pool are passed on to that pool's actor.
 struct locate_volume { // -> root_mount_ptr
   std::string pool;

@@ -56,7 +56,7 @@ outcome<void> check_user(const snapshot& records, schema::InstanceSpec::Reader s
   auto root = root_disk(effective.devices);
   if (!root || get(*root, "pool") != view(spec.getPool()))
     return fail(fault::in_use, "Instance \"" + text(spec.getName()) + "\" would lose its root disk");
-  if (auto good = check_expanded(records, view(spec.getProject()), effective); !good) return good;
+  if (auto good = check_expanded(records, view(spec.getProject()), spec.getType(), effective); !good) return good;
   auto status =
       load<schema::InstanceStatus>(records, table::statuses, in_project(view(spec.getProject()), view(spec.getName())));
   bool down = !status || status->read([](schema::InstanceStatus::Reader s) {

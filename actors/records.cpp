@@ -94,6 +94,33 @@ std::string instance_key(std::string_view project, std::string_view name) {
   return project == "default" ? std::string{name} : std::string{project} + "_" + std::string{name};
 }
 
+std::string id_of_key(const snapshot& from, std::string_view key) {
+  auto line = key.rfind('_'); // which no instance's name has
+  auto id = line == key.npos ? in_project("default", key) : in_project(key.substr(0, line), key.substr(line + 1));
+  return from.get(table::instances, id) ? id : std::string{};
+}
+
+std::string_view word_of(schema::InstanceType type) {
+  return type == schema::InstanceType::VIRTUAL_MACHINE ? "virtual-machine" : "container";
+}
+
+schema::InstanceType type_of(const snapshot& from, std::string_view project, std::string_view name) {
+  auto spec = load<schema::InstanceSpec>(from, table::instances, in_project(project, name));
+  return spec ? spec->read([](auto s) { return s.getType(); }) : schema::InstanceType::CONTAINER;
+}
+
+std::string volume_word(schema::InstanceType type, std::string_view key) {
+  return (type == schema::InstanceType::VIRTUAL_MACHINE ? "virtual-machines/" : "") + std::string{key};
+}
+
+std::vector<std::pair<std::string, std::vector<std::string>>>
+resources_of(schema::InstanceType type, std::string_view project, std::string_view name) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> out{
+      {"instances", {url_of_in("instances", project, name)}}};
+  if (type == schema::InstanceType::CONTAINER) out.push_back({"containers", {url_of_in("containers", project, name)}});
+  return out;
+}
+
 std::string dns_name(std::string_view project, std::string_view name) {
   constexpr size_t label_max = 63;
   if (project == "default") return std::string{name};

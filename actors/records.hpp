@@ -62,6 +62,17 @@ const config_map* root_disk(const device_map& devices);
 
 /// The name an instance has for the driver and on disk: NAME in project default, PROJECT_NAME else.
 std::string instance_key(std::string_view project, std::string_view name);
+/// Whose key that is: PROJECT/NAME; empty: nobody's.
+std::string id_of_key(const snapshot& from, std::string_view key);
+/// "container" or "virtual-machine", as clients write it.
+std::string_view word_of(schema::InstanceType type);
+/// A container where there is no such instance.
+schema::InstanceType type_of(const snapshot& from, std::string_view project, std::string_view name);
+/// How steps name its volume: KEY, or virtual-machines/KEY.
+std::string volume_word(schema::InstanceType type, std::string_view key);
+/// `resources` of an operation about it.
+std::vector<std::pair<std::string, std::vector<std::string>>>
+resources_of(schema::InstanceType type, std::string_view project, std::string_view name);
 /// The name it has in a bridge's DNS, so that nobody takes a name of another project's: NAME in project default,
 /// NAME--PROJECT else (no project's name has "--"); empty if that is no host name.
 std::string dns_name(std::string_view project, std::string_view name);

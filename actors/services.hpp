@@ -5,6 +5,7 @@
 #include "actors/step_turns.hpp"
 #include "backends/image/image_store.hpp"
 #include "backends/instance/instance_driver.hpp"
+#include "messages/instance.capnp.h"
 #include "persist/store.hpp"
 #include "runtime/blocking_pool.hpp"
 #include "runtime/fault_points.hpp"
@@ -61,6 +62,9 @@ struct services {
   fault_points* faults = nullptr; // only for fault tests
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
+  instance_driver& driver(schema::InstanceType type) const {
+    return type == schema::InstanceType::VIRTUAL_MACHINE ? machines : containers;
+  }
   caf::actor find(role who) const;
   void enter(role who,
              const caf::actor& self) const; // whoever starts the actor makes it known, before it can be asked for

@@ -21,6 +21,8 @@ inline constexpr warning_kind no_guest_api{"Guest API not available", schema::Wa
 inline constexpr warning_kind no_dnsmasq{"Network without DHCP and DNS", schema::Warning::Severity::HIGH};
 inline constexpr warning_kind hanging_processes{"Processes of a stopped instance hang in the kernel",
                                                 schema::Warning::Severity::HIGH};
+inline constexpr warning_kind failing_disk{"Disk of a virtual machine fails", schema::Warning::Severity::HIGH};
+inline constexpr warning_kind panicked{"System of a virtual machine crashed", schema::Warning::Severity::MODERATE};
 } // namespace warnings
 
 /// Records it; nobody waits. `url`: of the entity. Any thread.

@@ -39,7 +39,7 @@ outcome<std::vector<part>> open_parts(const image_files& files) {
   if (!metadata) return tl::unexpected{metadata.error()};
   out.push_back(std::move(*metadata));
   if (files.rootfs.empty()) return out;
-  auto rootfs = open_part("rootfs", files.rootfs);
+  auto rootfs = open_part(files.rootfs.ends_with(".qcow2") ? "rootfs.img" : "rootfs", files.rootfs);
   if (!rootfs) return tl::unexpected{rootfs.error()};
   out.push_back(std::move(*rootfs));
   return out;
@@ -124,7 +124,10 @@ outcome<const recipe*> find_recipe(const std::string& name) {
 outcome<void> run_image_build(const invocation& call) {
   auto chosen = find_recipe(call.text("RECIPE"));
   if (!chosen) return tl::unexpected{chosen.error()};
-  auto alias = call.text("--alias").empty() ? call.text("RECIPE") : call.text("--alias");
+  bool machine = call.flag("--vm");
+  auto cook = machine ? (*chosen)->cook_machine : (*chosen)->cook;
+  if (!cook) return fail(fault::unsupported, "The recipe " + call.text("RECIPE") + " makes no virtual machines");
+  auto alias = call.text("--alias").empty() ? call.text("RECIPE") + (machine ? "-vm" : "") : call.text("--alias");
   interrupt stop;
   server daemon{call.dir, &stop};
   if (auto up = daemon.get("/1.0"); !up) return tl::unexpected{up.error()}; // before minutes of work
@@ -133,7 +136,7 @@ outcome<void> run_image_build(const invocation& call) {
   std::string fingerprint;
   {
     progress shown{alias};
-    auto files = (*chosen)->cook({folder->path(), call.text("--mirror"), stop, shown});
+    auto files = cook({folder->path(), call.text("--mirror"), stop, shown});
     if (!files) return tl::unexpected{files.error()};
     auto parts = open_parts(*files);
     if (!parts) return tl::unexpected{parts.error()};

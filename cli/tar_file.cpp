@@ -44,7 +44,7 @@ struct tar_file::data {
   }
 };
 
-outcome<tar_file> tar_file::create(const std::string& path, compression how, int64_t mtime) {
+outcome<tar_file> tar_file::create(const std::string& path, compression how, int64_t mtime, layout as) {
   auto made = std::make_shared<data>();
   made->path = path;
   made->mtime = mtime;
@@ -52,7 +52,10 @@ outcome<tar_file> tar_file::create(const std::string& path, compression how, int
   if (!made->fd) return fail_errno(errno, "Cannot create " + path);
   made->out.reset(archive_write_new());
   auto* out = made->out.get();
-  archive_write_set_format_gnutar(out);
+  if (as == layout::tar)
+    archive_write_set_format_gnutar(out);
+  else
+    archive_write_set_format_cpio_newc(out);
   if (how == compression::gzip) {
     archive_write_add_filter_gzip(out);
     archive_write_set_filter_option(out, "gzip", "timestamp", nullptr); // the time of packing is not content

@@ -9,13 +9,15 @@
 
 namespace troupe {
 
-/// Writes a tar archive whose bytes depend on its entries only: owner root, one time for all, no extras.
+/// Writes a tar archive (or what a kernel unpacks at boot, a cpio archive) whose bytes depend on its entries only:
+/// owner root, one time for all, no extras.
 class tar_file {
 public:
   enum class compression { none, gzip };
+  enum class layout { tar, cpio };
 
   /// Creates `path` (mode 0600). `mtime`: seconds since 1970 of every entry.
-  static outcome<tar_file> create(const std::string& path, compression how, int64_t mtime);
+  static outcome<tar_file> create(const std::string& path, compression how, int64_t mtime, layout as = layout::tar);
 
   outcome<void> folder(const std::string& name, int mode = 0755);
   outcome<void> file(const std::string& name, std::string_view content, int mode = 0644, int gid = 0);

@@ -63,26 +63,26 @@ outcome<std::shared_ptr<exec_plan>> plan_exec(const snapshot& records, const std
 
 namespace {
 
-begin_live live_of(std::shared_ptr<const header> head, const std::string& name) {
+begin_live live_of(std::shared_ptr<const header> head, schema::InstanceType type, const std::string& name) {
   begin_live live;
   live.entity = "instance/" + in_project(head->project, name);
-  live.resources = {{"instances", {"/1.0/instances/" + name}}, {"containers", {"/1.0/containers/" + name}}};
+  live.resources = resources_of(type, head->project, name);
   live.head = std::move(head);
   return live;
 }
 
 } // namespace
 
-begin_live console_operation(std::shared_ptr<const header> head, const std::string& name) {
-  auto live = live_of(std::move(head), name);
+begin_live console_operation(std::shared_ptr<const header> head, schema::InstanceType type, const std::string& name) {
+  auto live = live_of(std::move(head), type, name);
   live.kind = "instance.console";
   live.description = "Showing console";
   return live;
 }
 
-begin_live exec_operation(std::shared_ptr<const header> head, const std::string& name,
+begin_live exec_operation(std::shared_ptr<const header> head, schema::InstanceType type, const std::string& name,
                           schema::ExecInstance::Reader post) {
-  auto live = live_of(std::move(head), name);
+  auto live = live_of(std::move(head), type, name);
   if (!post.getWaitForWebsocket()) live.type = schema::Operation::Class::TASK;
   live.kind = "instance.exec";
   live.description = "Executing command";

@@ -14,7 +14,7 @@ outcome<std::shared_ptr<exec_plan>> plan_exec(const snapshot& records, const std
                                               schema::ExecInstance::Reader post);
 
 /// The operation that stands for the command while it runs.
-begin_live exec_operation(std::shared_ptr<const header> head, const std::string& name,
+begin_live exec_operation(std::shared_ptr<const header> head, schema::InstanceType type, const std::string& name,
                           schema::ExecInstance::Reader post);
 
 /// Where the output of a command goes.
@@ -36,7 +36,7 @@ outcome<exec_facts> facts_in(const std::string& note);
 void outlive(exec_plan& plan, const exec_facts& what, const std::array<int, 3>& ends);
 
 /// The same for a console.
-begin_live console_operation(std::shared_ptr<const header> head, const std::string& name);
+begin_live console_operation(std::shared_ptr<const header> head, schema::InstanceType type, const std::string& name);
 
 /// The width and height that a control message asks for; nullopt: it asks for something else.
 std::optional<std::pair<uint16_t, uint16_t>> window_size_in(std::string_view control);

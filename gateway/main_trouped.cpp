@@ -13,6 +13,7 @@
 #include "actors/store_actor.hpp"
 #include "actors/warnings.hpp"
 #include "backends/instance/lxc/lxc_driver.hpp"
+#include "backends/instance/qemu/qemu_driver.hpp"
 #include "gateway/bus_door.hpp"
 #include "gateway/door.hpp"
 #include "gateway/guest_door.hpp"
@@ -209,6 +210,8 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
 
   auto programs = std::filesystem::read_symlink("/proc/self/exe").parent_path().string();
   auto containers = make_lxc_driver({programs + "/troupe-lxc", dir->lxc, "troupe-" + dir->id});
+  auto machines =
+      make_qemu_driver({programs + "/troupe-qemu", dir->machines, "troupe-" + dir->id, programs + "/troupe-agent"});
   image_store image_files{dir->images, programs + "/troupe-unpack"};
   blocking_pool blocking{blocking_threads_max};
   loop io{"io"};
@@ -217,8 +220,10 @@ outcome<void> run(const daemon_config& config, const sigset_t& signals) {
   actor_config.set("scheduler.max-threads", actor_threads());
   actor_config.set("scheduler.policy", caf::atom("sharing")); // the default, work stealing, polls when idle
   caf::actor_system system{actor_config};
-  services with{system, io, blocking, **db, *containers, image_files, std::move(*dir), host_name(), subordinate_ids()};
+  services with{system,    io,          blocking,        **db,        *containers,
+                *machines, image_files, std::move(*dir), host_name(), subordinate_ids()};
   with.faults = faults->get();
+  machines->listen([&with](const machine_news& told) { caf::anon_send(with.find(role::instances), told); });
 
   blocking_pool sink_threads{sinks_max}; // ends before the actors' system does: its work answers to actors
   tls_listeners listeners{with};

@@ -103,6 +103,7 @@ constexpr std::string_view extensions[] = {
     "image_profiles",
     "instances",
     "image_types",
+    "virtual-machines",
     "resources_disk_sata",
     "resources_disk_id",
     "container_nic_routed",
@@ -153,6 +154,7 @@ constexpr std::string_view extensions[] = {
     "server_supported_storage_drivers",
     "event_lifecycle_requestor_address",
     "network_counters_errors_dropped",
+    "console_vga_type",
     "metrics",
     "linux_sysctl",
     "certificate_self_renewal",
@@ -243,8 +245,9 @@ void fill_environment(schema::Server::Environment::Builder env, const services& 
   fill(env.initAddresses(static_cast<unsigned>(announced.addresses.size())), announced.addresses);
   env.setCertificate(announced.certificate);
   env.setCertificateFingerprint(announced.fingerprint);
-  env.setDriver("lxc");
-  env.setDriverVersion(with.containers.version());
+  auto machines = with.machines.version(); // empty: there is no QEMU on this host
+  env.setDriver(machines.empty() ? "lxc" : "lxc | qemu");
+  env.setDriverVersion(with.containers.version() + (machines.empty() ? "" : " | " + machines));
   env.setFirewall("nftables");
   env.setKernel(host.sysname);
   env.setKernelArchitecture(host.machine);

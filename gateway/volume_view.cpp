@@ -10,8 +10,8 @@ namespace {
 message<schema::VolumeSpec> root_volume(schema::InstanceSpec::Reader instance) {
   return message<schema::VolumeSpec>::make([&](schema::VolumeSpec::Builder v) {
     v.setName(instance.getName());
-    v.setType("container");
-    v.setContentType("filesystem");
+    v.setType(std::string{word_of(instance.getType())});
+    v.setContentType(instance.getType() == schema::InstanceType::VIRTUAL_MACHINE ? "block" : "filesystem");
     v.setProject(instance.getProject());
     v.setLocation("none");
     v.setCreatedAt(instance.getCreatedAt());
@@ -70,10 +70,12 @@ void each_custom_volume(const snapshot& records, const std::string& pool, const 
 void each_volume(const snapshot& records, const std::string& pool, const std::string& project, std::string_view type,
                  const volume_visitor& visit) {
   auto home = home_of(records, project, feature::images);
-  if (type.empty() || type == "container")
+  auto asked = [type](schema::InstanceType is) { return type.empty() || type == word_of(is); };
+  if (asked(schema::InstanceType::CONTAINER) || asked(schema::InstanceType::VIRTUAL_MACHINE))
     records.scan(table::instances, project + "/", [&](std::string_view, std::string_view bytes) {
-      message<schema::InstanceSpec>::from_bytes(bytes).read(
-          [&](schema::InstanceSpec::Reader instance) { visit_instance(records, pool, instance, visit); });
+      message<schema::InstanceSpec>::from_bytes(bytes).read([&](schema::InstanceSpec::Reader instance) {
+        if (asked(instance.getType())) visit_instance(records, pool, instance, visit);
+      });
       return true;
     });
   if (type.empty() || type == "image")
@@ -91,7 +93,9 @@ volume_id volume_of(const snapshot& records, const std::string& project, const s
                     const std::string& name) {
   if (type == "custom") return {"custom", home_of(records, project, feature::volumes) + '_' + name};
   bool image = type == "image";
-  return {image ? "images" : "containers", image ? name : instance_key(project, name)};
+  if (image) return {"images", name};
+  bool machine = type == word_of(schema::InstanceType::VIRTUAL_MACHINE);
+  return {machine ? "virtual-machines" : "containers", instance_key(project, name)};
 }
 
 outcome<message<schema::PoolResources>> measure_pool(storage_driver& driver) {

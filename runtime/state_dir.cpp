@@ -35,6 +35,7 @@ constexpr row rows[] = {
     {&state_dir::disks, "disks", ours_only},
     {&state_dir::networks, "networks", walkable},
     {&state_dir::lxc, "lxc", walkable},
+    {&state_dir::machines, "machines", ours_only},
     {&state_dir::logs, "logs", ours_only},
     {&state_dir::sinks, "sinks", ours_only},
 };

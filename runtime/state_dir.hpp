@@ -21,6 +21,7 @@ struct state_dir {
   std::string disks; // loop files of pools
   std::string networks;
   std::string lxc;
+  std::string machines; // what virtual machines have while they run
   std::string logs;
   std::string sinks; // what file sinks write
   std::string lock;

@@ -69,8 +69,9 @@ struct node_plan {
 /// A disk of a virtual machine: a raw file or a block device, whatever its first bytes say.
 enum class drive_kind : uint8_t { disk, cdrom };
 struct drive_plan {
-  std::string device; // its name in the configuration; "root" for the root disk
-  std::string file;   // absolute, on the host
+  std::string device;       // its name in the configuration; "root" for the root disk
+  std::string file;         // absolute, on the host
+  std::string beneath = {}; // the file must not lead out of this folder; empty: the whole host
   drive_kind kind = drive_kind::disk;
   bool readonly = false;
   std::string bus = "virtio-scsi"; // or virtio-blk, nvme

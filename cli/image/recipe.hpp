@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace troupe {
 
@@ -28,12 +29,17 @@ struct image_files {
 struct recipe {
   const char* name;
   outcome<image_files> (*cook)(const kitchen& in);
+  outcome<image_files> (*cook_machine)(const kitchen& in) = nullptr; // for virtual machines; null: there is none
 };
 
 std::span<const recipe> recipes() noexcept;
 
 outcome<image_files> cook_busybox(const kitchen& in);
+outcome<image_files> cook_busybox_machine(const kitchen& in);
 outcome<image_files> cook_debian12(const kitchen& in);
+
+/// Runs a program that must succeed; its output. unsupported: it is missing, and is to be installed with `package`.
+outcome<std::string> run_tool(const kitchen& in, std::vector<std::string> arguments, const char* package);
 
 /// LXD's name of this machine's architecture, e.g. "x86_64".
 std::string machine_architecture();

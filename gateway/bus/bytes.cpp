@@ -78,7 +78,8 @@ public:
   }
   kj::Promise<void> end(EndContext) override {
     if (!file_) refuse(fault::wrong_state, "The stream was ended");
-    auto finish = [&driver = at_.with().containers, file = std::move(file_)]() -> outcome<bool> {
+    auto finish = [&driver = at_.with().driver(type_of(at_.with().db.read(), at_.head->project, at_.name())),
+                   file = std::move(file_)]() -> outcome<bool> {
       if (auto done = driver.finish_write(*file); !done) return tl::unexpected{done.error()};
       return true;
     };

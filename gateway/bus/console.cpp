@@ -15,9 +15,10 @@ pid_t leader_of(const call_ptr& c) {
 
 kj::Promise<std::string> console(const call_ptr& c, bool clear) {
   auto key = instance_key(c->at.head->project, c->at.name());
-  return on_blocking_thread(c->at, [&with = c->with(), key, clear, leader = leader_of(c)]() -> outcome<std::string> {
+  auto& driver = c->with().driver(type_of(c->with().db.read(), c->at.head->project, c->at.name()));
+  return on_blocking_thread(c->at, [&driver, key, clear, leader = leader_of(c)]() -> outcome<std::string> {
     if (leader <= 0) return std::string{};
-    return with.containers.console_log(key, clear);
+    return driver.console_log(key, clear);
   });
 }
 

@@ -121,7 +121,10 @@ kj::Promise<void> exec_instance(const call_ptr& c) {
     refuse(fault::unsupported, "On the bus a command's output goes to the caller's streams: record it there");
   if (post.getWaitForWebsocket()) refuse(fault::invalid, "A command on the bus has streams, not websockets");
   auto plan = value_of(plan_exec(c->with().db.read(), c->at.key(), post));
-  return ask<operation_record>(c->at, role::operations, exec_operation(c->at.head, c->at.name(), post))
+  return ask<operation_record>(c->at, role::operations,
+                               exec_operation(c->at.head,
+                                              type_of(c->with().db.read(), c->at.head->project, c->at.name()),
+                                              c->at.name(), post))
       .then([c, plan](operation_record&& record) {
         auto ours = std::make_shared<command_streams>();
         std::array<int, 3> ends{-1, -1, -1};

@@ -18,7 +18,7 @@ template <class Work>
 auto with_root(const place& at, Work work) {
   return ask<file_root_ptr>(at, role::instances, to_instance{at.head->project, at.name()}, locate_root{at.head})
       .then([at, work](file_root_ptr&& root) {
-        return inside_instance(at, [&driver = at.with().containers, root, work] { return work(driver, *root); });
+        return inside_instance(at, [root, work] { return work(*root->driver, *root); });
       });
 }
 

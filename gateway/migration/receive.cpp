@@ -16,12 +16,6 @@ constexpr std::chrono::seconds header_time{60};
 constexpr size_t index_bytes_max = 16 << 20;
 constexpr uint64_t stream_bytes_max = uint64_t{1} << 44; // the disk is the limit, as with rsync
 
-volume_id volume_named(std::string_view word) {
-  auto slash = word.find('/');
-  if (slash == word.npos) return {"containers", std::string{word}};
-  return {std::string{word.substr(0, slash)}, std::string{word.substr(slash + 1)}};
-}
-
 outcome<void> check_offer(const transfer_header& offer, const saga_step& step) {
   if (!offer.by_rsync && !offer.by_btrfs) return fail(fault::unsupported, "The other server does not speak rsync");
   if (offer.shifted_ids)

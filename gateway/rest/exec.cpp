@@ -55,7 +55,8 @@ void post_exec(const rest_request& from) {
           from.context.streams.open(id, owner, secrets, required, streams);
           reply_operation(from, *record, nlohmann::json{{"fds", secrets}}.dump());
         },
-        exec_operation(from.head, from.parameter(0), post));
+        exec_operation(from.head, type_of(from.with().db.read(), from.head->project, from.parameter(0)),
+                       from.parameter(0), post));
   });
 }
 

@@ -18,13 +18,13 @@ std::string path_of(const rest_request& from) {
   return "/" + std::string{path.substr(std::min(path.find_first_not_of('/'), path.size()))};
 }
 
-using file_work = std::function<void(const file_root&, const std::string& path)>;
+using file_work = std::function<void(const located_root&, const std::string& path)>;
 
 void with_path(const rest_request& from, file_work work) {
   auto path = path_of(from);
   if (path.empty()) return reply_error(from, {fault::invalid, "The parameter \"path\" is missing"});
   if (path.find('\0') != path.npos) return reply_error(from, {fault::invalid, "The path holds a NUL character"});
-  with_root(from, [work = std::move(work), path](const file_root& root) { work(root, path); });
+  with_root(from, [work = std::move(work), path](const located_root& root) { work(root, path); });
 }
 
 std::string go_time(int64_t seconds) {
@@ -135,8 +135,8 @@ void tell(const rest_request& from, std::string_view action, const std::string& 
 } // namespace
 
 void get_file(const rest_request& from) {
-  with_path(from, [from](const file_root& root, const std::string& path) {
-    auto info = from.with().containers.read_file(root, path);
+  with_path(from, [from](const located_root& root, const std::string& path) {
+    auto info = root.driver->read_file(root, path);
     if (!info) return reply_error(from, info.error());
     if (from.http->method == "GET") tell(from, "instance-file-retrieved", path);
     send_file(from, path, std::move(*info));
@@ -147,21 +147,21 @@ void post_file(const rest_request& from) {
   auto how = write_of(from);
   if (!how) return reply_error(from, how.error());
   if (how->type == 'l') how->target = read_spool(from);
-  with_path(from, [from, how = *how](const file_root& root, const std::string& path) {
-    auto file = from.with().containers.write_file(root, path, how);
+  with_path(from, [from, how = *how](const located_root& root, const std::string& path) {
+    auto file = root.driver->write_file(root, path, how);
     if (!file) return reply_error(from, file.error());
     if (how.type == 'f' && from.http->spool_size > 0)
       if (auto done = copy(from.http->spool.get(), from.http->spool_size, file->get()); !done)
         return reply_error(from, done.error());
-    if (auto done = from.with().containers.finish_write(*file); !done) return reply_error(from, done.error());
+    if (auto done = root.driver->finish_write(*file); !done) return reply_error(from, done.error());
     tell(from, "instance-file-pushed", path);
     reply_sync(from, "{}");
   });
 }
 
 void delete_file(const rest_request& from) {
-  with_path(from, [from](const file_root& root, const std::string& path) {
-    if (auto done = from.with().containers.remove_file(root, path); !done) return reply_error(from, done.error());
+  with_path(from, [from](const located_root& root, const std::string& path) {
+    if (auto done = root.driver->remove_file(root, path); !done) return reply_error(from, done.error());
     tell(from, "instance-file-deleted", path);
     reply_sync(from, "{}");
   });
@@ -174,11 +174,11 @@ void get_sftp(const rest_request& from) {
     return reply_error(from, {fault::unsupported, "SFTP is for clients with a certificate"});
   if (from.http->header("Upgrade") != "sftp")
     return reply_error(from, {fault::invalid, "This address is for SFTP: the header \"Upgrade: sftp\" is missing"});
-  with_root(from, [from](const file_root& root) {
+  with_root(from, [from](const located_root& root) {
     if (root.leader == 0 && !root.root.lower.empty())
       return reply_error(from, {fault::unsupported, "The files of an instance on this storage pool can be mounted only "
                                                     "while it runs: start it first"});
-    auto socket = from.with().containers.serve_sftp(root);
+    auto socket = root.driver->serve_sftp(root);
     if (!socket) return reply_error(from, socket.error());
     from.answer.hand_over("sftp", std::move(*socket));
   });

@@ -5,7 +5,7 @@
 
 namespace troupe {
 
-void with_root(const rest_request& from, std::function<void(const file_root&)> work) {
+void with_root(const rest_request& from, std::function<void(const located_root&)> work) {
   ask<file_root_ptr>(
       from, role::instances,
       [from, work = std::move(work)](const outcome<file_root_ptr>& root) {

@@ -1,5 +1,7 @@
 #include "gateway/rest/instance_view.hpp"
 
+#include "gateway/machine_links.hpp"
+
 #include "actors/instance_backup.hpp"
 #include "actors/instance_lifecycle.hpp"
 #include "actors/instance_snapshot.hpp"
@@ -131,7 +133,7 @@ void fill_root_usage(schema::InstanceState::Builder out, services& with, expande
   auto driver = pool->read([&](schema::PoolSpec::Reader p) {
     return make_driver(with, text(p.getName()), text(p.getDriver()), to_map(p.getConfig()));
   });
-  volume_id root{"containers", instance_key(view(spec.getProject()), view(spec.getName()))};
+  auto root = volume_named(volume_word(spec.getType(), instance_key(view(spec.getProject()), view(spec.getName()))));
   auto used = driver ? driver->quick_usage(root) : std::nullopt;
   if (!used) return;
   for (auto& [name, device] : expand(spec).devices) {
@@ -154,7 +156,8 @@ message<schema::InstanceState> measure_state(services& with, expander& expand, s
     out.setStatusCode(shown.code);
     fill_root_usage(out, with, expand, spec);
     if (leader <= 0) return;
-    auto used = with.containers.measure(instance_key(view(spec.getProject()), view(spec.getName())), leader);
+    auto key = instance_key(view(spec.getProject()), view(spec.getName()));
+    auto used = with.driver(spec.getType()).measure(key, leader);
     out.setPid(leader);
     out.setProcesses(used.processes);
     out.initCpu().setUsage(used.cpu_ns);
@@ -163,9 +166,10 @@ message<schema::InstanceState> measure_state(services& with, expander& expand, s
     memory.setUsagePeak(used.memory_peak);
     memory.setSwapUsage(used.swap);
     memory.setSwapUsagePeak(used.swap_peak);
-    auto links = list_links_of(leader);
-    if (!links) return;
     auto effective = expand(spec);
+    bool machine = spec.getType() == schema::InstanceType::VIRTUAL_MACHINE;
+    auto links = machine ? links_of_machine(with, key, effective) : list_links_of(leader);
+    if (!links) return;
     auto list = out.initNetwork(static_cast<unsigned>(links->size()));
     for (unsigned i = 0; i < links->size(); ++i) {
       list[i].setName((*links)[i].name);

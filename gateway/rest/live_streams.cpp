@@ -116,7 +116,7 @@ void live_streams::connect(const rest_request& from, const std::string& operatio
     });
     if (stream == secrets.end()) return reply_error(from, {fault::forbidden, "Forbidden"});
     auto name = stream->first;
-    secrets.erase(stream);
+    if (!at->second.streams->stays_open(name)) secrets.erase(stream);
     from.answer.accept_websocket([streams = at->second.streams, name](std::shared_ptr<websocket> socket) {
       streams->connected(name, std::move(socket));
     });

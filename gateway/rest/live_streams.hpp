@@ -22,6 +22,8 @@ public:
   virtual ~stream_set() = default;
   /// `name` of the stream ("0", "1", "2", "control"); on the loop's thread.
   virtual void connected(const std::string& name, std::shared_ptr<websocket> socket) = 0;
+  /// Whether that stream may be connected again and again.
+  virtual bool stays_open(const std::string&) const { return false; }
   /// Nobody connected in time.
   virtual void abandoned() = 0;
   /// Whoever it was opened for is not trusted any more: end it, with what it runs.

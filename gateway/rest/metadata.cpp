@@ -14,7 +14,7 @@ using metadata = volume_metadata::metadata;
 
 // What was opened is worked on in the same call: the answer's error is whatever fails first.
 void with_volume(const rest_request& from, std::function<outcome<void>(volume_metadata&)> work) {
-  with_root(from, [from, work = std::move(work)](const file_root& root) {
+  with_root(from, [from, work = std::move(work)](const located_root& root) {
     auto done = volume_metadata::open(root.root).and_then([&](volume_metadata&& volume) { return work(volume); });
     if (!done) reply_error(from, done.error());
   });

@@ -19,6 +19,7 @@ namespace {
 
 struct running {
   std::string project, name, type, pool;
+  schema::InstanceType kind;
   pid_t leader;
 };
 
@@ -82,7 +83,8 @@ private:
         if (leader <= 0) return;
         auto effective = expand(spec);
         auto* root = root_disk(effective.devices);
-        found_.push_back({project, text_of(spec.getName()), type, std::string{root ? get(*root, "pool") : ""}, leader});
+        found_.push_back({project, text_of(spec.getName()), type, std::string{root ? get(*root, "pool") : ""},
+                          spec.getType(), leader});
       });
       return true;
     });
@@ -105,11 +107,12 @@ private:
 
   void measure(const running& one) {
     auto key = instance_key(one.project, one.name);
-    auto used = with_.containers.measure(key, one.leader);
+    auto& driver = with_.driver(one.kind);
+    auto used = driver.measure(key, one.leader);
     if (used.processes < 0) return; // it has ended since
     out_.about({{"name", one.name}, {"project", one.project}, {"type", one.type}});
     out_.add(metric::procs, static_cast<double>(used.processes));
-    auto counted = with_.containers.count(key, one.leader);
+    auto counted = driver.count(key, one.leader);
     for (auto& cpu : counted.cpus) {
       out_.add(metric::cpu_seconds, static_cast<double>(cpu.system_ns) / 1e9, {{"cpu", cpu.cpu}, {"mode", "system"}});
       out_.add(metric::cpu_seconds, static_cast<double>(cpu.user_ns) / 1e9, {{"cpu", cpu.cpu}, {"mode", "user"}});

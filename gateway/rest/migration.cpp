@@ -50,12 +50,6 @@ int architecture_number() {
   return name == "x86_64" ? 2 : name == "aarch64" ? 4 : 0;
 }
 
-volume_id volume_named(const std::string& word) {
-  auto slash = word.find('/');
-  if (slash == word.npos) return {"containers", word};
-  return {word.substr(0, slash), word.substr(slash + 1)};
-}
-
 offered_snapshot offer_of(schema::SnapshotSpec::Reader is) {
   return {text(is.getName()), to_map(is.getConfig()), to_map(is.getDevices()), to_vector(is.getProfiles()),
           is.getEphemeral(),  is.getStateful(),       architecture_number(),   is.getCreatedAt(),
@@ -83,6 +77,8 @@ outcome<outgoing> gather(const rest_request& from, const request& what) {
   auto key = in_project(from.head->project, name);
   auto spec = load<schema::InstanceSpec>(records, table::instances, key);
   if (!spec) return fail(fault::not_found, "Instance not found");
+  if (type_of(records, from.head->project, name) != schema::InstanceType::CONTAINER)
+    return fail(fault::unsupported, "Virtual machines cannot move to other servers yet");
   auto status = load<schema::InstanceStatus>(records, table::statuses, key);
   bool runs = status && status->read([](auto s) { return s.getState() != schema::InstanceStatus::State::STOPPED; });
   if (what.live && runs && what.snapshot.empty())
@@ -119,8 +115,7 @@ begin_live operation_of(const rest_request& from, const request& what) {
   live.description = what.snapshot.empty() ? "Migrating instance" : "Transferring snapshot";
   live.entity = "instance/" + in_project(from.head->project, name);
   live.head = from.head;
-  live.resources = {{"instances", {url_of_in("instances", from.head->project, name)}},
-                    {"containers", {url_of_in("containers", from.head->project, name)}}};
+  live.resources = resources_of(schema::InstanceType::CONTAINER, from.head->project, name);
   return live;
 }
 

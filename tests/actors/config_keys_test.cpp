@@ -52,7 +52,7 @@ TEST_CASE("A typo is invalid, what LXD knows and we do not build is unsupported"
   CHECK(config("nvidia.runtime", "") == fine); // unset
   CHECK(config("raw.qemu.conf", "x") == fault::unsupported);
   CHECK(check_instance_config({{"raw.qemu", "x"}}).error().message ==
-        "Config key \"raw.qemu\" is not supported: it is for virtual machines, which are not there yet");
+        "Config key \"raw.qemu\" is not supported: it is for virtual machines, and not there yet");
   CHECK(check_instance_config({{"limit.cpu", "1"}}).error().message == "Unknown configuration key: limit.cpu");
 }
 
