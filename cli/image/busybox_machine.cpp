@@ -48,11 +48,13 @@ constexpr entry tree[] = {
     {"run", nullptr, 0755},
     {"sys", nullptr, 0555},
     {"tmp", nullptr, 01777},
+    {"var", nullptr, 0755},
+    {"var/log", nullptr, 0755},
     {"etc/passwd", "root::0:0:root:/root:/bin/sh\n"},
     {"etc/group", "root:x:0:\n"},
     {"etc/os-release", "ID=busybox\nNAME=BusyBox\nPRETTY_NAME=BusyBox\n"},
-    {"etc/inittab", "::sysinit:/etc/boot\n::respawn:/bin/acpid -f -c /etc/acpi -e "
-                    "/dev/input/event0\n::respawn:/bin/uevent /etc/plugged\n"
+    {"etc/inittab", "::sysinit:/etc/boot\n::respawn:/bin/acpid -f -c /etc/acpi\n"
+                    "::respawn:/bin/uevent /etc/plugged\n"
                     "ttyS0::respawn:-/bin/sh\ntty1::respawn:/bin/getty 0 tty1\n::ctrlaltdel:/bin/reboot\n"},
     {"etc/acpi", nullptr, 0755},
     {"etc/acpi/PWRF", nullptr, 0755},
@@ -89,8 +91,7 @@ constexpr entry tree[] = {
      "  mount -t iso9660 -o ro $drive /config && [ -e /config/meta-data ] && break\n"
      "  umount /config\n"
      "done\n"
-     "name=$(sed -n 's/^local-hostname: //p' /config/meta-data)\n"
-     "[ -z \"$name\" ] || hostname \"$name\"\n"
+     "[ -e /config/meta-data ] && hostname \"$(sed -n 's/^local-hostname: //p' /config/meta-data)\"\n"
      "for card in /sys/class/net/*; do /etc/card \"${card##*/}\"; done\n"
      "[ ! -x /config/start ] || /config/start &\n"
      "echo \"ready after $(cut -d' ' -f1 /proc/uptime) s\" >/dev/ttyS0\n",
