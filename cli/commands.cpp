@@ -27,7 +27,7 @@ constexpr argument init_arguments[] = {
 constexpr argument image_build_arguments[] = {
     {"RECIPE", required_positional, "busybox or debian/12"},
     {"--alias", text, "name of the image (default: the recipe's name, with -vm behind it for a virtual machine)"},
-    {"--vm", flag, "for virtual machines (busybox only)"},
+    {"--vm", flag, "for virtual machines"},
     {"--mirror", text, "debian/12: fetch packages from this URL"},
 };
 

@@ -1,4 +1,4 @@
-#include "cli/image/recipe.hpp"
+#include "cli/image/boot_disk.hpp"
 #include "cli/interrupt.hpp"
 #include "cli/progress.hpp"
 #include "cli/tar_file.hpp"
@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <sys/stat.h>
 
@@ -21,7 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kernels = "linux-image-cloud-amd64";
 constexpr const char* loaders[] = {"shim-signed", "grub-efi-amd64-signed"};
-constexpr const char* disk_blocks = "65536"; // of 1 KiB
+constexpr unsigned disk_kib = 65536;
 
 // In the order of need; each brings what it stands on.
 constexpr const char* modules[] = {"virtio_pci", "virtio_scsi", "sd_mod",    "sr_mod",         "virtio_blk",    "nvme",
@@ -191,25 +190,6 @@ outcome<void> write_root(const kitchen& in, const std::string& path, int64_t mad
   return done ? tar->finish() : done;
 }
 
-outcome<void> write_disk(const kitchen& in, const std::string& disk, const std::string& unpacked,
-                         const std::string& version) {
-  auto config = in.folder + "/grub.cfg", root = in.folder + "/initrd";
-  std::ofstream{config} << loader_config;
-  if (auto made = run_tool(in, {"mkfs.vfat", "-C", "-n", "BUSYBOX", disk, disk_blocks}, "dosfstools"); !made)
-    return tl::unexpected{made.error()};
-  if (auto made = run_tool(in, {"mmd", "-i", disk, "::/EFI", "::/EFI/BOOT", "::/EFI/debian"}, "mtools"); !made)
-    return tl::unexpected{made.error()};
-  const std::pair<std::string, const char*> files[] = {
-      {unpacked + "/usr/lib/shim/shimx64.efi.signed", "::/EFI/BOOT/BOOTX64.EFI"},
-      {unpacked + "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "::/EFI/BOOT/grubx64.efi"},
-      {config, "::/EFI/debian/grub.cfg"},
-      {unpacked + "/boot/vmlinuz-" + version, "::/vmlinuz"},
-      {root, "::/initrd"}};
-  for (auto& [from, to] : files)
-    if (auto done = run_tool(in, {"mcopy", "-i", disk, from, to}, "mtools"); !done) return tl::unexpected{done.error()};
-  return {};
-}
-
 } // namespace
 
 outcome<image_files> cook_busybox_machine(const kitchen& in) {
@@ -231,7 +211,10 @@ outcome<image_files> cook_busybox_machine(const kitchen& in) {
     return tl::unexpected{done.error()};
   auto raw = in.folder + "/disk.raw";
   image_files made{.metadata = in.folder + "/metadata.tar.gz", .rootfs = in.folder + "/disk.qcow2"};
-  if (auto done = write_disk(in, raw, *unpacked, version); !done) return tl::unexpected{done.error()};
+  const std::pair<std::string, std::string> files[] = {{*unpacked + "/boot/vmlinuz-" + version, "::/vmlinuz"},
+                                                       {in.folder + "/initrd", "::/initrd"}};
+  if (auto done = make_boot_disk(in, raw, disk_kib, *unpacked, loader_config, files); !done)
+    return tl::unexpected{done.error()};
   auto packed = run_tool(in, {"qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", raw, made.rootfs}, "qemu-utils");
   if (!packed) return tl::unexpected{packed.error()};
   auto tar = tar_file::create(made.metadata, tar_file::compression::gzip, facts.st_mtime);

@@ -1,5 +1,5 @@
+#include "cli/image/debian.hpp"
 #include "cli/child.hpp"
-#include "cli/image/recipe.hpp"
 #include "cli/interrupt.hpp"
 #include "cli/progress.hpp"
 #include "cli/tar_file.hpp"
@@ -18,7 +18,6 @@ constexpr const char* fixed_arguments[] = {
     "mmdebstrap",
     "--variant=minbase",
     "--mode=root",
-    "--include=systemd-sysv,systemd-resolved,dbus,iproute2,iputils-ping,netbase,procps,ca-certificates,less,vim-tiny",
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-exclude=/usr/share/man/*",
     "--dpkgopt=path-exclude=/usr/share/info/*",
@@ -26,13 +25,8 @@ constexpr const char* fixed_arguments[] = {
     "--dpkgopt=path-include=/usr/share/doc/*/copyright",
 };
 
-/// Laid over the root file system when the packages are in; `target` set: a symbolic link.
-struct overlay_entry {
-  const char* name;
-  const char* content;
-  const char* target = nullptr;
-};
-
+constexpr const char* packages_of_all =
+    "systemd-sysv,systemd-resolved,dbus,iproute2,iputils-ping,netbase,procps,ca-certificates,less,vim-tiny";
 constexpr const char* no_unit = "/dev/null";
 
 constexpr overlay_entry overlay[] = {
@@ -68,13 +62,7 @@ constexpr overlay_entry templates[] = {
      "ff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n"},
 };
 
-/// Midnight today, UTC: builds of one day from one state of the mirror are equal.
-int64_t serial_time() {
-  using namespace std::chrono;
-  return duration_cast<seconds>(floor<days>(system_clock::now()).time_since_epoch()).count();
-}
-
-std::string metadata_of(int64_t made) {
+std::string metadata_of(int64_t made, bool machine) {
   char serial[16];
   time_t when = made;
   tm parts{};
@@ -94,41 +82,39 @@ std::string metadata_of(int64_t made) {
          serial +
          "\"\n"
          "  variant: minimal\n"
-         "  version: \"12\"\n"
-         "templates:\n"
-         "  /etc/hostname:\n    when: [create, copy]\n    template: hostname.tpl\n"
-         "  /etc/hosts:\n    when: [create, copy]\n    template: hosts.tpl\n";
+         "  version: \"12\"\n" +
+         (machine ? ""
+                  : "templates:\n"
+                    "  /etc/hostname:\n    when: [create, copy]\n    template: hostname.tpl\n"
+                    "  /etc/hosts:\n    when: [create, copy]\n    template: hosts.tpl\n");
 }
 
 outcome<void> write_entries(tar_file& tar, std::span<const overlay_entry> rows) {
   for (auto& row : rows) {
-    auto done = row.target ? tar.link(row.name, row.target) : tar.file(row.name, row.content);
+    auto done = row.target ? tar.link(row.name, row.target) : tar.file(row.name, row.content, row.mode);
     if (!done) return done;
   }
   return {};
 }
 
-outcome<void> write_overlay(const std::string& path, int64_t made) {
+outcome<void> write_overlay(const std::string& path, int64_t made, std::span<const overlay_entry> more) {
   auto tar = tar_file::create(path, tar_file::compression::none, made);
   if (!tar) return tl::unexpected{tar.error()};
   if (auto done = write_entries(*tar, overlay); !done) return done;
+  if (auto done = write_entries(*tar, more); !done) return done;
   return tar->finish();
 }
 
-outcome<void> write_metadata(const std::string& path, int64_t made) {
-  auto tar = tar_file::create(path, tar_file::compression::gzip, made);
-  if (!tar) return tl::unexpected{tar.error()};
-  if (auto done = tar->file("metadata.yaml", metadata_of(made)); !done) return done;
-  if (auto done = tar->folder("templates"); !done) return done;
-  if (auto done = write_entries(*tar, templates); !done) return done;
-  return tar->finish();
-}
-
-std::vector<std::string> arguments_of(const kitchen& in, const std::string& overlay_path, const std::string& rootfs) {
+std::vector<std::string> arguments_of(const kitchen& in, const std::string& packages, const std::string& overlay_path,
+                                      const std::string& target) {
   std::vector<std::string> out{std::begin(fixed_arguments), std::end(fixed_arguments)};
+  std::string include{"--include="};
+  include += packages_of_all;
+  if (!packages.empty()) include += ',';
+  out.push_back(include + packages);
   out.push_back("--customize-hook=tar-in " + overlay_path + " /");
   out.emplace_back(release);
-  out.push_back(rootfs);
+  out.push_back(target);
   if (!in.mirror.empty()) out.push_back(in.mirror);
   return out;
 }
@@ -141,18 +127,31 @@ bool is_plain(const std::string& path) {
 
 } // namespace
 
-outcome<image_files> cook_debian12(const kitchen& in) {
+int64_t debian_serial() {
+  using namespace std::chrono;
+  return duration_cast<seconds>(floor<days>(system_clock::now()).time_since_epoch()).count();
+}
+
+outcome<void> write_debian_metadata(const std::string& path, int64_t made, bool machine) {
+  auto tar = tar_file::create(path, tar_file::compression::gzip, made);
+  if (!tar) return tl::unexpected{tar.error()};
+  if (auto done = tar->file("metadata.yaml", metadata_of(made, machine)); !done) return done;
+  if (machine) return tar->finish();
+  if (auto done = tar->folder("templates"); !done) return done;
+  if (auto done = write_entries(*tar, templates); !done) return done;
+  return tar->finish();
+}
+
+outcome<void> bootstrap_debian(const kitchen& in, int64_t made, const std::string& target, const std::string& packages,
+                               std::span<const overlay_entry> more) {
   if (!is_plain(in.folder)) return fail(fault::invalid, "TMPDIR must be a path without special characters");
   if (in.mirror.starts_with('-')) return fail(fault::invalid, "The mirror must be a URL");
-  auto made = serial_time();
-  image_files files{.metadata = in.folder + "/metadata.tar.gz", .rootfs = in.folder + "/rootfs.tar.zst"};
   auto overlay_path = in.folder + "/overlay.tar";
-  if (auto done = write_overlay(overlay_path, made); !done) return tl::unexpected{done.error()};
-  if (auto done = write_metadata(files.metadata, made); !done) return tl::unexpected{done.error()};
+  if (auto done = write_overlay(overlay_path, made, more); !done) return done;
   // apt downloads as its own user, who must be able to walk to the folder that mmdebstrap makes in here.
   ::chmod(in.folder.c_str(), 0711);
   in.shown.step("fetching and unpacking packages");
-  child_request request{.arguments = arguments_of(in, overlay_path, files.rootfs)};
+  child_request request{.arguments = arguments_of(in, packages, overlay_path, target)};
   request.environment = {"SOURCE_DATE_EPOCH=" + std::to_string(made), "TMPDIR=" + in.folder, "LC_ALL=C"};
   request.on_error_line = [&in](const std::string& line) {
     if (line.starts_with("I: ")) in.shown.step(line.substr(3));
@@ -164,6 +163,14 @@ outcome<image_files> cook_debian12(const kitchen& in) {
   if (result->exit_code != 0)
     return fail(fault::backend_failed,
                 "mmdebstrap ended with exit code " + std::to_string(result->exit_code) + ":\n" + result->last_errors);
+  return {};
+}
+
+outcome<image_files> cook_debian12(const kitchen& in) {
+  auto made = debian_serial();
+  image_files files{.metadata = in.folder + "/metadata.tar.gz", .rootfs = in.folder + "/rootfs.tar.zst"};
+  if (auto done = write_debian_metadata(files.metadata, made, false); !done) return tl::unexpected{done.error()};
+  if (auto done = bootstrap_debian(in, made, files.rootfs, "", {}); !done) return tl::unexpected{done.error()};
   return files;
 }
 

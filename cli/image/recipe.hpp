@@ -37,6 +37,7 @@ std::span<const recipe> recipes() noexcept;
 outcome<image_files> cook_busybox(const kitchen& in);
 outcome<image_files> cook_busybox_machine(const kitchen& in);
 outcome<image_files> cook_debian12(const kitchen& in);
+outcome<image_files> cook_debian12_machine(const kitchen& in);
 
 /// Runs a program that must succeed; its output. unsupported: it is missing, and is to be installed with `package`.
 outcome<std::string> run_tool(const kitchen& in, std::vector<std::string> arguments, const char* package);

@@ -9,7 +9,7 @@ namespace troupe {
 std::span<const recipe> recipes() noexcept {
   static constexpr recipe table[] = {
       {"busybox", cook_busybox, cook_busybox_machine},
-      {"debian/12", cook_debian12},
+      {"debian/12", cook_debian12, cook_debian12_machine},
   };
   return table;
 }
