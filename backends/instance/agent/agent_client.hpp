@@ -26,6 +26,8 @@ public:
   virtual std::optional<guest_report> report() = 0;
   /// Tells the guest to shut down in an orderly way.
   virtual outcome<void> request_stop(bool reboot) = 0;
+  /// Makes the guest's clock the host's: it stood still while the machine did.
+  virtual outcome<void> set_clock() = 0;
 };
 
 /// All agents of this daemon share one event loop on a thread of its own.

@@ -1,5 +1,6 @@
 #include "backends/instance/lxc/lxc_driver.hpp"
 
+#include "backends/instance/file_job.hpp"
 #include "backends/instance/lxc/cgroup_counters.hpp"
 #include "backends/instance/lxc/cgroup_tree.hpp"
 #include "backends/instance/lxc/kernel_modules.hpp"
@@ -199,7 +200,7 @@ public:
     auto reply = zygote_.run(read_request(job("files", file_job), root, path));
     if (!reply) return tl::unexpected{reply.error()};
     limit_waiting(reply->socket.get(), file_job); // it may be what the content comes through
-    return troupe::lxc::read_info(*reply);
+    return troupe::read_info(*reply);
   }
   outcome<unique_fd> write_file(const file_root& root, const std::string& path, const file_write& how) override {
     auto reply = zygote_.run(write_request(job("files", file_job), root, path, how));
@@ -210,11 +211,7 @@ public:
     return std::move(reply->socket);
   }
   outcome<void> finish_write(const unique_fd& file) override {
-    struct stat info {};
-    if (!file || ::fstat(file.get(), &info) != 0 || !S_ISSOCK(info.st_mode)) return {};
-    ::shutdown(file.get(), SHUT_WR);
-    auto reply = next_answer(file.get());
-    return reply ? outcome<void>{} : tl::unexpected{reply.error()};
+    return finish_upload(file);
   }
   outcome<void> remove_file(const file_root& root, const std::string& path) override {
     auto reply = zygote_.run(remove_request(job("files", file_job), root, path));

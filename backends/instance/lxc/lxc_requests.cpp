@@ -1,6 +1,6 @@
 #include "backends/instance/lxc/lxc_requests.hpp"
 
-#include <sys/socket.h>
+#include "backends/instance/file_job.hpp"
 
 namespace troupe::lxc {
 namespace {
@@ -35,12 +35,6 @@ job_request make_file(const job_address& job, const file_root& root, const std::
     file.setPath(path);
     fill_body(file);
   });
-}
-
-/// The job takes this byte when all is sent. If it dies before, the kernel tells us so instead of an end of file.
-unique_fd begin_stream(unique_fd socket) {
-  static_cast<void>(::send(socket.get(), "?", 1, MSG_NOSIGNAL));
-  return socket;
 }
 
 capnp::Data::Reader as_data(const std::string& text) {
@@ -184,14 +178,7 @@ job_request sftp_request(const job_address& job, const file_root& root) {
 job_request write_request(const job_address& job, const file_root& root, const std::string& path,
                           const file_write& how) {
   return make_file(job, root, path, [&](auto file) {
-    auto write = file.initWrite();
-    auto given = [](const std::optional<uint32_t>& value) { return value ? static_cast<int64_t>(*value) : -1; };
-    write.setType(static_cast<uint8_t>(how.type));
-    write.setAppend(how.append);
-    write.setUid(given(how.uid));
-    write.setGid(given(how.gid));
-    write.setMode(given(how.mode));
-    write.setTarget(how.target);
+    fill_write(file.initWrite(), how);
   });
 }
 
@@ -209,26 +196,6 @@ outcome<std::string> read_log(const job_reply& reply) {
     if (!a.isLog()) return fail(fault::internal, "The lxc helper gave a wrong answer");
     auto data = a.getLog();
     return std::string{reinterpret_cast<const char*>(data.begin()), data.size()};
-  });
-}
-
-outcome<file_info> read_info(job_reply& reply) {
-  return reply.answer.read([&](auto a) -> outcome<file_info> {
-    if (!a.isFile()) return fail(fault::internal, "The lxc helper gave a wrong answer");
-    auto f = a.getFile();
-    file_info info;
-    info.type = static_cast<char>(f.getType());
-    info.uid = f.getUid();
-    info.gid = f.getGid();
-    info.mode = f.getMode();
-    info.size = f.getSize();
-    info.modified = f.getModified();
-    info.target = text(f.getTarget());
-    info.entries = to_vector(f.getEntries());
-    info.streamed = f.getStreamed();
-    if (!reply.fds.empty()) info.content = std::move(reply.fds[0]);
-    if (info.streamed) info.content = begin_stream(std::move(reply.socket));
-    return info;
   });
 }
 

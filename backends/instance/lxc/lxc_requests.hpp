@@ -34,6 +34,5 @@ job_request sftp_request(const job_address& job, const file_root& root);
 // ... and its answers as the driver's values.
 outcome<std::optional<instance_found>> read_found(const job_reply& reply);
 outcome<std::string> read_log(const job_reply& reply);
-outcome<file_info> read_info(job_reply& reply);
 
 } // namespace troupe::lxc

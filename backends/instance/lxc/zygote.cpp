@@ -1,16 +1,12 @@
 #include "backends/instance/lxc/zygote.hpp"
 
-#include "messages/config_map.hpp"
-
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
-#include <kj/exception.h>
 #include <spawn.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -133,33 +129,6 @@ outcome<unique_fd> zygote::submit() {
   if (hand_over(socket_.get(), sockets->theirs.get())) return std::move(sockets->ours);
   forget_locked();
   return fail(fault::backend_failed, "The lxc helper ended as soon as it was started");
-}
-
-outcome<job_reply> next_answer(int socket) {
-  auto got = receive_frame(socket);
-  if (!got) {
-    if (got.error().code != fault::cancelled) return tl::unexpected{got.error()};
-    return fail(fault::backend_failed, "The lxc helper's job ended without an answer");
-  }
-  job_reply reply{job_answer::from_bytes(got->bytes), std::move(got->fds), {}};
-  try {
-    auto problem = reply.answer.read([](auto a) -> outcome<void> {
-      if (!a.isError()) return {};
-      return fail(static_cast<fault>(a.getError().getCode()), text(a.getError().getMessage()),
-                  text(a.getError().getEntity()));
-    });
-    if (!problem) return tl::unexpected{problem.error()};
-  } catch (const kj::Exception& e) {
-    return fail(fault::internal, std::string{"The lxc helper's answer cannot be read: "} + e.getDescription().cStr());
-  }
-  return reply;
-}
-
-void limit_waiting(int socket, uint32_t seconds) {
-  timeval limit{};
-  limit.tv_sec = seconds;
-  ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 }
 
 outcome<job_reply> zygote::run(const job_request& request, std::span<const int> fds) {

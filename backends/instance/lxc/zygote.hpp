@@ -1,9 +1,7 @@
 #pragma once
 
-#include "backends/instance/lxc/frame.hpp"
-#include "messages/error.hpp"
-#include "messages/helper.capnp.h"
-#include "messages/unique_fd.hpp"
+#include "backends/instance/job_answer.hpp"
+#include "backends/instance/lxc/places.hpp"
 
 #include <mutex>
 #include <span>
@@ -12,14 +10,6 @@
 namespace troupe::lxc {
 
 using job_request = message<schema::HelperJob>;
-using job_answer = message<schema::HelperAnswer>;
-
-/// A job's first answer and the socket on which more may come.
-struct job_reply {
-  job_answer answer;
-  std::vector<unique_fd> fds;
-  unique_fd socket;
-};
 
 /// The process that forks a child for every job; started at the first job and again when it has died. Thread-safe: jobs
 /// run in parallel, only the hand-over is serialised. Destroying it ends the process, not the jobs and monitors.
@@ -47,11 +37,5 @@ private:
   unique_fd socket_;
   pid_t pid_ = 0;
 };
-
-/// How long a call on a job's socket waits; 0: for ever.
-void limit_waiting(int socket, uint32_t seconds);
-
-/// The next frame of a job as an answer; an `error` answer becomes the error.
-outcome<job_reply> next_answer(int socket);
 
 } // namespace troupe::lxc

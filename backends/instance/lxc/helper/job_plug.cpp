@@ -1,4 +1,4 @@
-#include "backends/instance/lxc/helper/confined.hpp"
+#include "backends/instance/helper/confined.hpp"
 #include "backends/instance/lxc/helper/device_view.hpp"
 #include "backends/instance/lxc/helper/jobs.hpp"
 #include "backends/instance/lxc/helper/leader.hpp"

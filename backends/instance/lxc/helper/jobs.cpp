@@ -51,19 +51,6 @@ outcome<void> run(job_context& job, schema::HelperJob::Reader request) {
 
 } // namespace
 
-answer error_answer(const error& why) {
-  return answer::make([&](schema::HelperAnswer::Builder a) {
-    auto e = a.initError();
-    e.setCode(static_cast<uint16_t>(why.code));
-    e.setMessage(why.message);
-    e.setEntity(why.entity);
-  });
-}
-
-answer done_answer() {
-  return answer::make([](schema::HelperAnswer::Builder a) { a.setDone(); });
-}
-
 outcome<container> open_container(const job_context& job) {
   container c{lxc_container_new(job.key.c_str(), job.lxcpath.c_str())};
   if (!c) return fail(fault::backend_failed, "liblxc gives no handle for " + job.key);

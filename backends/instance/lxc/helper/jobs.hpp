@@ -1,6 +1,8 @@
 #pragma once
 
-#include "backends/instance/lxc/frame.hpp"
+#include "backends/instance/frame.hpp"
+#include "backends/instance/helper/answer.hpp"
+#include "backends/instance/lxc/places.hpp"
 #include "messages/error.hpp"
 #include "messages/helper.capnp.h"
 
@@ -10,6 +12,8 @@
 #include <vector>
 
 namespace troupe::lxc {
+
+using namespace files;
 
 /// What every job needs to know. One job runs per process, single-threaded.
 struct job_context {
@@ -36,10 +40,6 @@ std::string liblxc_version();
 void warm_up(const char* lxcpath);
 /// Runs the one job that arrives on `socket`; returns the process's exit status.
 int run_job(int socket);
-
-using answer = message<schema::HelperAnswer>;
-answer error_answer(const error& why);
-answer done_answer();
 
 // The jobs. Each sends its own answer on success; an error is sent by run_job.
 outcome<void> run_start(job_context& job, schema::StartJob::Reader request);

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace troupe::lxc::sftp {
+namespace troupe::files::sftp {
 
 /// SFTP version 3 (draft-ietf-secsh-filexfer-02): a length, a type, and big-endian numbers and counted strings.
 enum class kind : uint8_t {
@@ -105,4 +105,4 @@ private:
   std::string bytes_;
 };
 
-} // namespace troupe::lxc::sftp
+} // namespace troupe::files::sftp

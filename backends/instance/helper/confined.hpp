@@ -6,7 +6,7 @@
 #include <string>
 #include <sys/stat.h>
 
-namespace troupe::lxc {
+namespace troupe::files {
 
 /// openat2 below the directory `root`: symbolic links (also absolute ones) resolve inside it, magic links are refused.
 /// `path` is taken as seen from `root`. errno is set on failure.
@@ -29,4 +29,4 @@ outcome<unique_fd> make_directories(int root, const std::string& path);
 /// Writes it all.
 outcome<void> write_all(int fd, const char* data, size_t size, const std::string& what);
 
-} // namespace troupe::lxc
+} // namespace troupe::files

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace troupe::lxc {
+namespace troupe::files {
 
 /// Ids on disk are `base` above those told, and the instance has `count` of them; 0: all.
 struct sftp_ids {
@@ -16,4 +16,4 @@ struct sftp_ids {
 /// `proc_self_fd`: see reopen.
 outcome<void> serve_sftp(int socket, int root, int proc_self_fd, sftp_ids ids);
 
-} // namespace troupe::lxc
+} // namespace troupe::files

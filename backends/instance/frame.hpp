@@ -8,14 +8,9 @@
 #include <string>
 #include <vector>
 
-namespace troupe::lxc {
+namespace troupe {
 
-/// Below lxcpath: the file whose bytes stand for keys while they are being started; see lock_key.
-inline constexpr const char* start_locks = "/.starts";
-/// Below lxcpath, root's only: the sockets of commands that outlive the daemon, named by their operations.
-inline constexpr const char* exec_sockets = "/.execs";
-
-/// What travels between the daemon and a job: the bytes of one Cap'n Proto message and the descriptors that belong to
+/// What travels between the daemon and its job: the bytes of one Cap'n Proto message and the descriptors that belong to
 /// it.
 struct frame {
   std::string bytes;
@@ -37,4 +32,4 @@ outcome<void> send_message(int socket, const message<Schema>& what, std::span<co
   return send_frame(socket, what.bytes(), fds);
 }
 
-} // namespace troupe::lxc
+} // namespace troupe

@@ -1,7 +1,7 @@
-#include "backends/instance/lxc/helper/sftp.hpp"
+#include "backends/instance/helper/sftp.hpp"
 
-#include "backends/instance/lxc/helper/confined.hpp"
-#include "backends/instance/lxc/helper/sftp_packet.hpp"
+#include "backends/instance/helper/confined.hpp"
+#include "backends/instance/helper/sftp_packet.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -16,7 +16,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-namespace troupe::lxc {
+namespace troupe::files {
 namespace {
 
 using sftp::kind;
@@ -497,4 +497,4 @@ outcome<void> serve_sftp(int socket, int root, int proc_self_fd, sftp_ids ids) {
   return server{socket, root, proc_self_fd, ids}.run();
 }
 
-} // namespace troupe::lxc
+} // namespace troupe::files
