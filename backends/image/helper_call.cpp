@@ -82,6 +82,12 @@ private:
   int above_ = 3;
 };
 
+std::string printable(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return text;
+}
+
 template <class Number>
 bool take_number(std::string_view& text, Number& out) {
   auto [end, e] = std::from_chars(text.data(), text.data() + text.size(), out);
@@ -130,6 +136,7 @@ outcome<helper_call> helper_call::start(order what) {
   out.output_ = std::move(what.output);
   out.take_ = std::move(what.take);
   out.input_ = std::move(what.input);
+  out.status_tells_ = what.status_tells;
   return out;
 }
 
@@ -149,7 +156,7 @@ outcome<helper_call> start_unpacker(const std::string& program, const std::vecto
 helper_call::helper_call(helper_call&& other) noexcept
     : noun_{std::move(other.noun_)}, pid_{std::exchange(other.pid_, -1)}, report_{std::move(other.report_)},
       complaints_{std::move(other.complaints_)}, output_{std::move(other.output_)}, take_{std::move(other.take_)},
-      input_{std::move(other.input_)} {}
+      input_{std::move(other.input_)}, status_tells_{other.status_tells_} {}
 
 helper_call::~helper_call() {
   if (pid_ < 0) return;
@@ -172,13 +179,20 @@ outcome<helper_call::findings> helper_call::wait(const progress_sink& progress, 
   const int status = reap();
   if (!heard) return tl::unexpected{heard.error()};
   if (refusal_) return tl::unexpected{*refusal_};
-  if (done_ && status == 0) return std::move(findings_);
+  if ((done_ || status_tells_) && status == 0) return std::move(findings_);
   // A parser that crashes or runs out of time does so because of what it read; SIGKILL comes from the system.
   if (status > 0 && WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM)
     return fail(fault::invalid, "What was given cannot be read: the " + noun_ + " ended with signal " +
                                     std::to_string(WTERMSIG(status)));
-  auto why = complaint_.substr(0, complaint_.find('\n'));
+  auto why = complaint();
   return fail(fault::backend_failed, "The " + noun_ + " ended early" + (why.empty() ? "" : ": " + why));
+}
+
+/// Of a helper's libraries the first line counts, of another program the last.
+std::string helper_call::complaint() const {
+  std::string_view all{complaint_};
+  while (all.ends_with('\n')) all.remove_suffix(1);
+  return printable(std::string{status_tells_ ? all.substr(all.rfind('\n') + 1) : all.substr(0, all.find('\n'))});
 }
 
 outcome<void> helper_call::listen(const progress_sink& progress, const cancel_token* stop) {
@@ -290,6 +304,8 @@ outcome<void> helper_call::obey(std::string_view line, const progress_sink& prog
     case 'k':
       findings_.virtual_machine = rest == "vm";
       return {};
+    case 'v':
+      return take_number(rest, findings_.disk_size) ? outcome<void>{} : nonsense();
     case 'm':
       if (!take_number(rest, first) || first > metadata_size_max) return nonsense();
       findings_.text.clear();
@@ -297,10 +313,7 @@ outcome<void> helper_call::obey(std::string_view line, const progress_sink& prog
       return {};
     case 'e': {
       if (!take_number(rest, first) || first < 1 || first > static_cast<uint64_t>(fault::internal)) return nonsense();
-      std::string sentence{rest};
-      std::replace_if(
-          sentence.begin(), sentence.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
-      refusal_ = error{static_cast<fault>(first), std::move(sentence)};
+      refusal_ = error{static_cast<fault>(first), printable(std::string{rest})};
       return {};
     }
     default:

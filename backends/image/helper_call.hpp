@@ -11,14 +11,16 @@
 
 namespace troupe {
 
-/// One run of a confined helper: `troupe-unpack`, which reads archives, or `troupe-pack`, which writes them. The helper
+/// One run of a confined helper: `troupe-unpack`, which reads archives, `troupe-pack`, which writes them, or
+/// `troupe-convert`, which converts disks. The helper
 /// dies with the thread that started it, so start and wait belong on the same blocking thread. What it says is
 /// untrusted, like what it reads.
 class helper_call {
 public:
   struct findings {
     bool virtual_machine = false;
-    std::string text; // a file of the archive that was asked for: metadata.yaml, index.yaml, backup.yaml
+    uint64_t disk_size = 0; // of a virtual machine whose disk was in the archive
+    std::string text;       // a file of the archive that was asked for: metadata.yaml, index.yaml, backup.yaml
   };
   struct given {
     unique_fd ours;
@@ -39,6 +41,7 @@ public:
     unique_fd output = {}; // a pipe that the helper fills, and who takes what comes
     std::function<outcome<void>(std::string_view bytes)> take = {};
     std::optional<feed> input = {};
+    bool status_tells = false; // it became another program, whose exit status alone says how it ended
   };
 
   static outcome<helper_call> start(order what);
@@ -56,6 +59,7 @@ private:
   outcome<bool> take_output();
   outcome<void> feed_more();
   outcome<void> obey(std::string_view line, const progress_sink& progress);
+  std::string complaint() const;
   tl::unexpected<error> nonsense() const;
   int reap() noexcept; // wait status, -1 when somebody else took it
 
@@ -75,6 +79,7 @@ private:
   std::string complaint_;
   findings findings_;
   std::optional<error> refusal_;
+  bool status_tells_ = false;
   bool done_ = false;
 };
 

@@ -1,15 +1,20 @@
 #include "backends/image/image_store.hpp"
 
+#include "backends/image/disk_convert.hpp"
 #include "backends/image/helper_call.hpp"
 #include "backends/image/image_files.hpp"
 #include "backends/image/image_format.hpp"
+#include "backends/image/qcow2_header.hpp"
 #include "backends/image/sha256.hpp"
+#include "backends/storage/root_disk.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <dirent.h>
 #include <fcntl.h>
+#include <filesystem>
 #include <memory>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +23,7 @@ namespace {
 
 constexpr std::string_view root_suffix = ".rootfs";
 constexpr size_t hash_block = 1 << 20;
+constexpr const char* packed_disk = ".root.qcow2"; // in a volume while it is converted
 
 outcome<image_format> format_in(const unique_fd& file) {
   char head[format_head_size];
@@ -40,24 +46,41 @@ outcome<void> add_file(sha256_sum& sum, const unique_fd& file, uint64_t base, ui
   }
 }
 
-/// What can be said without reading an archive.
-outcome<void> check_formats(const image_upload& upload) {
+outcome<disk_facts> judge_file(const unique_fd& file, uint64_t size_max) {
+  char head[qcow2_head_size];
+  auto size = size_of(file);
+  if (!size) return tl::unexpected{size.error()};
+  auto n = read_at(file, 0, head, sizeof head);
+  if (!n) return tl::unexpected{n.error()};
+  return judge_disk({head, *n}, *size, size_max);
+}
+
+/// What can be said without reading an archive: whether the second file is a disk, and then its size.
+outcome<uint64_t> check_formats(const image_upload& upload, uint64_t disk_max) {
   auto first = format_in(upload.metadata);
   if (!first) return tl::unexpected{first.error()};
   if (!is_tar(*first))
     return fail(fault::invalid,
                 upload.rootfs ? "The metadata of the image is no tarball" : "The file is no image: it is no tarball");
-  if (!upload.rootfs) return {};
+  if (!upload.rootfs) return 0;
   auto second = format_in(upload.rootfs);
   if (!second) return tl::unexpected{second.error()};
   if (*second == image_format::unknown)
     return fail(fault::invalid, "The root file system of the image is neither a squashfs, a tarball nor a qcow2 disk");
-  return {};
+  if (*second != image_format::qcow2) return 0;
+  auto disk = judge_file(upload.rootfs, disk_max);
+  return disk ? outcome<uint64_t>{disk->size} : tl::unexpected{disk.error()};
 }
 
 outcome<unique_fd> open_directory(const std::string& path) {
   unique_fd fd{open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (!fd) return fail_errno(errno, "Cannot open " + path);
+  return fd;
+}
+
+outcome<unique_fd> open_disk(const unique_fd& volume) {
+  unique_fd fd{openat(volume.get(), root_disk_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+  if (!fd) return fail_errno(errno, "Cannot open the disk of the image");
   return fd;
 }
 
@@ -111,14 +134,17 @@ tl::unexpected<error> bad_fingerprint() {
 
 } // namespace
 
-image_store::image_store(std::string directory, std::string unpack_program)
-    : directory_{std::move(directory)}, unpack_program_{std::move(unpack_program)} {}
+image_store::image_store(std::string directory, std::string unpack_program, uint64_t disk_max)
+    : directory_{std::move(directory)}, unpack_program_{std::move(unpack_program)},
+      convert_program_{std::filesystem::path{unpack_program_}.replace_filename("troupe-convert")}, disk_max_{disk_max} {
+}
 
 outcome<image_facts> image_store::inspect(const image_upload& upload, const progress_sink& progress,
                                           const cancel_token* stop) {
   image_facts out;
   out.split = static_cast<bool>(upload.rootfs);
-  if (auto ok = check_formats(upload); !ok) return tl::unexpected{ok.error()};
+  auto disk_size = check_formats(upload, disk_max_);
+  if (!disk_size) return tl::unexpected{disk_size.error()};
   auto first = size_of(upload.metadata);
   auto second = out.split ? size_of(upload.rootfs) : outcome<uint64_t>{0};
   if (!first) return tl::unexpected{first.error()};
@@ -143,6 +169,10 @@ outcome<image_facts> image_store::inspect(const image_upload& upload, const prog
   auto found = check->wait(half(out.size / 2), stop);
   if (!found) return tl::unexpected{found.error()};
   out.virtual_machine = found->virtual_machine;
+  out.disk_size = out.split ? *disk_size : found->disk_size;
+  if (out.disk_size > disk_max_)
+    return fail(fault::too_large, "The disk of the image has " + std::to_string(out.disk_size) +
+                                      " bytes, more than the " + std::to_string(disk_max_) + " that are allowed");
   auto metadata = parse_metadata(found->text);
   if (!metadata) return tl::unexpected{metadata.error()};
   out.metadata = std::move(*metadata);
@@ -208,11 +238,38 @@ outcome<void> image_store::unpack(const std::string& fingerprint, bool split, co
   if (!target) return fail_errno(errno, "Cannot open " + volume_dir);
   std::vector<int> archives;
   for (const auto& file : *files) archives.push_back(file.get());
+  auto format = split ? format_in(files->back()) : outcome<image_format>{image_format::unknown};
+  if (!format) return tl::unexpected{format.error()};
+  const bool apart = *format == image_format::qcow2; // then all the work is in the disk
   auto call = start_unpacker(unpack_program_, archives, target.get());
   if (!call) return tl::unexpected{call.error()};
-  auto done = call->wait(progress, stop);
+  auto done = call->wait(apart ? nullptr : progress, stop);
   if (!done) return tl::unexpected{done.error()};
-  return {};
+  if (!done->virtual_machine) return {};
+  if (unlinkat(target.get(), "rootfs", AT_REMOVEDIR) != 0 && errno != ENOENT)
+    return fail_errno(errno, "Cannot remove the empty rootfs of " + volume_dir);
+  auto disk = apart ? outcome<unique_fd>{std::move(files->back())} : open_disk(target);
+  if (!disk) return tl::unexpected{disk.error()};
+  auto facts = judge_file(*disk, disk_max_);
+  if (!facts) return tl::unexpected{facts.error()};
+  if (!facts->qcow2) return {};
+  return convert(*disk, facts->size, target, progress, stop);
+}
+
+/// A root.img that is there is the disk itself, from a unified image: it gives way.
+outcome<void> image_store::convert(const unique_fd& disk, uint64_t size, const unique_fd& volume,
+                                   const progress_sink& progress, const cancel_token* stop) {
+  const int at = volume.get();
+  if (renameat2(at, root_disk_name, at, packed_disk, RENAME_NOREPLACE) != 0 && errno != ENOENT)
+    return fail_errno(errno, "Cannot replace the disk of a volume");
+  auto made = make_root_disk(at);
+  if (!made) return tl::unexpected{made.error()};
+  const uint64_t whole = (size + 511) / 512 * 512;
+  auto done = convert_disk(disk, *made, {convert_program_, "qcow2", "raw", whole}, progress, stop);
+  if (!done) static_cast<void>(unlinkat(at, root_disk_name, 0));
+  if (unlinkat(at, packed_disk, 0) != 0 && errno != ENOENT && done)
+    return fail_errno(errno, "Cannot remove the packed disk of a volume");
+  return done;
 }
 
 outcome<std::vector<std::string>> image_store::list() {

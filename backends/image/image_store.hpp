@@ -31,6 +31,7 @@ struct image_facts {
   bool split = false;
   bool virtual_machine = false;
   message<schema::ImageMetadata> metadata;
+  uint64_t disk_size = 0; // of a virtual machine: bytes that it sees
 };
 
 /// Splits a multipart/form-data body (spooled to `body`) into the parts `metadata` and `rootfs` / `rootfs.img`.
@@ -38,10 +39,11 @@ outcome<image_upload> split_multipart(const unique_fd& body, std::string_view co
                                       const std::string& spool_dir);
 
 /// The files of DIR/images: `FINGERPRINT` and, for split images, `FINGERPRINT.rootfs`.
-/// Archives are read only by the confined helper `troupe-unpack`. Calls block; thread-safe.
+/// Archives are read only by the confined helper `troupe-unpack`, disks by `troupe-convert`. Calls block; thread-safe.
 class image_store {
 public:
-  image_store(std::string directory, std::string unpack_program);
+  /// `troupe-convert` lies beside `unpack_program`. `disk_max`: bytes that a virtual machine of an image may see.
+  image_store(std::string directory, std::string unpack_program, uint64_t disk_max = uint64_t{128} << 30);
   /// Hashes, reads metadata.yaml (confined), refuses what is no image. Stores nothing.
   outcome<image_facts> inspect(const image_upload& upload, const progress_sink& progress,
                                const cancel_token* stop = nullptr);
@@ -52,15 +54,20 @@ public:
   outcome<std::vector<unique_fd>> open(const std::string& fingerprint, bool split);
   /// Extension that the stored file's compression asks for: ".tar.gz", ".tar.xz", ".squashfs".
   outcome<std::string> extension(const unique_fd& file);
-  /// Unpacks into an empty volume directory: metadata.yaml, templates/, rootfs/. Hostile content cannot leave it.
+  /// Unpacks into a volume directory that is empty, or has an empty rootfs/: metadata.yaml, templates/, and rootfs/ or,
+  /// of a virtual machine, root.img, raw and sparse. Hostile content cannot leave it.
   outcome<void> unpack(const std::string& fingerprint, bool split, const std::string& volume_dir,
                        const progress_sink& progress, const cancel_token* stop = nullptr);
   /// Fingerprints of whole images on disk, sorted, to reconcile with; sweeps halves that a crash left.
   outcome<std::vector<std::string>> list();
 
 private:
+  outcome<void> convert(const unique_fd& disk, uint64_t size, const unique_fd& volume, const progress_sink& progress,
+                        const cancel_token* stop);
+
   std::string directory_;
-  std::string unpack_program_;
+  std::string unpack_program_, convert_program_;
+  uint64_t disk_max_;
   std::mutex files_; // keep, forget and list see each other's files whole
 };
 

@@ -12,6 +12,7 @@
 #include "backends/image/helper/sources.hpp"
 #include "backends/image/helper/stream_judge.hpp"
 #include "backends/image/image_format.hpp"
+#include "backends/image/qcow2_header.hpp"
 
 #include <cerrno>
 #include <charconv>
@@ -82,6 +83,16 @@ outcome<void> walk_root(const archive_file& file, unpack_rules& rules, tree_sink
   return fail(fault::unsupported, "The root file system of the image is neither a tarball nor a squashfs");
 }
 
+outcome<void> tell(const check_sink& found, report& to) {
+  if (auto size = found.disk_size()) {
+    auto disk = judge_disk(found.disk_head(), *size, unpack_limits{}.disk_max);
+    if (!disk) return tl::unexpected{disk.error()};
+    to.disk(disk->size);
+  }
+  to.text(found.text());
+  return {};
+}
+
 outcome<void> walk_image(const order& what, tree_sink& sink, unpack_rules& rules) {
   auto first = open_archive(first_archive, 0);
   if (!first) return tl::unexpected{first.error()};
@@ -103,10 +114,10 @@ outcome<void> walk_image(const order& what, tree_sink& sink, unpack_rules& rules
       if (auto ok = walk_root(second, rules, sink, to); !ok) return ok;
   }
   if (auto ok = rules.finish(!vm_root); !ok) return ok;
-  if (what.to_disk && (vm_root || rules.virtual_machine()))
-    return fail(fault::unsupported, "Images of virtual machines cannot be unpacked into a directory");
   if (auto ok = sink.finish(); !ok) return ok;
-  if (auto* checked = dynamic_cast<check_sink*>(&sink)) to.image(vm_root || rules.virtual_machine(), checked->text());
+  to.kind(vm_root || rules.virtual_machine());
+  if (auto* checked = dynamic_cast<check_sink*>(&sink))
+    if (auto ok = tell(*checked, to); !ok) return ok;
   to.done();
   return {};
 }

@@ -1,5 +1,7 @@
 #include "backends/image/unpack_rules.hpp"
 
+#include "backends/storage/root_disk.hpp"
+
 namespace troupe {
 namespace {
 
@@ -62,8 +64,12 @@ outcome<std::optional<placement>> unpack_rules::admit(archive_form form, const a
     case area::ignored:
       return std::nullopt;
     case area::disk:
-      virtual_machine_ = virtual_machine_ || form == archive_form::unified;
-      return std::nullopt;
+      if (form != archive_form::unified) return std::nullopt;
+      if (entry.kind != entry_kind::file)
+        return fail(fault::invalid, the_ + " has a \"rootfs.img\" that is no regular file");
+      virtual_machine_ = true;
+      path = root_disk_name;
+      break;
     case area::metadata:
       if (entry.kind != entry_kind::file) return fail(fault::invalid, "metadata.yaml in the image is no regular file");
       if (entry.size > metadata_size_max)

@@ -20,7 +20,8 @@ struct archive_entry_facts {
   uint64_t size = 0;     // of a file, logical
 };
 
-/// Where an accepted entry goes: `metadata.yaml`, `templates[/…]`, `rootfs[/…]`; never absolute, never with "..".
+/// Where an accepted entry goes: `metadata.yaml`, `templates[/…]`, `rootfs[/…]`, and what is called rootfs.img in the
+/// archive, to `root.img`; never absolute, never with "..".
 struct placement {
   std::string path;
   std::string link;      // hardlink: normalised like `path`; symlink: as told
@@ -30,8 +31,9 @@ struct placement {
 struct unpack_limits {
   uint64_t bytes_max = uint64_t{64} << 30; // logical size of all files
   uint64_t entries_max = 2'000'000;
-  size_t path_max = 4000; // bytes; leaves room below PATH_MAX
-  size_t depth_max = 200; // components
+  size_t path_max = 4000;                  // bytes; leaves room below PATH_MAX
+  size_t depth_max = 200;                  // components
+  uint64_t disk_max = uint64_t{128} << 30; // bytes that a virtual machine sees
 };
 
 inline constexpr uint64_t metadata_size_max = 1 << 20;

@@ -6,13 +6,12 @@
 #include "backends/storage/mounts.hpp"
 #include "backends/storage/pool_config.hpp"
 #include "backends/storage/pool_volumes.hpp"
+#include "backends/storage/root_disk.hpp"
 #include "backends/storage/size.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -119,9 +118,7 @@ outcome<void> btrfs_driver::make_loop_file() const {
   if (!size) return tl::unexpected{size.error()};
   unique_fd fd{::open(file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600)};
   if (!fd) return fail_errno(errno, "Cannot make the loop file " + file);
-  int flags = 0; // copy on write below copy on write only fragments; where it is unknown it is not needed
-  if (ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) == 0 && (flags |= FS_NOCOW_FL) != 0)
-    (void)ioctl(fd.get(), FS_IOC_SETFLAGS, &flags);
+  turn_off_cow(fd.get());
   if (ftruncate(fd.get(), static_cast<off_t>(*size)) != 0)
     return fail_errno(errno, "Cannot size the loop file " + file);
   return {};
@@ -188,7 +185,7 @@ outcome<void> btrfs_driver::open() {
   std::lock_guard lock{pool_};
   if (auto made = make_pool_directory(place_.directory); !made) return made;
   if (auto up = bring_up(); !up) return up;
-  return layout_.require_made();
+  return layout_.complete();
 }
 
 outcome<void> btrfs_driver::close() {
@@ -206,7 +203,7 @@ outcome<void> btrfs_driver::create_volume(const volume_id& id) {
   if (!staged) return tl::unexpected{staged.error()};
   if (auto made = make_subvolume(staged->path); !made) return made;
   if (chmod(staged->path.c_str(), 0700) != 0) return fail_errno(errno, "Cannot set the mode of " + staged->path);
-  if (auto made = make_rootfs(staged->path, id); !made) return made;
+  if (auto made = make_root(staged->path, id); !made) return made;
   return layout_.publish(std::move(*staged), id);
 }
 
@@ -238,6 +235,7 @@ outcome<void> btrfs_driver::clone_volume(const volume_id& source, const volume_i
   if (!to) return tl::unexpected{to.error()};
   if (*to) return {};
   if (!*from) return fail(fault::not_found, "The storage volume " + layout_.path(source) + " does not exist");
+  if (auto alike = check_clone(layout_, source, target); !alike) return alike;
   if (source.kind == "images" && !is_sealed(source))
     return fail(fault::wrong_state, "The image volume " + layout_.path(source) + " is not complete");
   auto volume = open_directory(layout_.path(source));
@@ -296,6 +294,7 @@ outcome<root_mount> btrfs_driver::root(const volume_id& id) {
 
 outcome<void> btrfs_driver::limit_volume(const volume_id& id, uint64_t bytes) {
   if (auto good = layout_.check(id); !good) return good;
+  if (is_machine(layout_, id)) return limit_machine(layout_, id, bytes);
   auto volume = open_directory(layout_.path(id));
   return volume ? limit_subvolume(volume->get(), bytes) : tl::unexpected{volume.error()};
 }

@@ -4,6 +4,7 @@
 #include "backends/storage/overlay_probe.hpp"
 #include "backends/storage/pool_config.hpp"
 #include "backends/storage/pool_volumes.hpp"
+#include "backends/storage/root_disk.hpp"
 #include "backends/storage/tree.hpp"
 
 #include <cerrno>
@@ -76,7 +77,7 @@ outcome<void> dir_driver::open() {
   if (!bound_source().empty())
     if (auto made = make_pool_directory(place_.directory); !made) return made;
   if (auto up = bring_up(); !up) return up;
-  if (auto made = layout_.require_made(); !made) return made;
+  if (auto made = layout_.complete(); !made) return made;
   probe();
   return {};
 }
@@ -98,7 +99,7 @@ outcome<void> dir_driver::create_volume(const volume_id& id) {
   auto staged = layout_.stage();
   if (!staged) return tl::unexpected{staged.error()};
   if (mkdir(staged->path.c_str(), 0700) != 0) return fail_errno(errno, "Cannot make the volume " + layout_.path(id));
-  if (auto made = make_rootfs(staged->path, id); !made) return made;
+  if (auto made = make_root(staged->path, id); !made) return made;
   return layout_.publish(std::move(*staged), id);
 }
 
@@ -126,8 +127,9 @@ std::string dir_driver::lower_of(const volume_id& id) const {
   auto size = readlink((layout_.path(id) + "/lower").c_str(), text, sizeof text);
   if (size <= 0) return {};
   std::string image(text, static_cast<size_t>(size));
-  // A plain volume has a rootfs, and what else is in it may have come with the image: such a link says nothing.
-  bool plain = access((layout_.path(id) + "/rootfs").c_str(), F_OK) == 0;
+  // A plain volume has a rootfs or a disk, and what else is in it may have come with the image: such a link says
+  // nothing.
+  bool plain = access((layout_.path(id) + "/rootfs").c_str(), F_OK) == 0 || has_root_disk(layout_.path(id));
   return plain || !layout_.check({"images", image}) ? "" : image;
 }
 
@@ -167,6 +169,7 @@ outcome<void> dir_driver::clone_volume(const volume_id& source, const volume_id&
   if (*to) return {};
   bool image = source.kind == "images";
   if (!*from) return fail(fault::not_found, "The storage volume " + layout_.path(source) + " does not exist");
+  if (auto alike = check_clone(layout_, source, target); !alike) return alike;
   auto claim = image ? layout_.lock_image(source, false) : unique_fd{};
   if (!claim) return tl::unexpected{claim.error()};
   if (image && !is_sealed(source))
@@ -242,6 +245,11 @@ outcome<root_mount> dir_driver::root(const volume_id& id) {
   found.upper = path + "/upper";
   found.work = path + "/work";
   return found;
+}
+
+outcome<void> dir_driver::limit_volume(const volume_id& id, uint64_t bytes) {
+  if (auto good = layout_.check(id); !good) return good;
+  return is_machine(layout_, id) ? limit_machine(layout_, id, bytes) : storage_driver::limit_volume(id, bytes);
 }
 
 outcome<uint64_t> dir_driver::usage(const volume_id& id) { return volume_usage(layout_, id); }

@@ -32,6 +32,7 @@ public:
   std::string path(const volume_id& id) const override;
   outcome<root_mount> root(const volume_id& id) override;
   outcome<uint64_t> usage(const volume_id& id) override;
+  outcome<void> limit_volume(const volume_id& id, uint64_t bytes) override;
   outcome<pool_space> space() override;
 
 private:

@@ -27,8 +27,8 @@ struct fixed_directory {
 
 // .trash is made last and removed first: it is the sign of a complete pool.
 constexpr fixed_directory directories[] = {
-    {"containers", 0711, true},   {"snapshots", 0700, true}, {"images", 0711, true},  {"custom", 0700, true},
-    {".incomplete", 0700, false}, {".sealed", 0700, false},  {".trash", 0700, false},
+    {"containers", 0711, true}, {"virtual-machines", 0700, true}, {"snapshots", 0700, true}, {"images", 0711, true},
+    {"custom", 0700, true},     {".incomplete", 0700, false},     {".sealed", 0700, false},  {".trash", 0700, false},
 };
 
 bool is_ours(std::string_view name) {
@@ -108,6 +108,10 @@ outcome<void> pool_layout::make() const {
   if (!names) return tl::unexpected{names.error()};
   if (auto foreign = std::find_if_not(names->begin(), names->end(), is_ours); foreign != names->end())
     return fail(fault::in_use, "The directory of storage pool " + pool_ + " is not empty, it holds " + *foreign);
+  return make_directories();
+}
+
+outcome<void> pool_layout::make_directories() const {
   for (auto& row : directories) {
     auto path = directory_ + '/' + std::string{row.name};
     if (mkdir(path.c_str(), row.mode) != 0 && errno != EEXIST) return fail_errno(errno, "Cannot make " + path);
@@ -115,6 +119,11 @@ outcome<void> pool_layout::make() const {
       return fail_errno(errno, "Cannot set the mode of " + path); // not the umask's
   }
   return {};
+}
+
+outcome<void> pool_layout::complete() const {
+  auto made = require_made();
+  return made ? make_directories() : made;
 }
 
 bool pool_layout::is_only_ours() const {
@@ -143,7 +152,8 @@ outcome<void> pool_layout::require_made() const {
 
 outcome<void> pool_layout::check(const volume_id& id) const {
   if (!is_kind(id.kind))
-    return fail(fault::invalid, "A storage volume's kind must be containers, snapshots, images or custom");
+    return fail(fault::invalid,
+                "A storage volume's kind must be containers, virtual-machines, snapshots, images or custom");
   if (!is_safe_name(id.name)) return fail(fault::invalid, "The name of a storage volume is not usable as a file name");
   return {};
 }

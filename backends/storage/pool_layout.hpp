@@ -21,9 +21,10 @@ struct staged_volume {
   ~staged_volume();
 };
 
-/// The directories of one pool: POOL/{containers,snapshots,images,custom}/NAME and, 0700, .trash, .incomplete and
-/// .sealed. A volume becomes visible and disappears by one rename, so that what is visible is complete after any crash.
-/// Stateless but for its names; every call may come from any thread, and from a second object on the same pool.
+/// The directories of one pool: POOL/{containers,virtual-machines,snapshots,images,custom}/NAME and, 0700, .trash,
+/// .incomplete and .sealed. A volume becomes visible and disappears by one rename, so that what is visible is complete
+/// after any crash. Stateless but for its names; every call may come from any thread, and from a second object on the
+/// same pool.
 class pool_layout {
 public:
   pool_layout(std::string pool, std::string directory);
@@ -37,6 +38,8 @@ public:
   outcome<void> unmake() const;
   /// `wrong_state` unless `make` was done here: the disk may not be mounted.
   outcome<void> require_made() const;
+  /// The same, and makes directories that an older version did not know.
+  outcome<void> complete() const;
 
   /// `invalid` unless kind and name are one safe path component each.
   outcome<void> check(const volume_id& id) const;
@@ -63,6 +66,8 @@ public:
   std::string seal_mark(const volume_id& id) const { return directory_ + "/.sealed/" + id.name; }
 
 private:
+  outcome<void> make_directories() const;
+
   std::string pool_;
   std::string directory_;
 };

@@ -1,6 +1,7 @@
 #include "backends/storage/pool_volumes.hpp"
 
 #include "backends/storage/mounts.hpp"
+#include "backends/storage/root_disk.hpp"
 #include "backends/storage/tree.hpp"
 
 #include <algorithm>
@@ -32,12 +33,35 @@ outcome<void> remove_pool_directory(const std::string& directory) {
   return {};
 }
 
-outcome<void> make_rootfs(const std::string& volume, const volume_id& id) {
+outcome<void> make_root(const std::string& volume, const volume_id& id) {
   if (id.kind == "custom") // nobody else enters the folder that it lies in
     return chmod(volume.c_str(), 0711) == 0 ? outcome<void>{} : fail_errno(errno, "Cannot set the mode of " + volume);
+  if (id.kind == "virtual-machines") {
+    auto directory = open_directory(volume);
+    if (!directory) return tl::unexpected{directory.error()};
+    auto disk = make_root_disk(directory->get());
+    return disk ? outcome<void>{} : tl::unexpected{disk.error()};
+  }
   auto rootfs = volume + "/rootfs";
   if (mkdir(rootfs.c_str(), 0755) != 0 || chmod(rootfs.c_str(), 0755) != 0) // whatever the umask says
     return fail_errno(errno, "Cannot make " + rootfs);
+  return {};
+}
+
+bool is_machine(const pool_layout& layout, const volume_id& id) {
+  return id.kind == "virtual-machines" || (id.kind == "snapshots" && has_root_disk(layout.path(id)));
+}
+
+outcome<void> limit_machine(const pool_layout& layout, const volume_id& id, uint64_t bytes) {
+  return id.kind == "snapshots" ? outcome<void>{} : grow_root_disk(layout.path(id), bytes);
+}
+
+outcome<void> check_clone(const pool_layout& layout, const volume_id& source, const volume_id& target) {
+  bool machine = has_root_disk(layout.path(source));
+  if (target.kind == "virtual-machines" && !machine)
+    return fail(fault::invalid, "The storage volume " + layout.path(source) + " is not of a virtual machine");
+  if (target.kind == "containers" && machine)
+    return fail(fault::invalid, "The storage volume " + layout.path(source) + " is of a virtual machine");
   return {};
 }
 

@@ -14,9 +14,15 @@ outcome<void> make_pool_directory(const std::string& directory);
 /// Removes the empty directory; gone is fine.
 outcome<void> remove_pool_directory(const std::string& directory);
 
-/// rootfs/ in a new volume of a kind that has one; such a volume is 0700, since what is below it may hold
+/// rootfs/ or root.img in a new volume of a kind that has one; such a volume is 0700, since what is below it may hold
 /// set-uid programs of a guest that the host's users must not reach.
-outcome<void> make_rootfs(const std::string& volume, const volume_id& id);
+outcome<void> make_root(const std::string& volume, const volume_id& id);
+/// Whether it is the volume of a virtual machine or a snapshot of one.
+bool is_machine(const pool_layout& layout, const volume_id& id);
+/// Grows its disk. A snapshot stays as it is, whatever is wished.
+outcome<void> limit_machine(const pool_layout& layout, const volume_id& id, uint64_t bytes);
+/// Of a container no virtual machine can be made, nor the other way round.
+outcome<void> check_clone(const pool_layout& layout, const volume_id& source, const volume_id& target);
 /// Only the volume of an image or a snapshot that exists can be sealed.
 outcome<void> check_sealable(const pool_layout& layout, const volume_id& id);
 /// Everything of the volume is on the disk afterwards, and nobody but root enters it; a custom volume's own directory

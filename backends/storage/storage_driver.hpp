@@ -23,10 +23,10 @@ struct storage_traits {
   bool quotas = false; // limit_volume works
 };
 
-/// `containers/c1`, `snapshots/UUID`, `images/FINGERPRINT`, `custom/default_v1`: the directory of a volume inside a
-/// pool.
+/// `containers/c1`, `virtual-machines/v1`, `snapshots/UUID`, `images/FINGERPRINT`, `custom/default_v1`: the directory
+/// of a volume inside a pool.
 struct volume_id {
-  std::string kind; // containers, snapshots, images, custom
+  std::string kind; // containers, virtual-machines, snapshots, images, custom
   std::string name;
   bool operator==(const volume_id&) const = default;
 };
@@ -55,7 +55,7 @@ public:
   virtual outcome<void> close() = 0;
   /// What is really there, to reconcile with.
   virtual outcome<std::vector<volume_id>> list() = 0;
-  /// Empty, with rootfs/ for kinds containers and images.
+  /// Empty, with rootfs/ for kinds containers and images, with an empty root.img for virtual-machines.
   virtual outcome<void> create_volume(const volume_id& id) = 0;
   /// What `fill` makes; visible when it is complete and on the disk. One that exists stays, and `fill` is not asked.
   virtual outcome<void> fill_volume(const volume_id& id, const volume_filler& fill) = 0;
@@ -72,7 +72,8 @@ public:
   /// The directory of the volume as it is on disk (for an overlay: its upper directory).
   virtual std::string path(const volume_id& id) const = 0;
   virtual outcome<root_mount> root(const volume_id& id) = 0;
-  /// What the volume may hold, in bytes; 0: no limit. fault::unsupported where the driver cannot.
+  /// What the volume may hold, in bytes; 0: no limit. fault::unsupported where the driver cannot. Of a virtual machine:
+  /// how large its disk is, which every driver can, and which only grows (fault::invalid); 0: it stays.
   virtual outcome<void> limit_volume(const volume_id& id, uint64_t bytes);
   virtual outcome<uint64_t> usage(const volume_id& id) = 0; // bytes; may walk the tree
   /// The same where it takes no walk.

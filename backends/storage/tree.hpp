@@ -16,8 +16,8 @@ outcome<void> remove_tree(int parent, const std::string& name);
 
 /// Copies the directory `source` to the path `target`, where nothing or an empty directory is; their parents are ours,
 /// not a guest's. Keeps owner, mode, times, extended attributes, hard links, holes and device nodes; shares extents
-/// where the file system can. What is mounted inside is left out. `too_large` where the tree is deeper than 256
-/// directories.
+/// where the file system can. What is written in place stays so, and a root.img in `source` becomes so. What is mounted
+/// inside is left out. `too_large` where the tree is deeper than 256 directories.
 outcome<void> copy_tree(const std::string& source, const std::string& target);
 
 /// Bytes on disk of everything below `directory`, hard links counted once. What is deeper than 256 directories is not.

@@ -1,3 +1,4 @@
+#include "backends/storage/root_disk.hpp"
 #include "backends/storage/tree.hpp"
 #include "messages/unique_fd.hpp"
 
@@ -168,6 +169,9 @@ private:
     if (!S_ISREG(facts.st_mode)) return {}; // swapped under us by a running guest
     unique_fd to{openat(n.target, n.target_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
     if (!to) return stuck(n.source_name);
+    // Before the first byte. Extents are shared between files that are alike in this only.
+    bool is_disk = n.depth == 1 && std::string_view{n.source_name} == root_disk_name;
+    if (is_disk || is_cow_off(from.get())) turn_off_cow(to.get());
     if (int error = copy_data(from.get(), to.get(), facts.st_size); error != 0) return stuck(n.source_name, error);
     return attributes(n, facts);
   }

@@ -169,7 +169,9 @@ TEST_CASE("a backup that reaches out of its trees is refused") {
        {item{"backup/container", AE_IFCHR}, "no directory"},
        {text_item, "more than one"},
        {item{"backup/snapshots/unnamed/rootfs/x", AE_IFREG, "x"}, "does not name"},
-       {item{"backup/container/rootfs.img", AE_IFREG, "x"}, "not whole"}}));
+       {item{"backup/container/rootfs.img", AE_IFREG, "x"}, "virtual machines are not"},
+       {item{"backup/virtual-machine.img", AE_IFREG, "x"}, "virtual machines are not"},
+       {item{"backup/virtual-machine/metadata.yaml", AE_IFREG, "x"}, "virtual machines are not"}}));
   INFO(bad.path << " -> " << bad.content);
   auto archive = file_of(pack(with_container({bad})));
   auto taken = s.take(archive);

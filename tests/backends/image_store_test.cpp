@@ -186,18 +186,6 @@ TEST_CASE("a split image with a squashfs unpacks as it was packed") {
   }
 }
 
-TEST_CASE("virtual machine images are recognised and not unpacked into a directory") {
-  stage s;
-  const std::string disk = "QFI\xfb" + std::string(1000, '\0');
-  auto facts = s.store.inspect(stage::upload(pack({yaml_item}, ARCHIVE_FILTER_GZIP), disk), nullptr);
-  REQUIRE(facts.has_value());
-  CHECK(facts->virtual_machine);
-  auto unified = pack({yaml_item, {"rootfs.img", AE_IFREG, disk}}, ARCHIVE_FILTER_GZIP);
-  auto refused = s.take(stage::upload(unified));
-  REQUIRE_FALSE(refused.has_value());
-  CHECK(refused.error().code == fault::unsupported);
-  CHECK(s.store.inspect(stage::upload(unified), nullptr)->virtual_machine);
-}
 
 TEST_CASE("keeping and forgetting may be repeated, and files are named after their content") {
   stage s;

@@ -18,6 +18,10 @@ std::string_view below(std::string_view path, std::string_view directory) {
 // What leads to the trees.
 bool is_way(std::string_view path) { return path == "backup" || path == "backup/snapshots"; }
 
+tl::unexpected<error> no_machines() {
+  return fail(fault::unsupported, "Backups of virtual machines are not supported yet");
+}
+
 tl::unexpected<error> no_directory(std::string_view path) {
   return fail(fault::invalid, "The backup has a \"" + std::string{path} + "\" that is no directory");
 }
@@ -46,6 +50,7 @@ outcome<std::optional<entry_judge::verdict>> backup_judge::judge(const archive_e
   if (!path) return tl::unexpected{path.error()};
   if (*path == wanted_ || *path == index_path) return take_text(std::move(*path), entry);
   if (index_only_) return std::nullopt;
+  if (is_below(*path, "backup/virtual-machine") || *path == "backup/virtual-machine.img") return no_machines();
   if (is_way(*path) && entry.kind != entry_kind::directory) return no_directory(*path);
   if (auto* to = tree_of(*path)) return into(*to, below(*path, to->path), entry);
   if (is_below(*path, "backup/snapshots") && *path != "backup/snapshots")
@@ -85,18 +90,16 @@ outcome<std::optional<entry_judge::verdict>> backup_judge::into(tree& to, std::s
   entry.path = rest;
   auto where = to.rules.admit(archive_form::unified, entry);
   if (!where) return tl::unexpected{where.error()};
+  if (to.rules.virtual_machine()) return no_machines();
   if (!*where) return std::nullopt;
   return verdict{std::move(**where), to.sink};
 }
 
 outcome<void> backup_judge::finish() const {
   if (!text_seen_) return fail(fault::invalid, "The file is no backup: it has no \"" + wanted_ + "\"");
-  for (auto& each : trees_) {
+  for (auto& each : trees_)
     if (auto ok = each.rules.finish(true, false); !ok)
       return fail(fault::invalid, "The backup is not whole: \"" + each.path + "\" has no rootfs");
-    if (each.rules.virtual_machine())
-      return fail(fault::unsupported, "Backups of virtual machines are not supported yet");
-  }
   return {};
 }
 

@@ -1,6 +1,8 @@
 #include "backends/image/helper/disk_sink.hpp"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
@@ -12,6 +14,10 @@ namespace troupe::unpack {
 namespace {
 
 constexpr size_t early_write_out = 256 << 10; // bytes; smaller files wait for the final sync
+
+constexpr size_t hole_block = 4096;
+
+bool is_zero(const char* data, size_t size) { return data[0] == 0 && std::memcmp(data, data + 1, size - 1) == 0; }
 
 std::string_view name_of(const std::string& path) {
   auto cut = path.rfind('/');
@@ -138,12 +144,28 @@ outcome<void> disk_sink::begin_file(const placement& at, uint64_t size) {
   file_path_ = at.path;
   file_size_ = size;
   file_end_ = 0;
+  sparse_ = at.path == root_disk_name;
+  if (sparse_) turn_off_cow(file_.get());
   return {};
 }
 
 outcome<void> disk_sink::write(uint64_t offset, const char* data, size_t size) {
   if (offset > file_size_ || size > file_size_ - offset)
     return fail(fault::invalid, "The image has a file longer than it says, \"" + file_path_ + "\"");
+  if (!sparse_) return write_at(offset, data, size);
+  for (size_t done = 0; done < size;) {
+    const bool zeros = is_zero(data + done, std::min(hole_block, size - done));
+    size_t run = std::min(hole_block, size - done);
+    while (done + run < size && is_zero(data + done + run, std::min(hole_block, size - done - run)) == zeros)
+      run += std::min(hole_block, size - done - run);
+    if (!zeros)
+      if (auto ok = write_at(offset + done, data + done, run); !ok) return ok;
+    done += run;
+  }
+  return {};
+}
+
+outcome<void> disk_sink::write_at(uint64_t offset, const char* data, size_t size) {
   while (size > 0) {
     auto n = pwrite(file_.get(), data, size, static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;

@@ -23,6 +23,7 @@ public:
 private:
   outcome<unique_fd> open_beneath(const std::string& path);
   outcome<int> parent_of(const std::string& path);
+  outcome<void> write_at(uint64_t offset, const char* data, size_t size);
   outcome<int> make_way(const placement& at); // the parent, with an earlier entry of that name removed
 
   unique_fd root_;
@@ -33,6 +34,7 @@ private:
   std::string file_path_;
   uint64_t file_size_ = 0;
   uint64_t file_end_ = 0;
+  bool sparse_ = false; // blocks of zeros become holes
 };
 
 } // namespace troupe::unpack

@@ -35,10 +35,9 @@ void report::read_more(uint64_t bytes) {
   say("p " + std::to_string(done_) + " 0\n");
 }
 
-void report::image(bool virtual_machine, const std::string& metadata) {
-  say(virtual_machine ? "k vm\n" : "k container\n");
-  text(metadata);
-}
+void report::kind(bool virtual_machine) { say(virtual_machine ? "k vm\n" : "k container\n"); }
+
+void report::disk(uint64_t size) { say("v " + std::to_string(size) + "\n"); }
 
 void report::text(const std::string& content) { say("m " + std::to_string(content.size()) + "\n" + content); }
 

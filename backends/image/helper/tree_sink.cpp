@@ -1,5 +1,7 @@
 #include "backends/image/helper/tree_sink.hpp"
 
+#include "backends/image/qcow2_header.hpp"
+
 #include <algorithm>
 
 namespace troupe::unpack {
@@ -12,7 +14,7 @@ bool keeps_xattr(std::string_view name) noexcept {
 void own_by_daemon(std::string_view path, attributes& attrs) {
   if (path.starts_with("rootfs")) return;
   attrs.uid = attrs.gid = 0;
-  attrs.mode &= 0755;
+  attrs.mode = path == root_disk_name ? 0600 : attrs.mode & 0755;
   attrs.xattrs.clear();
 }
 
@@ -36,11 +38,18 @@ outcome<void> emit(tree_sink& sink, entry_kind kind, const placement& at, const 
 
 outcome<void> check_sink::begin_file(const placement& at, uint64_t size) {
   in_text_ = at.path == wanted_;
+  in_disk_ = at.path == root_disk_name;
   if (in_text_) text_.assign(std::min(size, metadata_size_max), '\0');
+  if (in_disk_) {
+    disk_size_ = size;
+    disk_head_.assign(std::min<uint64_t>(size, qcow2_head_size), '\0');
+  }
   return {};
 }
 
 outcome<void> check_sink::write(uint64_t offset, const char* data, size_t size) {
+  if (in_disk_ && offset < disk_head_.size())
+    std::copy_n(data, std::min(size, disk_head_.size() - offset), disk_head_.begin() + static_cast<ptrdiff_t>(offset));
   if (!in_text_) return {};
   if (offset > text_.size() || size > text_.size() - offset)
     return fail(fault::invalid, wanted_ + " is longer than it says");

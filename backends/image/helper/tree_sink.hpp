@@ -1,8 +1,10 @@
 #pragma once
 
 #include "backends/image/unpack_rules.hpp"
+#include "backends/storage/root_disk.hpp"
 
 #include <ctime>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,11 +46,11 @@ void own_by_daemon(std::string_view path, attributes& attrs);
 /// Hands the entry to the method of its kind. Files are begun only.
 outcome<void> emit(tree_sink& sink, entry_kind kind, const placement& at, const attributes& attrs, uint64_t size);
 
-/// Keeps one file, forgets the rest.
+/// Keeps one file and what the disk of a virtual machine begins with, forgets the rest.
 class check_sink final : public tree_sink {
 public:
   explicit check_sink(std::string wanted = "metadata.yaml") : wanted_{std::move(wanted)} {}
-  bool wants_data(std::string_view path) const noexcept override { return path == wanted_; }
+  bool wants_data(std::string_view path) const noexcept override { return path == wanted_ || path == root_disk_name; }
   outcome<void> directory(const placement&, const attributes&) override { return {}; }
   outcome<void> symlink(const placement&, const attributes&) override { return {}; }
   outcome<void> hardlink(const placement&) override { return {}; }
@@ -58,11 +60,16 @@ public:
   outcome<void> end_file(const attributes&) override { return {}; }
   outcome<void> finish() override { return {}; }
   const std::string& text() const noexcept { return text_; }
+  /// nullopt: there was none.
+  const std::optional<uint64_t>& disk_size() const noexcept { return disk_size_; } // of the file
+  const std::string& disk_head() const noexcept { return disk_head_; }
 
 private:
   std::string wanted_;
   std::string text_;
-  bool in_text_ = false;
+  bool in_text_ = false, in_disk_ = false;
+  std::optional<uint64_t> disk_size_;
+  std::string disk_head_;
 };
 
 } // namespace troupe::unpack
