@@ -61,7 +61,7 @@ TEST_CASE("a container starts, is found, stops when asked and leaves nothing", "
   CHECK(again.error().code == fault::wrong_state);
 
   await_boot(world, run.leader);
-  REQUIRE(world.driver->request_stop(run.key, run.leader));
+  REQUIRE(world.driver->request_stop("c1", run.leader));
   REQUIRE(readable(run.leader_pidfd.get()));
   REQUIRE(readable(run.monitor_pidfd.get()));
   auto gone = world.driver->find("c1");
