@@ -1,0 +1,198 @@
+#include "tests/backends/qemu_fixture.hpp"
+
+#include "backends/instance/lxc/proc_facts.hpp"
+
+#include <catch2/catch.hpp>
+#include <csignal>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+using namespace troupe;
+using namespace troupe::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+bool has_qemu() { return ::access("/usr/bin/qemu-system-x86_64", X_OK) == 0; }
+
+boot_result boot(qemu_world& world, const boot_plan& plan) {
+  auto started = world.driver->start(plan);
+  INFO((started ? "" : started.error().message));
+  REQUIRE(started);
+  return std::move(*started);
+}
+
+/// The greeting goes to the console before anybody is there; asked until it has come, each time waiting for QEMU.
+std::string await_log(qemu_world& world, const std::string& wanted) {
+  std::string text;
+  for (int asked = 0; asked < 100000 && text.find(wanted) == std::string::npos; ++asked) {
+    auto log = world.driver->console_log("vm1", false);
+    REQUIRE(log);
+    text = *log;
+  }
+  return text;
+}
+
+/// Directories of this test's cgroups that still exist, in any hierarchy.
+size_t count_groups(const std::string& id) {
+  size_t n = 0;
+  for (const auto& h : fs::directory_iterator{"/sys/fs/cgroup"}) {
+    std::error_code none;
+    n += fs::exists(h.path() / id, none) + (h.path().filename() == id);
+  }
+  return n;
+}
+
+} // namespace
+
+TEST_CASE("a virtual machine starts, is found by the next daemon, is killed and leaves nothing", "[qemu]") {
+  if (!has_qemu()) return;
+  qemu_world world{"life"};
+  auto run = boot(world, world.plan());
+  CHECK(run.leader == run.monitor);
+  CHECK(run.monitor_start == lxc::read_proc(run.monitor).start);
+  CHECK(await_log(world, "hello from the machine") == "hello from the machine\r\n");
+  CHECK(*world.driver->console_log("vm1", true) == "hello from the machine\r\n");
+  CHECK(world.driver->console_log("vm1", false)->empty());
+  auto again = world.driver->start(world.plan());
+  REQUIRE_FALSE(again);
+  CHECK(again.error().code == fault::wrong_state);
+
+  world.driver.reset();
+  world.driver = world.make();
+  auto found = world.driver->find("vm1");
+  REQUIRE(found);
+  REQUIRE(*found);
+  CHECK((*found)->leader == run.leader);
+  CHECK((*found)->monitor_start == run.monitor_start);
+  CHECK_FALSE((*found)->frozen);
+  CHECK(lxc::read_status(run.leader, "CapEff") == "0000000000000000");
+  CHECK(lxc::read_status(run.leader, "NoNewPrivs") == "1");
+  CHECK(lxc::read_status(run.leader, "Seccomp") == "2");
+  CHECK(lxc::read_status(run.leader, "Uid").starts_with("4278"));
+  CHECK(world.driver->measure("vm1", run.leader).memory > 0);
+
+  REQUIRE(world.driver->kill("vm1", run.leader));
+  REQUIRE(becomes_readable(run.monitor_pidfd.get()));
+  CHECK_FALSE(*world.driver->find("vm1"));
+  CHECK(world.driver->sweep("vm1").empty());
+  CHECK_FALSE(fs::exists(world.place / "run/vm1"));
+  world.driver.reset();
+  CHECK(count_groups(world.id) == 0);
+  world.driver = world.make();
+}
+
+TEST_CASE("a virtual machine freezes, is pictured, tells of its resets and of its end", "[qemu]") {
+  if (!has_qemu()) return;
+  qemu_world world{"acts"};
+  auto run = boot(world, world.plan());
+  REQUIRE(world.driver->freeze("vm1"));
+  CHECK((*world.driver->find("vm1"))->frozen);
+  REQUIRE(world.driver->unfreeze("vm1"));
+  CHECK_FALSE((*world.driver->find("vm1"))->frozen);
+
+  auto picture = world.driver->screenshot("vm1");
+  INFO((picture ? "" : picture.error().message));
+  REQUIRE(picture);
+  CHECK(picture->starts_with("\x89PNG"));
+  auto screen = world.driver->display("vm1", "vnc");
+  REQUIRE(screen);
+  CHECK(read_until(screen->get(), "\n").starts_with("RFB "));
+  REQUIRE(world.driver->display("vm1", "spice"));
+  CHECK_FALSE(world.driver->display("vm1", "x11"));
+
+  await_log(world, "hello");
+  {
+    auto console = world.driver->console("vm1", 80, 25);
+    REQUIRE(console);
+    auto second = world.driver->console("vm1", 80, 25);
+    REQUIRE(second);
+    CHECK(becomes_readable((*second)->done_fd()));
+    CHECK(*(*second)->result() != 0);
+    REQUIRE(::write((*console)->pty(), "x", 1) == 1);
+    CHECK(read_until((*console)->pty(), "x") == "x");
+    REQUIRE(::write((*console)->pty(), "r", 1) == 1);
+    CHECK(world.await_news("reset"));
+    CHECK(read_until((*console)->pty(), "machine\r\n") == "hello from the machine\r\n");
+  }
+  CHECK(await_log(world, "xhello").find("machine\r\nxhello from") != std::string::npos);
+  auto console = world.driver->console("vm1", 80, 25); // the seat is free again
+  REQUIRE(console);
+  REQUIRE(::write((*console)->pty(), "s", 1) == 1);
+  CHECK(world.await_news("shutdown"));
+  CHECK(becomes_readable(run.leader_pidfd.get()));
+  CHECK(becomes_readable((*console)->done_fd()));
+  CHECK(world.driver->freeze("vm1").error().code == fault::wrong_state);
+}
+
+TEST_CASE("a stopped QEMU makes nobody wait for ever, and can be killed", "[qemu]") {
+  if (!has_qemu()) return;
+  qemu_world world{"stopped"};
+  auto run = boot(world, world.plan());
+  REQUIRE(::kill(run.leader, SIGSTOP) == 0);
+  auto frozen = world.driver->freeze("vm1");
+  REQUIRE_FALSE(frozen);
+  CHECK(frozen.error().code == fault::timed_out);
+  auto found = world.driver->find("vm1");
+  REQUIRE(found);
+  REQUIRE(*found);
+  CHECK((*found)->leader == run.leader);
+  REQUIRE(world.driver->kill("vm1", run.leader));
+  CHECK(becomes_readable(run.leader_pidfd.get()));
+}
+
+TEST_CASE("disks come and go while a virtual machine runs, and their limits change", "[qemu]") {
+  if (!has_qemu()) return;
+  qemu_world world{"disks"};
+  auto run = boot(world, world.plan());
+  live_instance it{"vm1", run.leader, {}};
+  drive_plan more;
+  more.device = "a disk with an odd, long name";
+  more.file = world.place / "more.img";
+  more.write_ops = 100;
+  world.make_disk(more.file, 1 << 20);
+  for (int round = 0; round < 2; ++round) { // twice each: repeating succeeds
+    auto plugged = world.driver->plug(it, more);
+    INFO((plugged ? "" : plugged.error().message));
+    REQUIRE(plugged);
+    REQUIRE(world.driver->plug(it, more));
+    auto config = world.plan().config;
+    CHECK(world.driver->limit("vm1", config, {{more.file, 1 << 20, 0, 0, 0}}));
+    CHECK(world.driver->limit("vm1", config, {{"/nowhere", 1 << 20, 0, 0, 0}}).error().code == fault::not_found);
+    // QEMU frees it when all emulated CPUs have paused for a moment; these never do by themselves.
+    REQUIRE(world.driver->freeze("vm1"));
+    auto gone = world.driver->unplug(it, more);
+    INFO((gone ? "" : gone.error().message));
+    REQUIRE(gone);
+    REQUIRE(world.driver->unplug(it, more));
+    REQUIRE(world.driver->unfreeze("vm1"));
+  }
+  auto config = world.plan().config;
+  config["limits.memory"] = "1GiB";
+  CHECK(world.driver->limit("vm1", config, {}).error().code == fault::unsupported);
+  config["limits.memory"] = "64MiB";
+  config["limits.cpu"] = "2";
+  CHECK(world.driver->limit("vm1", config, {}).error().code == fault::unsupported);
+  more.file = world.place / "none.img";
+  CHECK_FALSE(world.driver->plug(it, more));
+}
+
+TEST_CASE("what cannot start says why and leaves nothing", "[qemu]") {
+  if (!has_qemu()) return;
+  qemu_world world{"refused"};
+  auto plan = world.plan();
+  plan.config["raw.qemu"] = "-device no-such-thing";
+  auto started = world.driver->start(plan);
+  REQUIRE_FALSE(started);
+  CHECK(started.error().code == fault::backend_failed);
+  CHECK(started.error().message.find("no-such-thing") != std::string::npos);
+  CHECK_FALSE(fs::exists(world.place / "run/vm1"));
+  plan = world.plan();
+  plan.drives[0].file = world.place / "missing.img";
+  CHECK(world.driver->start(plan).error().message.find("missing.img") != std::string::npos);
+  plan = world.plan();
+  plan.architecture = "vax";
+  CHECK(world.driver->start(plan).error().code == fault::unsupported);
+  CHECK_FALSE(*world.driver->find("vm1"));
+  CHECK_FALSE(world.driver->version().empty());
+}
