@@ -35,9 +35,10 @@ constexpr counter_row counter_rows[] = {
     {RTNL_LINK_RX_DROPPED, &link_counters::rx_dropped}, {RTNL_LINK_TX_DROPPED, &link_counters::tx_dropped},
 };
 
-bool is_veth(rtnl_link* link) {
+// What an instance's card ends in on the host: of a virtual machine a tap.
+bool is_card(rtnl_link* link) {
   auto* type = link == nullptr ? nullptr : rtnl_link_get_type(link);
-  return type != nullptr && std::string_view{type} == "veth";
+  return type != nullptr && (std::string_view{type} == "veth" || std::string_view{type} == "tun");
 }
 
 std::string type_of(unsigned flags) {
@@ -144,7 +145,7 @@ outcome<void> mark_link(const std::string& name, const std::string& mark) {
   if (!socket) return tl::unexpected{socket.error()};
   auto link = netlink::find_link(socket->get(), name);
   if (!link) return tl::unexpected{link.error()};
-  if (!is_veth(link->get())) return fail(fault::not_found, "There is no card " + name, name);
+  if (!is_card(link->get())) return fail(fault::not_found, "There is no card " + name, name);
   if (auto* alias = rtnl_link_get_ifalias(link->get()); alias != nullptr && mark != alias)
     return fail(fault::already_exists, "The link " + name + " is somebody else's", name);
   return netlink::set_alias(socket->get(), rtnl_link_get_ifindex(link->get()), mark);
@@ -156,7 +157,7 @@ outcome<void> remove_link(const std::string& name, const std::string& mark) {
   if (!socket) return tl::unexpected{socket.error()};
   auto link = netlink::find_link(socket->get(), name);
   if (!link) return tl::unexpected{link.error()};
-  if (!is_veth(link->get())) return {};
+  if (!is_card(link->get())) return {};
   auto* alias = rtnl_link_get_ifalias(link->get());
   if (mark.empty() || alias == nullptr || mark != alias) return {};
   int rc = rtnl_link_delete(socket->get(), link->get()); // by its index, as it was found
