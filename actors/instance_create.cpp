@@ -101,7 +101,7 @@ outcome<void> take_original(const snapshot& records, const header& head, schema:
   if (view(post.getSource().getType()) != "copy") return {};
   auto from = find_original(records, head, post.getSource());
   if (!from) return tl::unexpected{from.error()};
-  if (from->type != d.type) return fail(fault::invalid, "A copy is of the same type as the instance it is made from");
+  d.type = from->type; // clients need not say it
   if (!from->base_image.empty()) d.config.insert_or_assign("volatile.base_image", from->base_image);
   d.from = std::move(*from);
   return {};

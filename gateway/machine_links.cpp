@@ -40,9 +40,10 @@ void add_leases(services& with, link_facts& link, const std::string& network) {
 
 } // namespace
 
-outcome<std::vector<link_facts>> links_of_machine(services& with, const std::string& key, const expansion& effective) {
+std::vector<link_facts> links_of_machine(services& with, const std::optional<guest_report>& told,
+                                         const expansion& effective) {
   std::vector<link_facts> out;
-  if (auto told = with.machines.ask_guest(key)) {
+  if (told) {
     for (auto& card : told->cards) out.push_back(as_link(card));
     return out;
   }

@@ -7,7 +7,8 @@
 namespace troupe {
 
 /// The cards of a running virtual machine: as its agent tells, else as its configuration and the leases of our networks
-/// do. Blocks for two seconds at most.
-outcome<std::vector<link_facts>> links_of_machine(services& with, const std::string& key, const expansion& effective);
+/// do.
+std::vector<link_facts> links_of_machine(services& with, const std::optional<guest_report>& told,
+                                         const expansion& effective);
 
 } // namespace troupe

@@ -147,6 +147,19 @@ void fill_root_usage(schema::InstanceState::Builder out, services& with, expande
 
 } // namespace
 
+namespace {
+
+// What the guest itself says of its processes and memory means more than what QEMU takes of the host.
+void take_report(instance_driver::usage& used, const guest_report& told) {
+  used.processes = told.processes;
+  used.memory = told.memory_used;
+  used.memory_peak = told.memory_peak;
+  used.swap = told.swap_used;
+  used.swap_peak = 0;
+}
+
+} // namespace
+
 message<schema::InstanceState> measure_state(services& with, expander& expand, schema::InstanceSpec::Reader spec,
                                              const status_record& status) {
   auto leader = status.read([](schema::InstanceStatus::Reader s) { return s.getLeader(); });
@@ -158,6 +171,9 @@ message<schema::InstanceState> measure_state(services& with, expander& expand, s
     if (leader <= 0) return;
     auto key = instance_key(view(spec.getProject()), view(spec.getName()));
     auto used = with.driver(spec.getType()).measure(key, leader);
+    bool machine = spec.getType() == schema::InstanceType::VIRTUAL_MACHINE;
+    auto told = machine ? with.machines.ask_guest(key) : std::nullopt;
+    if (told) take_report(used, *told);
     out.setPid(leader);
     out.setProcesses(used.processes);
     out.initCpu().setUsage(used.cpu_ns);
@@ -167,8 +183,7 @@ message<schema::InstanceState> measure_state(services& with, expander& expand, s
     memory.setSwapUsage(used.swap);
     memory.setSwapUsagePeak(used.swap_peak);
     auto effective = expand(spec);
-    bool machine = spec.getType() == schema::InstanceType::VIRTUAL_MACHINE;
-    auto links = machine ? links_of_machine(with, key, effective) : list_links_of(leader);
+    auto links = machine ? links_of_machine(with, told, effective) : list_links_of(leader);
     if (!links) return;
     auto list = out.initNetwork(static_cast<unsigned>(links->size()));
     for (unsigned i = 0; i < links->size(); ++i) {

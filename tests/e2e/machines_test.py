@@ -83,7 +83,7 @@ class Machines(DaemonTest):
         said = self.daemon.lxc("config", "device", "add", self.vm, "d", "disk", "source=/tmp", "path=/x", "shift=true", check=False)
         self.assertIn("containers only", said.stderr)
         said = self.daemon.lxc("init", "busybox", self.daemon.name("not"), "--vm", check=False)
-        self.assertIn("The image is for a container", said.stderr)
+        self.assertIn("image is of type container", said.stderr)
 
     def test_qemu_holds_nothing(self):
         status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{self.pid(self.vm)}/status").read_text().splitlines() if ":\t" in line)
