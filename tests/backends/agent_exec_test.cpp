@@ -1,7 +1,7 @@
 #include "tests/backends/agent_fixture.hpp"
 
 #include <catch2/catch.hpp>
-#include <sys/stat.h>
+#include <sys/syscall.h>
 
 using namespace troupe;
 using namespace troupe::test;
@@ -117,17 +117,15 @@ TEST_CASE("a command in an agent's hands gets signals and ends with its session"
   auto session = world.client->exec(std::move(plan));
   REQUIRE(session);
   auto pid = std::atoi(read_until(out.get(), "\n").c_str());
-  REQUIRE(::kill(pid, 0) == 0);
+  unique_fd process{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+  REQUIRE(process);
   CHECK((*session)->signal(SIGHUP));
   CHECK(read_until(out.get(), "\n") == "hup\n");
   CHECK_FALSE((*session)->signal(0));
   CHECK_FALSE((*session)->result());
   session->reset();
   CHECK(read_to_end(out.get()).empty());
-  std::string state = "/proc/" + std::to_string(pid);
-  for (int i = 0; i < 200 && std::filesystem::exists(state); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds{20});
-  CHECK_FALSE(std::filesystem::exists(state));
+  CHECK(readable(process.get()));
 }
 
 TEST_CASE("an agent's command is recorded up to a bound", "[agent]") {

@@ -3,6 +3,7 @@
 #include "backends/instance/agent/agent_connection.hpp"
 #include "backends/instance/agent/agent_loop.hpp"
 #include "backends/instance/agent/file_tunnel.hpp"
+#include "backends/instance/agent/guest_text.hpp"
 #include "backends/instance/agent/remote_command.hpp"
 #include "backends/instance/file_job.hpp"
 
@@ -18,7 +19,6 @@ namespace {
 
 constexpr auto patience = 5 * kj::SECONDS, report_patience = 2 * kj::SECONDS;
 constexpr uint32_t content_seconds = 60; // for one piece of it
-constexpr size_t error_bytes_max = 500;  // of a guest's sentence
 
 tl::unexpected<error> no_agent() {
   return fail(fault::wrong_state, "No agent answers in the instance: it has not started yet, or there is none");
@@ -30,11 +30,6 @@ tl::unexpected<error> broken(const kj::Exception& why) {
   return fail(fault::backend_failed, "The agent in the instance has gone, or gave a wrong answer");
 }
 
-outcome<void> outcome_of(schema::Error::Reader from) {
-  if (from.getCode() == 0) return {};
-  return fail(static_cast<fault>(from.getCode()), text(from.getMessage()).substr(0, error_bytes_max));
-}
-
 struct socket_pair {
   unique_fd ours, loops;
 };
@@ -44,8 +39,6 @@ outcome<socket_pair> make_pair() {
     return fail_errno(errno, "Cannot make a socketpair");
   return socket_pair{unique_fd{ends[0]}, unique_fd{ends[1]}};
 }
-
-guest_report report_of(Report::Reader from);
 
 class client final : public agent_client {
 public:
@@ -94,7 +87,8 @@ public:
     auto reply = begin_file(path, true, [](schema::FileJob::Builder job) { job.setRead(); });
     if (!reply) return tl::unexpected{reply.error()};
     limit_waiting(reply->socket.get(), content_seconds);
-    return understand([&] { return read_info(*reply); });
+    return understand(
+        [&] { return read_info(*reply).and_then([](file_info&& info) { return tame(std::move(info)); }); });
   }
   outcome<unique_fd> write_file(const std::string& path, const file_write& how) override {
     auto reply = begin_file(path, false, [&](schema::FileJob::Builder job) { fill_write(job.initWrite(), how); });
@@ -103,7 +97,10 @@ public:
     limit_waiting(reply->socket.get(), content_seconds);
     return std::move(reply->socket);
   }
-  outcome<void> finish_write(const unique_fd& file) override { return finish_upload(file); }
+  outcome<void> finish_write(const unique_fd& file) override {
+    auto done = finish_upload(file);
+    return done ? std::move(done) : tl::unexpected{tame(done.error())};
+  }
   outcome<void> remove_file(const std::string& path) override {
     auto reply = begin_file(path, false, [](schema::FileJob::Builder job) { job.setRemove(); });
     return reply ? outcome<void>{} : tl::unexpected{reply.error()};
@@ -192,7 +189,7 @@ private:
     });
     if (!begun) return tl::unexpected{begun.error()};
     auto reply = understand([&] { return next_answer(pair->ours.get()); });
-    if (!reply) return reply;
+    if (!reply) return tl::unexpected{tame(reply.error())};
     *answered = true;
     reply->socket = std::move(pair->ours);
     return reply;
@@ -222,46 +219,6 @@ public:
 private:
   std::shared_ptr<agent_loop> loop_ = std::make_shared<agent_loop>();
 };
-
-guest_report::address address_of(Report::Address::Reader from) {
-  return {text(from.getFamily()), text(from.getAddress()), text(from.getScope()), from.getPrefix()};
-}
-
-guest_report::card card_of(Report::Card::Reader from) {
-  guest_report::card out;
-  out.name = text(from.getName());
-  out.hwaddr = text(from.getHwaddr());
-  out.state = text(from.getState());
-  out.type = text(from.getType());
-  out.mtu = from.getMtu();
-  out.received = from.getReceived();
-  out.sent = from.getSent();
-  out.packets_received = from.getPacketsReceived();
-  out.packets_sent = from.getPacketsSent();
-  out.errors_received = from.getErrorsReceived();
-  out.errors_sent = from.getErrorsSent();
-  out.drops_received = from.getDropsReceived();
-  out.drops_sent = from.getDropsSent();
-  for (auto each : from.getAddresses()) out.addresses.push_back(address_of(each));
-  return out;
-}
-
-guest_report report_of(Report::Reader from) {
-  guest_report out;
-  out.processes = from.getProcesses();
-  out.memory_total = from.getMemoryTotal();
-  out.memory_used = from.getMemoryUsed();
-  out.memory_peak = from.getMemoryPeak();
-  out.swap_used = from.getSwapUsed();
-  out.root_used = from.getRootUsed();
-  out.root_total = from.getRootTotal();
-  out.os = text(from.getOs());
-  out.os_version = text(from.getOsVersion());
-  out.kernel = text(from.getKernel());
-  out.hostname = text(from.getHostname());
-  for (auto each : from.getCards()) out.cards.push_back(card_of(each));
-  return out;
-}
 
 } // namespace
 } // namespace guest
