@@ -4,6 +4,7 @@
 #include "backends/image/image_files.hpp"
 #include "backends/image/sha256.hpp"
 #include "backends/image/unpack_rules.hpp"
+#include "backends/storage/root_disk.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -46,6 +47,8 @@ outcome<unique_fd> open_tree_root(const std::string& path) {
 
 outcome<void> add_tree(helper_call::order& what, const std::string& prefix, const root_mount& volume, int& next) {
   bool overlay = !volume.lower.empty();
+  if (!overlay && has_root_disk(volume.path))
+    return fail(fault::unsupported, "A virtual machine cannot be packed into an archive yet");
   what.words.push_back((overlay ? "overlay=" : "tree=") + prefix);
   for (auto& path : overlay ? std::vector{volume.upper, volume.lower} : std::vector{volume.path}) {
     auto fd = open_tree_root(path);

@@ -19,6 +19,7 @@ struct compression {
 outcome<compression> parse_compression(std::string_view text);
 
 /// A file, or what a volume holds (metadata.yaml, templates/ and rootfs/); of two files with one name the first counts.
+/// fault::unsupported for the volume of a virtual machine.
 struct archive_part {
   std::string name; // of the file; or what stands before the names of the tree: "backup/container"
   std::optional<std::string> content = {}; // a file with that in it

@@ -2,6 +2,7 @@
 
 #include "backends/storage/btrfs_subvolumes.hpp"
 #include "backends/storage/pool_layout.hpp"
+#include "backends/storage/root_disk.hpp"
 #include "backends/storage/run_program.hpp"
 
 #include <btrfsutil.h>
@@ -20,6 +21,7 @@ namespace troupe {
 namespace {
 
 outcome<void> check_whole(const std::string& path) {
+  if (is_machine_volume(path)) return fail(fault::unsupported, "Virtual machines cannot be sent as streams yet");
   auto volume = open_directory(path);
   if (!volume) return tl::unexpected{volume.error()};
   if (!has_nested_subvolumes(volume->get())) return {};

@@ -9,7 +9,7 @@
 namespace troupe {
 
 /// Writes the stream of a read-only subvolume into the empty file `into`; with a `parent`, what it has besides that.
-/// fault::unsupported where a guest has made subvolumes inside: a stream holds one only.
+/// fault::unsupported where a guest has made subvolumes inside: a stream holds one only; and for a virtual machine.
 outcome<void> send_subvolume(const std::string& path, const std::string& parent, const unique_fd& into);
 
 /// The same into a pipe, by a process that goes on meanwhile and ends with this object.

@@ -53,6 +53,10 @@ bool has_root_disk(const std::string& volume) noexcept {
   return lstat((volume + '/' + root_disk_name).c_str(), &facts) == 0 && S_ISREG(facts.st_mode);
 }
 
+bool is_machine_volume(std::string_view volume) noexcept {
+  return volume.substr(0, volume.rfind('/')).ends_with("/virtual-machines");
+}
+
 outcome<uint64_t> root_disk_size(const std::string& volume) {
   auto disk = open_disk(volume, O_RDONLY);
   return disk ? size_of(*disk, volume) : tl::unexpected{disk.error()};

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace troupe {
 
@@ -16,6 +17,8 @@ inline constexpr const char* root_disk_name = "root.img";
 /// An empty one, in the open directory of a volume that has none; open for writing.
 outcome<unique_fd> make_root_disk(int directory);
 bool has_root_disk(const std::string& volume) noexcept;
+/// By the folder that it lies in: POOL/virtual-machines/NAME.
+bool is_machine_volume(std::string_view volume) noexcept;
 /// What the machine sees, in bytes.
 outcome<uint64_t> root_disk_size(const std::string& volume);
 /// Makes it that large, rounded up to whole sectors; 0: it stays as it is. `invalid` where it would shrink.

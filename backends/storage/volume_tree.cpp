@@ -1,6 +1,7 @@
 #include "backends/storage/volume_tree.hpp"
 
 #include "backends/storage/pool_layout.hpp"
+#include "backends/storage/root_disk.hpp"
 #include "backends/storage/tree.hpp"
 
 #include <cerrno>
@@ -42,6 +43,7 @@ outcome<unique_fd> open_volume_tree(const root_mount& root) {
 }
 
 outcome<unique_fd> open_volume_mount(const root_mount& root) {
+  if (is_machine_volume(root.path)) return fail(fault::unsupported, "Virtual machines cannot be sent by rsync yet");
   return root.lower.empty() ? open_directory(root.path) : mount_overlay(root);
 }
 

@@ -263,6 +263,27 @@ TEST_CASE("a raw disk that begins like a qcow2 one stays raw where it is declare
   CHECK(slurp(dir / "leak.raw").find("root:") == std::string::npos);
 }
 
+TEST_CASE("a disk that names files of the host shows nothing of them") {
+  scratch dir;
+  auto secret = dir / "secret";
+  spill(secret, "root:" + std::string(4096 - 5, 'x'));
+  auto name = GENERATE_COPY(as<std::string>{}, secret, "/etc/passwd", "/proc/1/environ", "nbd://127.0.0.1:1/x",
+                            "json:{\"driver\":\"file\",\"filename\":\"/etc/passwd\"}", "/dev/../etc/passwd");
+  INFO(name);
+  spill(dir / "disk.vmdk", "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+                           "createType=\"monolithicFlat\"\n\nRW 8 FLAT \"" +
+                               name +
+                               "\" 0\n\nddb.virtualHWVersion = \"4\"\nddb.geometry.cylinders = \"1\"\n"
+                               "ddb.geometry.heads = \"16\"\nddb.geometry.sectors = \"63\"\n"
+                               "ddb.adapterType = \"ide\"\n");
+  auto out = opened(dir / "out", O_CREAT | O_RDWR);
+  auto done = convert_disk(opened(dir / "disk.vmdk"), out, {convert_program(), "vmdk", "raw", mib}, nullptr, nullptr);
+  REQUIRE_FALSE(done.has_value());
+  INFO(done.error().message);
+  CHECK(done.error().code == fault::invalid);
+  CHECK(slurp(dir / "out").find("root:") == std::string::npos);
+}
+
 TEST_CASE("disks of other makers become raw ones") {
   auto format = GENERATE(as<std::string>{}, "vmdk", "vdi", "vhdx", "vpc", "qcow2", "raw");
   INFO(format);

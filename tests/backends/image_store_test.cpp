@@ -186,7 +186,6 @@ TEST_CASE("a split image with a squashfs unpacks as it was packed") {
   }
 }
 
-
 TEST_CASE("keeping and forgetting may be repeated, and files are named after their content") {
   stage s;
   auto metadata = pack({yaml_item}, ARCHIVE_FILTER_GZIP);

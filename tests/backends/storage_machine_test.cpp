@@ -1,3 +1,5 @@
+#include "backends/image/archives.hpp"
+#include "backends/storage/btrfs_send.hpp"
 #include "backends/storage/root_disk.hpp"
 #include "backends/storage/volume_tree.hpp"
 #include "tests/backends/storage_pool_fixture.hpp"
@@ -180,6 +182,23 @@ TEST_CASE("a virtual machine is copied to another pool sparsely", "[storage]") {
     CHECK_FALSE(is_in_place(to.driver->path(id) + "/metadata.yaml"));
     CHECK(read_text(to.driver->path(id) + "/nvram") == "variables");
   }
+}
+
+TEST_CASE("a virtual machine is neither packed nor sent yet", "[storage]") {
+  pool_fixture pool{FOR_EACH_DRIVER()};
+  must(pool.driver->create());
+  must(pool.driver->create_volume(v1));
+  must(pool.driver->clone_volume(v1, kept));
+  auto root = must(pool.driver->root(v1));
+  unique_fd into{open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)};
+  for (auto& id : {v1, kept}) {
+    std::vector<archive_part> parts;
+    parts.push_back({"", {}, {}, must(pool.driver->root(id))});
+    CHECK(fault_of(pack_archive(std::move(parts), {"none"}, into, nullptr, nullptr)) == fault::unsupported);
+  }
+  CHECK(fault_of(open_volume_mount(root)) == fault::unsupported);
+  CHECK(fault_of(send_subvolume(root.path, "", into)) == fault::unsupported);
+  CHECK_FALSE(sending_subvolume::begin(root.path, ""));
 }
 
 TEST_CASE("what a raw disk begins with is never looked at", "[storage]") {

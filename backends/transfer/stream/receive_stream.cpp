@@ -73,6 +73,8 @@ outcome<std::optional<std::string>> settle_received(const std::string& directory
 
 outcome<std::optional<std::string>> stream_series::receive(stream_input stream, const volume_id& into,
                                                            const progress_sink& progress, const cancel_token* stop) {
+  if (into.kind == "virtual-machines")
+    return fail(fault::unsupported, "Virtual machines cannot be received as streams yet");
   if (driver_.traits().name != "btrfs") return fail(fault::unsupported, "Only btrfs pools receive streams");
   std::optional<std::string> id, description;
   auto fill = [&](const std::string& directory) -> outcome<void> {
