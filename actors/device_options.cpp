@@ -44,7 +44,7 @@ outcome<void> check_volume_disk(const judged& it) {
 outcome<void> check_disk(const judged& it) {
   auto path = it.get("path");
   if (path == "/") return check_root_disk(it);
-  if (path.find_first_not_of("/.") == path.npos) return it.bad("the path of a root disk is \"/\"");
+  if (!path.empty() && path.find_first_not_of("/.") == path.npos) return it.bad("the path of a root disk is \"/\"");
   auto source = it.get("source");
   if (it.has("pool")) return check_volume_disk(it);
   if (source.empty()) return it.bad("a disk needs a \"source\"");

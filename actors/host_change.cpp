@@ -49,6 +49,16 @@ struct changer {
     return fail(fault::internal, "No disk " + name);
   }
 
+  // What is plugged brings its limits along.
+  std::vector<disk_limit> disk_limits() const {
+    if (!is_machine()) return disk_limits_of(it.to, it.root_path, it.places);
+    std::vector<disk_limit> out;
+    for (auto& plan : drives_of(it.to, it.places, it.root_path))
+      if (kind_of_change(plan.device) != device_change::replug)
+        out.push_back({plan.file, plan.read_bytes, plan.read_ops, plan.write_bytes, plan.write_ops});
+    return out;
+  }
+
   outcome<mount_plan> mount(const expansion& in, const std::string& name) const {
     for (auto& plan : mounts_of(in, it.places))
       if (plan.device == name) return plan;
@@ -190,7 +200,7 @@ struct changer {
   }
 
   outcome<void> run() {
-    auto limits = driver().limit(it.who.key, it.to.config, disk_limits_of(it.to, it.root_path, it.places));
+    auto limits = driver().limit(it.who.key, it.to.config, disk_limits());
     if (!limits) return limits;
     std::vector<std::string> replugged, settled;
     for (auto& name : names()) {

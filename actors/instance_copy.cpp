@@ -59,6 +59,8 @@ outcome<original> find_original(const snapshot& records, const header& head, sch
   });
   found.volume = volume_word(found.type, instance_key(project, name));
   if (slash == whole.npos) {
+    if (auto good = spec->read([&](auto s) { return check_of_one_moment(records, s); }); !good)
+      return tl::unexpected{good.error()};
     if (!source.getInstanceOnly() && !source.getContainerOnly()) found.snapshots = snapshots_of(records, project, name);
     auto good = found.snapshots.empty() ? outcome<void>{} : check_snapshots_allowed(records, head.project);
     return good ? outcome<original>{std::move(found)} : tl::unexpected{good.error()};

@@ -4,6 +4,7 @@
 #include "actors/project_keys.hpp"
 #include "actors/server_keys.hpp"
 #include "actors/snapshot_pattern.hpp"
+#include "backends/storage/storage_driver.hpp"
 #include "runtime/uuid.hpp"
 
 #include <algorithm>
@@ -145,6 +146,18 @@ snapshot_record make_snapshot(schema::InstanceSpec::Reader from, std::string_vie
   });
 }
 
+outcome<void> check_of_one_moment(const snapshot& records, schema::InstanceSpec::Reader is) {
+  if (is.getType() != schema::InstanceType::VIRTUAL_MACHINE) return {};
+  auto key = in_project(view(is.getProject()), view(is.getName()));
+  auto status = load<schema::InstanceStatus>(records, table::statuses, key).value_or(status_record{});
+  if (status.read([](auto s) { return s.getState(); }) == instance_state::STOPPED) return {};
+  auto pool = load<schema::PoolSpec>(records, table::pools, view(is.getPool()));
+  auto driver = pool ? make_storage_driver(pool->read([](auto p) { return text(p.getDriver()); }), {}, {}) : nullptr;
+  if (driver && driver->traits().snapshots) return {};
+  return fail(fault::wrong_state, "The disk of a running virtual machine cannot be copied on a storage pool without "
+                                  "snapshots of its own; stop it first");
+}
+
 outcome<std::shared_ptr<saga>> plan_snapshot(const instance_data& me, const envelope<schema::SnapshotsPost>& request) {
   auto records = me.with.db.read();
   auto spec = load<schema::InstanceSpec>(records, table::instances, me.id());
@@ -153,6 +166,7 @@ outcome<std::shared_ptr<saga>> plan_snapshot(const instance_data& me, const enve
   return request.body.read([&](schema::SnapshotsPost::Reader post) -> outcome<std::shared_ptr<saga>> {
     if (post.getStateful()) return fail(fault::unsupported, "Stateful snapshots are not supported yet");
     return spec->read([&](schema::InstanceSpec::Reader is) -> outcome<std::shared_ptr<saga>> {
+      if (auto good = check_of_one_moment(records, is); !good) return tl::unexpected{good.error()};
       auto effective = expand(records, is);
       auto name = name_of(post, records, me, effective);
       if (!name) return tl::unexpected{name.error()};

@@ -42,6 +42,10 @@ void remove_snapshot(saga& plan, const snapshot& records, const instance_data& m
 /// What becomes of the snapshots when their instance goes.
 void forget_snapshots(saga& plan, const snapshot& records, const instance_data& me);
 
+/// Whether its volume can be copied as of one moment. wrong_state: a virtual machine runs, and its pool has no
+/// snapshots of its own, so that the copy of its disk would be torn.
+outcome<void> check_of_one_moment(const snapshot& records, schema::InstanceSpec::Reader is);
+
 } // namespace troupe
 
 TROUPE_LOCAL_MESSAGE(troupe::change_snapshot)

@@ -91,6 +91,39 @@ class Machines(DaemonTest):
         self.assertNotIn("0", status["Uid"].split())
         self.assertEqual((status["NoNewPrivs"].strip(), status["Seccomp"].strip()), ("1", "2"))
 
+    def test_devices_come_and_go(self):
+        disk = self.daemon.home / "disk.img"
+        with open(disk, "wb") as file:
+            file.truncate(100 << 20)
+        self.daemon.lxc("config", "device", "add", self.vm, "more", "disk", f"source={disk}")
+        inside = lambda: self.daemon.exec(self.vm, "cat", "/proc/partitions").stdout
+        eventually(lambda: "102400 sd" in inside(), "the disk inside")
+        self.daemon.lxc("config", "device", "set", self.vm, "more", "limits.read=10MB")
+        self.daemon.lxc("config", "device", "add", self.vm, "eth1", "nic", f"network={self.daemon.bridge}")
+        self.daemon.note_cards()
+        cards = lambda: self.daemon.exec(self.vm, "ls", "/sys/class/net").stdout.split()
+        eventually(lambda: "eth1" in cards(), "the card inside")
+        self.daemon.lxc("config", "device", "remove", self.vm, "eth1")
+        self.daemon.lxc("config", "device", "remove", self.vm, "more")
+        eventually(lambda: "102400 sd" not in inside() and "eth1" not in cards(), "the end of both")
+        self.daemon.lxc("config", "set", self.vm, "limits.memory=256MiB")
+        for key, value in (("limits.memory", "1GiB"), ("limits.cpu", "2")):
+            refused = self.daemon.lxc("config", "set", self.vm, key, value, check=False)
+            self.assertNotEqual((refused.returncode, self.daemon.lxc_out("config", "get", self.vm, key)), (0, value), key)
+        self.daemon.lxc("config", "set", self.vm, "limits.memory=384MiB")
+
+    def test_its_screen(self):
+        status, picture = self.daemon.request("GET", f"/1.0/instances/{self.vm}/console?type=vga")
+        self.assertEqual(status, 200)
+        self.assertTrue(picture.startswith(b"\x89PNG"))
+        self.assertGreater(len(picture), 500)
+        _, begun = self.daemon.request("POST", f"/1.0/instances/{self.vm}/console", {"type": "vga"})
+        self.assertEqual(set(begun["metadata"]["metadata"]["fds"]), {"0", "control"})
+        self.daemon.request("DELETE", begun["operation"])
+        busybox = self.daemon.launch("none")
+        self.assertEqual(self.daemon.request("GET", f"/1.0/instances/{busybox}/console?type=vga")[0], 400)
+        self.daemon.lxc("delete", "-f", busybox)
+
     # --- its life
 
     def test_pause(self):
