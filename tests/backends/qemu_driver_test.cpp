@@ -196,3 +196,46 @@ TEST_CASE("what cannot start says why and leaves nothing", "[qemu]") {
   CHECK_FALSE(*world.driver->find("vm1"));
   CHECK_FALSE(world.driver->version().empty());
 }
+
+/// By hand only, since it needs a bootable raw image and takes a minute where QEMU has to emulate:
+///   TROUPE_BOOT_IMAGE=disk.raw TROUPE_BOOT_TEXT="ready" test_backends "[qemu-boot]"
+TEST_CASE("an operating system boots by secure boot, takes a disk, gives it back and shuts down when asked", "[.][qemu-boot]") {
+  const char* image = std::getenv("TROUPE_BOOT_IMAGE");
+  const char* text = std::getenv("TROUPE_BOOT_TEXT");
+  REQUIRE(image);
+  REQUIRE(text);
+  qemu_world world{"boot"};
+  fs::remove_all(world.place / "firmware");
+  fs::create_directory_symlink("/usr/share/OVMF", world.place / "firmware");
+  auto plan = world.plan();
+  plan.config = {{"limits.memory", "512MiB"}};
+  fs::copy_file(image, world.place / "vm1/root.img", fs::copy_options::overwrite_existing);
+  auto run = boot(world, plan);
+  auto console = world.driver->console("vm1", 80, 25);
+  REQUIRE(console);
+  std::string said;
+  for (int part = 0; part < 1000 && said.find(text) == std::string::npos; ++part) said += read_until((*console)->pty(), "\n");
+  INFO(said);
+  CHECK(said.find(text) != std::string::npos);
+  live_instance it{"vm1", run.leader, {}};
+  drive_plan more;
+  more.device = "more";
+  more.file = world.place / "more.img";
+  world.make_disk(more.file, 1 << 20);
+  for (auto bus : {"virtio-scsi", "virtio-blk", "nvme"}) {
+    more.bus = bus;
+    INFO(bus);
+    REQUIRE(world.driver->plug(it, more));
+    auto gone = world.driver->unplug(it, more);
+    INFO((gone ? "" : gone.error().message));
+    CHECK(gone);
+  }
+  auto config = plan.config;
+  config["limits.memory"] = "400MiB";
+  CHECK(world.driver->limit("vm1", config, {{world.place / "vm1/root.img", 1 << 20, 0, 0, 0}}));
+  WARN("memory of QEMU: " << (world.driver->measure("vm1", run.leader).memory >> 20) << " MiB");
+  CHECK(world.driver->screenshot("vm1"));
+  REQUIRE(world.driver->request_stop("vm1", run.leader));
+  CHECK(becomes_readable(run.leader_pidfd.get()));
+  CHECK(world.await_news("shutdown"));
+}

@@ -197,14 +197,14 @@ outcome<std::string> machine_console::log(bool clear) {
   return text;
 }
 
-outcome<void> machine_console::recover() {
+void machine_console::recover() {
   std::lock_guard hold{seat_};
+  if (taken_) return;
   auto devices = qmp_->call("query-chardev");
-  if (!devices) return tl::unexpected{devices.error()};
+  if (!devices) return; // one that does not answer has other troubles
   for (const auto& each : *devices)
     if (text_of(each, "label") == "console" && text_of(each, "filename") != "ringbuf")
       qmp_->post("chardev-change", {{"id", "console"}, {"backend", ring_buffer()}});
-  return {};
 }
 
 outcome<std::unique_ptr<exec_session>> machine_console::sit_down() {

@@ -33,8 +33,8 @@ public:
   /// There is one seat: a second session ends at once with a status other than 0.
   outcome<std::unique_ptr<exec_session>> sit_down();
   outcome<std::string> log(bool clear);
-  /// After somebody else's end: the seat is free again.
-  outcome<void> recover();
+  /// After another daemon's end: whoever sat there has left.
+  void recover();
 
 private:
   friend class console_seat;

@@ -200,6 +200,7 @@ private:
   outcome<std::shared_ptr<machine>> meet(const std::string& key, const std::string& directory, machine_process process);
   /// The machine as we know it, or get to know it; wrong_state: there is none.
   outcome<std::shared_ptr<machine>> running(const std::string& key);
+  std::shared_ptr<machine> known(const std::string& key, machine_process process);
   void forget(const std::string& key) {
     std::lock_guard hold{lock_};
     machines_.erase(key);
@@ -239,7 +240,7 @@ private:
   mutable std::string version_;
   bool kvm_ = false;
   socket_loop loop_;
-  std::mutex lock_;
+  std::mutex meeting_, lock_;
   std::unordered_map<std::string, std::shared_ptr<machine>> machines_;
   std::unordered_map<ino_t, std::weak_ptr<agent_client>> writings_; // sockets of files being written
 };
@@ -321,19 +322,24 @@ outcome<boot_result> driver::start(const boot_plan& plan) {
   return fail(fault::backend_failed, "The virtual machine ended as soon as it was started");
 }
 
+std::shared_ptr<machine> driver::known(const std::string& key, machine_process process) {
+  std::lock_guard hold{lock_};
+  auto at = machines_.find(key);
+  bool same = at != machines_.end() && at->second->process.start == process.start && at->second->process.pid == process.pid;
+  return same && !at->second->qmp->over() ? at->second : nullptr;
+}
+
 outcome<std::shared_ptr<machine>> driver::running(const std::string& key) {
   auto process = read_process(directory_of(key));
   if (!process) {
     forget(key);
     return not_running();
   }
-  {
-    std::lock_guard hold{lock_};
-    auto at = machines_.find(key);
-    if (at != machines_.end() && at->second->process.pid == process->pid && !at->second->qmp->over()) return at->second;
-  }
+  std::unique_lock one_meets{meeting_}; // QEMU talks to one of us only
+  if (auto it = known(key, *process)) return it;
   auto it = meet(key, directory_of(key), *process);
-  if (it) static_cast<void>((*it)->console->recover()); // one that does not answer has other troubles
+  one_meets.unlock();
+  if (it) (*it)->console->recover();
   return it;
 }
 
