@@ -4,7 +4,11 @@
 
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <cstring>
 #include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 using namespace troupe;
@@ -31,6 +35,15 @@ std::string await_log(qemu_world& world, const std::string& wanted) {
     text = *log;
   }
   return text;
+}
+
+std::shared_ptr<unique_fd> make_tap(const char* name, int flags) {
+  auto tap = std::make_shared<unique_fd>(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+  ifreq request{};
+  std::strncpy(request.ifr_name, name, sizeof request.ifr_name - 1);
+  request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | flags);
+  REQUIRE(::ioctl(tap->get(), TUNSETIFF, &request) == 0);
+  return tap;
 }
 
 /// Directories of this test's cgroups that still exist, in any hierarchy.
@@ -177,6 +190,30 @@ TEST_CASE("disks come and go while a virtual machine runs, and their limits chan
   CHECK_FALSE(world.driver->plug(it, more));
 }
 
+TEST_CASE("cards are taps by their descriptors, from the start and later", "[qemu]") {
+  if (!has_qemu() || ::access("/dev/net/tun", R_OK | W_OK) != 0) return;
+  qemu_world world{"cards"};
+  auto plan = world.plan();
+  nic_plan first, second;
+  first.device = "eth0";
+  first.hwaddr = "00:16:3e:11:22:33";
+  first.queues = {make_tap("trq0", 0)};
+  second.device = "eth1";
+  second.hwaddr = "00:16:3e:11:22:34";
+  second.queues = {make_tap("trq1", IFF_MULTI_QUEUE), make_tap("trq1", IFF_MULTI_QUEUE)};
+  plan.nics.push_back(first);
+  auto run = boot(world, plan);
+  live_instance it{"vm1", run.leader, {}};
+  for (int twice = 0; twice < 2; ++twice) {
+    auto plugged = world.driver->plug(it, second);
+    INFO((plugged ? "" : plugged.error().message));
+    CHECK(plugged);
+  }
+  second.device = "eth2";
+  second.queues.clear();
+  CHECK(world.driver->plug(it, second).error().code == fault::unsupported);
+}
+
 TEST_CASE("what cannot start says why and leaves nothing", "[qemu]") {
   if (!has_qemu()) return;
   qemu_world world{"refused"};
@@ -225,7 +262,9 @@ TEST_CASE("an operating system boots by secure boot, takes a disk, gives it back
   for (auto bus : {"virtio-scsi", "virtio-blk", "nvme"}) {
     more.bus = bus;
     INFO(bus);
-    REQUIRE(world.driver->plug(it, more));
+    auto plugged = world.driver->plug(it, more);
+    INFO((plugged ? "" : plugged.error().message));
+    REQUIRE(plugged);
     auto gone = world.driver->unplug(it, more);
     INFO((gone ? "" : gone.error().message));
     CHECK(gone);

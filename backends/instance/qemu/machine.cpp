@@ -18,6 +18,8 @@ namespace {
 constexpr std::chrono::seconds guest_patience{10}; // for a guest to let go of a device
 constexpr size_t picture_max = 64 << 20;           // bytes
 
+constexpr const char* peripherals = "/machine/peripheral"; // devices with names
+
 struct news_row {
   const char* event;
   const char* what;
@@ -35,19 +37,7 @@ std::string detail_of(const json& data) {
   return text_of(data, "action");
 }
 
-/// A port without a device behind it, among the bridges of query-pci. Empty: there are no ports, QEMU finds a place.
-std::optional<std::string> find_free_port(const json& buses) {
-  bool any = false;
-  for (const auto& bus : buses)
-    for (const auto& device : member_of(bus, "devices")) {
-      auto id = text_of(device, "qdev_id");
-      if (!id.starts_with("port")) continue;
-      any = true;
-      if (member_of(member_of(device, "pci_bridge"), "devices").empty()) return id;
-    }
-  if (any) return std::nullopt;
-  return std::string{};
-}
+std::string last_part(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 outcome<void> only_success(outcome<json> answer) {
   if (!answer) return tl::unexpected{answer.error()};
@@ -87,20 +77,31 @@ outcome<std::shared_ptr<machine>> machine::open(socket_loop& loop, std::string k
 }
 
 outcome<bool> machine::has(const std::string& device) {
-  auto list = qmp->call("qom-list", {{"path", "/machine/peripheral"}});
+  auto list = qmp->call("qom-list", {{"path", peripherals}});
   if (!list) return tl::unexpected{list.error()};
   for (const auto& each : *list)
     if (text_of(each, "name") == device) return true;
   return false;
 }
 
+/// Asks for what is plugged in where, not for what the guest has found of it. Empty: there are no ports, and QEMU finds
+/// a place.
 outcome<std::string> machine::free_port() {
-  auto buses = qmp->call("query-pci");
-  if (!buses && buses.error().code == fault::backend_failed) return std::string{}; // no PCI: QEMU finds a place
-  if (!buses) return tl::unexpected{buses.error()};
-  auto port = find_free_port(*buses);
-  if (!port) return fail(fault::unsupported, "The virtual machine has no free place for another device");
-  return *port;
+  auto list = qmp->call("qom-list", {{"path", peripherals}});
+  if (!list) return tl::unexpected{list.error()};
+  std::set<std::string> ports, taken;
+  for (const auto& each : *list) {
+    auto name = text_of(each, "name");
+    if (name.starts_with(port_prefix)) ports.insert(name);
+    if (!name.starts_with("dev-")) continue;
+    auto bus = qmp->call("qom-get", {{"path", std::string{peripherals} + "/" + name}, {"property", "parent_bus"}});
+    if (!bus) return tl::unexpected{bus.error()};
+    if (bus->is_string()) taken.insert(last_part(bus->get<std::string>()));
+  }
+  if (ports.empty()) return std::string{};
+  for (const auto& port : ports)
+    if (!taken.contains(port)) return port;
+  return fail(fault::unsupported, "The virtual machine has no free place for another device");
 }
 
 outcome<void> machine::add(const drive_plan& drive) {

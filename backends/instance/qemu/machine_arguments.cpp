@@ -157,12 +157,12 @@ void add_fixed_devices(command_line& to, machine_ends& ends) {
   to.add_json("-object", json{{"qom-type", "rng-builtin"}, {"id", "random"}});
   to.add_fixed("virtio-rng-", {{"rng", "random"}});
   to.add_fixed("virtio-balloon-", {{"id", "balloon"}});
-  to.add_fixed("virtio-serial-", {{"id", "ports"}});
+  to.add_fixed("virtio-serial-", {{"id", "channels"}});
   if (to.arch().watcher) to.add_fixed(to.arch().watcher, json::object());
   to.add("-chardev", "socket,id=agent,server=on,wait=off,fd=" + to.give(std::move(ends.agent)));
   to.add_json("-device", json{{"driver", "virtserialport"},
                          {"id", "agent"},
-                         {"bus", "ports.0"},
+                         {"bus", "channels.0"},
                          {"chardev", "agent"},
                          {"name", "troupe.agent.0"}});
   to.add("-chardev", "socket,id=qmp,server=on,wait=off,fd=" + to.give(std::move(ends.qmp)));

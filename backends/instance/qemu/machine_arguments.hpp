@@ -43,7 +43,8 @@ outcome<machine_cpus> machine_processors(const config_map& config, const machine
 
 /// Ports that are free for hot-plug in a fresh machine.
 constexpr int spare_ports = 8;
-inline std::string port_name(int number) { return "port" + std::to_string(number); }
+constexpr const char* port_prefix = "port";
+inline std::string port_name(int number) { return port_prefix + std::to_string(number); }
 
 /// raw.qemu as words: blanks part them, quotes and backslashes keep them together, nothing else is special.
 outcome<std::vector<std::string>> split_words(std::string_view text);
