@@ -20,9 +20,7 @@ machine_host host(const qemu_world& world, bool kvm = false) {
   return {kvm, 8ULL << 30, {0, 1, 2, 3}, world.place / "firmware", 5};
 }
 
-machine_ends ends() {
-  return {unique_fd{::open("/dev/null", O_RDWR)}, unique_fd{::open("/dev/null", O_RDWR)}, ""};
-}
+machine_ends ends() { return {unique_fd{::open("/dev/null", O_RDWR)}, unique_fd{::open("/dev/null", O_RDWR)}, ""}; }
 
 outcome<machine_command> command_of(const qemu_world& world, const boot_plan& plan, bool kvm = false) {
   return make_command(plan, host(world, kvm), ends());
@@ -64,7 +62,12 @@ TEST_CASE("the configuration decides the machine", "[qemu]") {
       {{}, false, "tcg,thread=multi", "cpus=1,", "size=1024M", true},
       {{}, true, "kvm", "cpus=1,", "size=1024M", true},
       {{{"limits.cpu", "2"}}, false, "tcg,thread=single", "cpus=2,", "size=1024M", true},
-      {{{"limits.cpu", "2"}, {"security.secureboot", "false"}}, false, "tcg,thread=multi", "cpus=2,", "size=1024M", false},
+      {{{"limits.cpu", "2"}, {"security.secureboot", "false"}},
+       false,
+       "tcg,thread=multi",
+       "cpus=2,",
+       "size=1024M",
+       false},
       {{{"limits.cpu", "1-3"}, {"limits.memory", "25%"}}, true, "kvm", "cpus=3,", "size=2047M", true},
       {{{"limits.memory", "512MB"}}, true, "kvm", "cpus=1,", "size=488M", true},
   };
@@ -144,7 +147,8 @@ TEST_CASE("drives boot by their priority, and files are never guessed at", "[qem
     CHECK(node["read-only"] == (node["node-name"] == "drive-install"));
     CHECK(node["cache"]["no-flush"] == (node["node-name"] == "drive-fast"));
   }
-  for (const auto& word : made->words) CHECK(word.find(world.place.string()) == std::string::npos); // no path reaches it
+  for (const auto& word : made->words)
+    CHECK(word.find(world.place.string()) == std::string::npos); // no path reaches it
   plan.drives[0].bus = "ide";
   CHECK(command_of(world, plan).error().code == fault::invalid);
 }

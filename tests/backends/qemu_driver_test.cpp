@@ -236,7 +236,8 @@ TEST_CASE("what cannot start says why and leaves nothing", "[qemu]") {
 
 /// By hand only, since it needs a bootable raw image and takes a minute where QEMU has to emulate:
 ///   TROUPE_BOOT_IMAGE=disk.raw TROUPE_BOOT_TEXT="ready" test_backends "[qemu-boot]"
-TEST_CASE("an operating system boots by secure boot, takes a disk, gives it back and shuts down when asked", "[.][qemu-boot]") {
+TEST_CASE("an operating system boots by secure boot, takes a disk, gives it back and shuts down when asked",
+          "[.][qemu-boot]") {
   const char* image = std::getenv("TROUPE_BOOT_IMAGE");
   const char* text = std::getenv("TROUPE_BOOT_TEXT");
   REQUIRE(image);
@@ -251,7 +252,8 @@ TEST_CASE("an operating system boots by secure boot, takes a disk, gives it back
   auto console = world.driver->console("vm1", 80, 25);
   REQUIRE(console);
   std::string said;
-  for (int part = 0; part < 1000 && said.find(text) == std::string::npos; ++part) said += read_until((*console)->pty(), "\n");
+  for (int part = 0; part < 1000 && said.find(text) == std::string::npos; ++part)
+    said += read_until((*console)->pty(), "\n");
   INFO(said);
   CHECK(said.find(text) != std::string::npos);
   live_instance it{"vm1", run.leader, {}};

@@ -29,8 +29,9 @@ struct fake_qemu {
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
     end.reset(fds[0]);
     ::fcntl(fds[1], F_SETFL, O_NONBLOCK);
-    client = qmp_client::open(loop, unique_fd{fds[1]},
-                              [this](const std::string& name, const json& data) { event.set_value({name, data}); });
+    client = qmp_client::open(loop, unique_fd{fds[1]}, [this](const std::string& name, const json& data) {
+      event.set_value({name, data});
+    });
     say(R"({"QMP": {"version": {}, "capabilities": ["oob"]}})");
     CHECK(hear()["execute"] == "qmp_capabilities");
   }
@@ -94,7 +95,8 @@ TEST_CASE("what QEMU says no to is an error with its words", "[qemu]") {
   fake_qemu qemu;
   auto call = qemu.call("device_del");
   auto request = qemu.hear();
-  qemu.say(json{{"error", {{"class", "DeviceNotFound"}, {"desc", "Device 'x' not found"}}}, {"id", request["id"]}}.dump());
+  qemu.say(
+      json{{"error", {{"class", "DeviceNotFound"}, {"desc", "Device 'x' not found"}}}, {"id", request["id"]}}.dump());
   auto refused = call.get();
   REQUIRE_FALSE(refused);
   CHECK(refused.error() == error{fault::not_found, "QEMU: Device 'x' not found"});
@@ -157,7 +159,8 @@ TEST_CASE("answers to what was never asked, and of the wrong kind, are passed ov
   fake_qemu qemu;
   auto call = qemu.call("query-status");
   auto request = qemu.hear();
-  for (auto line : {R"({"return": {}, "id": 4711})", R"({"return": {}})", R"({"id": "x", "error": []})", "{}"}) qemu.say(line);
+  for (auto line : {R"({"return": {}, "id": 4711})", R"({"return": {}})", R"({"id": "x", "error": []})", "{}"})
+    qemu.say(line);
   qemu.answer(request, "right");
   CHECK(*call.get() == "right");
 }

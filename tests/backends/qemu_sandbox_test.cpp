@@ -77,7 +77,8 @@ TEST_CASE("what stands in QEMU's place has its descriptors and nothing else", "[
 
 TEST_CASE("what QEMU prints is kept up to a bound", "[qemu]") {
   if (::access("/bin/busybox", X_OK) != 0) return;
-  stand_in qemu{"echo first; i=0; while [ $i -lt 9000 ]; do echo 0123456789; i=$((i+1)); done; echo done >&5; /bin/busybox cat <&5"};
+  stand_in qemu{"echo first; i=0; while [ $i -lt 9000 ]; do echo 0123456789; i=$((i+1)); done; echo done >&5; "
+                "/bin/busybox cat <&5"};
   read_until(qemu.ours.get(), "done\n");
   auto said = read_output(qemu.output);
   CHECK(said.starts_with("first\n0123456789\n"));
@@ -103,5 +104,6 @@ TEST_CASE("the probe tells within a second whether /dev/kvm runs guests", "[qemu
   auto found = probe(qemu_world::helper());
   if (found) return;
   INFO(found.error().message);
-  CHECK((found.error().code == fault::unsupported || found.error().code == fault::invalid)); // the latter: it was killed
+  CHECK(
+      (found.error().code == fault::unsupported || found.error().code == fault::invalid)); // the latter: it was killed
 }

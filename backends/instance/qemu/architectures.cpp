@@ -5,8 +5,8 @@ namespace {
 
 constexpr architecture architectures[] = {
     {"x86_64", "/usr/bin/qemu-system-x86_64", "q35,usb=off", "host", "max", "pci", "pcie.0", true, "isa-serial",
-     "virtio-vga", "pvpanic-pci", "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd", "OVMF_CODE_4M.secboot.fd",
-     "OVMF_VARS_4M.ms.fd", "/usr/share/OVMF", true},
+     "virtio-vga", "pvpanic-pci", "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd", "OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd",
+     "/usr/share/OVMF", true},
     {"aarch64", "/usr/bin/qemu-system-aarch64", "virt,gic-version=max,usb=off", "host", "max", "pci", "pcie.0", true,
      nullptr, "virtio-gpu-pci", nullptr, "AAVMF_CODE.fd", "AAVMF_VARS.fd", "AAVMF_CODE.ms.fd", "AAVMF_VARS.ms.fd",
      "/usr/share/AAVMF", false},

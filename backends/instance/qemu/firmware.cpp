@@ -10,7 +10,7 @@
 namespace troupe::qemu {
 namespace {
 
-constexpr const char* choice_name = "trusted.troupe.firmware"; // on `nvram`: the template it was made from
+constexpr const char* choice_name = "trusted.troupe.firmware";    // on `nvram`: the template it was made from
 constexpr const char* plain_choice_name = "user.troupe.firmware"; // where the file system has no trusted ones
 
 std::string read_choice(int fd) {

@@ -166,7 +166,8 @@ outcome<void> machine::add(const nic_plan& nic) {
   auto there = has(device_id(name));
   if (!there) return tl::unexpected{there.error()};
   if (*there) return {};
-  if (nic.queues.empty()) return fail(fault::unsupported, "Device \"" + name + "\": virtual machines cannot have such a card");
+  if (nic.queues.empty())
+    return fail(fault::unsupported, "Device \"" + name + "\": virtual machines cannot have such a card");
   auto port = free_port();
   if (!port) return tl::unexpected{named(name, port.error())};
   qmp->post("netdev_del", {{"id", nic_backend(name)}}); // left by somebody who did not come to an end

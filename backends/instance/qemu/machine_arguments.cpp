@@ -69,9 +69,14 @@ struct not_built {
   const char* harmless; // the value that asks for nothing
 };
 constexpr not_built not_built_keys[] = {
-    {"limits.memory.hugepages", "false"}, {"security.csm", "false"},           {"security.sev", "false"},
-    {"security.sev.policy.es", "false"},  {"raw.qemu.conf", ""},               {"limits.cpu.pin_strategy", "none"},
-    {"security.sev.session.dh", ""},      {"security.sev.session.data", ""},
+    {"limits.memory.hugepages", "false"},
+    {"security.csm", "false"},
+    {"security.sev", "false"},
+    {"security.sev.policy.es", "false"},
+    {"raw.qemu.conf", ""},
+    {"limits.cpu.pin_strategy", "none"},
+    {"security.sev.session.dh", ""},
+    {"security.sev.session.data", ""},
 };
 
 outcome<void> check(const boot_plan& plan) {
@@ -79,7 +84,8 @@ outcome<void> check(const boot_plan& plan) {
     if (auto value = get(plan.config, key); !value.empty() && value != harmless)
       return fail(fault::unsupported, std::string{key} + " is not supported for virtual machines");
   if (!plan.mounts.empty())
-    return fail(fault::unsupported, "Device \"" + plan.mounts[0].device + "\": folders cannot be shown in virtual machines");
+    return fail(fault::unsupported,
+                "Device \"" + plan.mounts[0].device + "\": folders cannot be shown in virtual machines");
   if (!plan.nodes.empty())
     return fail(fault::unsupported, "Device \"" + plan.nodes[0].device + "\" cannot be given to virtual machines");
   return {};
@@ -126,8 +132,12 @@ outcome<void> add_machine(command_line& to, const boot_plan& plan, const machine
 void add_ports(command_line& to, int count) {
   for (int i = 0; to.arch().ports && i < count; ++i) {
     auto slot = first_port_slot + i / ports_on_slot;
-    json port{{"driver", "pcie-root-port"}, {"id", port_name(i)},  {"bus", to.arch().root},
-              {"chassis", i + 1},           {"slot", i + 1},       {"io-reserve", 0},
+    json port{{"driver", "pcie-root-port"},
+              {"id", port_name(i)},
+              {"bus", to.arch().root},
+              {"chassis", i + 1},
+              {"slot", i + 1},
+              {"io-reserve", 0},
               {"addr", json(std::to_string(slot) + "." + std::to_string(i % ports_on_slot))}};
     if (i % ports_on_slot == 0) port["multifunction"] = true;
     to.add_json("-device", port);
@@ -161,10 +171,10 @@ void add_fixed_devices(command_line& to, machine_ends& ends) {
   if (to.arch().watcher) to.add_fixed(to.arch().watcher, json::object());
   to.add("-chardev", "socket,id=agent,server=on,wait=off,fd=" + to.give(std::move(ends.agent)));
   to.add_json("-device", json{{"driver", "virtserialport"},
-                         {"id", "agent"},
-                         {"bus", "channels.0"},
-                         {"chardev", "agent"},
-                         {"name", "troupe.agent.0"}});
+                              {"id", "agent"},
+                              {"bus", "channels.0"},
+                              {"chardev", "agent"},
+                              {"name", "troupe.agent.0"}});
   to.add("-chardev", "socket,id=qmp,server=on,wait=off,fd=" + to.give(std::move(ends.qmp)));
   to.add("-mon", "chardev=qmp,mode=control");
 }
@@ -207,7 +217,8 @@ outcome<void> add_nic(command_line& to, const nic_plan& plan) {
 }
 
 outcome<void> add_changing_devices(command_line& to, const boot_plan& plan, const std::string& seed) {
-  auto ports = plan.nics.size() + static_cast<size_t>(std::count_if(plan.drives.begin(), plan.drives.end(), needs_port));
+  auto ports =
+      plan.nics.size() + static_cast<size_t>(std::count_if(plan.drives.begin(), plan.drives.end(), needs_port));
   add_ports(to, static_cast<int>(ports) + spare_ports);
   int boot_index = 0;
   for (auto* drive : boot_order(plan.drives))
@@ -285,8 +296,7 @@ outcome<std::vector<std::string>> split_words(std::string_view text) {
 
 outcome<machine_command> make_command(const boot_plan& plan, const machine_host& host, machine_ends ends) {
   auto* arch = find_architecture(plan.architecture);
-  if (!arch)
-    return fail(fault::unsupported, "There are no virtual machines of architecture " + plan.architecture);
+  if (!arch) return fail(fault::unsupported, "There are no virtual machines of architecture " + plan.architecture);
   if (auto good = check(plan); !good) return tl::unexpected{good.error()};
   auto raw = split_words(get(plan.config, "raw.qemu"));
   if (!raw) return tl::unexpected{raw.error()};

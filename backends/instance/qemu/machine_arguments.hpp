@@ -29,8 +29,8 @@ struct machine_command {
   std::vector<unique_fd> descriptors;
 };
 
-/// The whole machine as data. Opens its drives and makes the variables of its firmware if there are none for this choice
-/// of secure boot. `invalid`, `unsupported`: the plan cannot be had, by the sentence.
+/// The whole machine as data. Opens its drives and makes the variables of its firmware if there are none for this
+/// choice of secure boot. `invalid`, `unsupported`: the plan cannot be had, by the sentence.
 outcome<machine_command> make_command(const boot_plan& plan, const machine_host& host, machine_ends ends);
 
 /// limits.memory in bytes, by default 1 GiB; limits.cpu as a number of CPUs, by default 1.

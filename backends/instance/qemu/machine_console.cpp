@@ -18,8 +18,7 @@ constexpr size_t drain_bytes = 64 << 10;
 
 json ring_buffer() { return {{"type", "ringbuf"}, {"data", {{"size", console_record::bytes_max}}}}; }
 json socket_named(const std::string& name) {
-  return {{"type", "socket"},
-          {"data", {{"addr", {{"type", "fd"}, {"data", {{"str", name}}}}}, {"server", false}}}};
+  return {{"type", "socket"}, {"data", {{"addr", {{"type", "fd"}, {"data", {{"str", name}}}}}, {"server", false}}}};
 }
 
 /// QEMU's base64, which is its own and well formed; anything else ends the text.
@@ -71,8 +70,10 @@ struct joint : std::enable_shared_from_this<joint> {
       : loop{l}, record{r}, owner{std::move(o)}, done{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {}
 
   void begin() {
-    machine_ticket = loop.watch(machine.get(), EPOLLIN, [self = shared_from_this()](uint32_t e) { self->machine_ready(e); });
-    reader_ticket = loop.watch(reader.get(), EPOLLIN, [self = shared_from_this()](uint32_t e) { self->reader_ready(e); });
+    machine_ticket =
+        loop.watch(machine.get(), EPOLLIN, [self = shared_from_this()](uint32_t e) { self->machine_ready(e); });
+    reader_ticket =
+        loop.watch(reader.get(), EPOLLIN, [self = shared_from_this()](uint32_t e) { self->reader_ready(e); });
   }
   /// The machine's words are recorded until QEMU has its ring buffer back.
   void leave() {
@@ -156,7 +157,8 @@ void console_record::append(std::string_view bytes) {
   bool full = ::stat(path_.c_str(), &st) == 0 && static_cast<size_t>(st.st_size) + bytes.size() > 2 * bytes_max;
   std::string all{bytes};
   if (full) all = (lxc::read_small(path_) + all).substr(static_cast<size_t>(st.st_size) + bytes.size() - bytes_max);
-  unique_fd file{::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (full ? O_TRUNC : O_APPEND), 0600)};
+  unique_fd file{
+      ::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (full ? O_TRUNC : O_APPEND), 0600)};
   if (file && ::write(file.get(), all.data(), all.size()) < 0) return; // a record, nothing depends on it
 }
 

@@ -10,8 +10,8 @@
 namespace troupe::qemu {
 namespace {
 
-constexpr size_t plain_name_max = 20;  // QEMU's block nodes have names of 31 characters at most
-constexpr size_t serial_max = 36;      // of a SCSI disk; others show the first 20
+constexpr size_t plain_name_max = 20; // QEMU's block nodes have names of 31 characters at most
+constexpr size_t serial_max = 36;     // of a SCSI disk; others show the first 20
 constexpr const char* scsi_bus = "scsi.0";
 
 /// FNV-1a: the same in every build, as names in a running machine have to be.

@@ -28,7 +28,7 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds start_patience{30};  // until a fresh QEMU answers
+constexpr seconds start_patience{30}; // until a fresh QEMU answers
 constexpr milliseconds find_patience{2000};
 constexpr seconds kill_patience{5};
 constexpr size_t folder_max = 40;
@@ -227,7 +227,8 @@ private:
     return (*it)->agent;
   }
   outcome<std::shared_ptr<agent_client>> agent_of(const file_root& root) {
-    if (root.leader == 0) return fail(fault::wrong_state, "The files of a virtual machine are reached while it runs only");
+    if (root.leader == 0)
+      return fail(fault::wrong_state, "The files of a virtual machine are reached while it runs only");
     return agent_of(root.key);
   }
 
@@ -325,7 +326,8 @@ outcome<boot_result> driver::start(const boot_plan& plan) {
 std::shared_ptr<machine> driver::known(const std::string& key, machine_process process) {
   std::lock_guard hold{lock_};
   auto at = machines_.find(key);
-  bool same = at != machines_.end() && at->second->process.start == process.start && at->second->process.pid == process.pid;
+  bool same =
+      at != machines_.end() && at->second->process.start == process.start && at->second->process.pid == process.pid;
   return same && !at->second->qmp->over() ? at->second : nullptr;
 }
 
@@ -398,7 +400,8 @@ outcome<void> driver::limit(const std::string& key, const config_map& config, co
     if (auto done = limit_group_of(cgroups_, key, config, host_, *cpus); !done) return done;
     for (const auto& disk : disks) {
       auto values = limit_values(disk.read_bytes, disk.read_ops, disk.write_bytes, disk.write_ops);
-      auto set = m.qmp->call("qom-set", {{"path", "/objects/" + limit_group(disk.path)}, {"property", "limits"}, {"value", values}});
+      auto set = m.qmp->call(
+          "qom-set", {{"path", "/objects/" + limit_group(disk.path)}, {"property", "limits"}, {"value", values}});
       if (!set && set.error().code == fault::not_found)
         return fail(fault::not_found, "The virtual machine has no disk " + disk.path);
       if (!set) return tl::unexpected{set.error()};

@@ -129,7 +129,8 @@ void qmp_client::flush() {
   if (ticket_ == 0 || over_) return;
   while (!out_.empty()) {
     auto& first = out_.front();
-    auto n = send_part(socket_.get(), std::string_view{first.bytes}.substr(first.sent), first.sent == 0 ? first.fd.get() : -1);
+    auto n = send_part(socket_.get(), std::string_view{first.bytes}.substr(first.sent),
+                       first.sent == 0 ? first.fd.get() : -1);
     if (n < 0) break;
     first.sent += static_cast<size_t>(n);
     if (first.sent == first.bytes.size()) out_.pop_front();

@@ -26,15 +26,15 @@ constexpr uint32_t right_answer = 42;
 
 // xmm0 = {6, 6, 6, 6}, times 7 through memory, and out with the lowest word.
 constexpr uint8_t program[] = {
-    0x48, 0xbb, 0x00, 0x00, 0x00, 0x00, 0x40, 0x00, 0x00, 0x00, // mov rbx, far_data
-    0xb8, 0x06, 0x00, 0x00, 0x00,                               // mov eax, 6
-    0x66, 0x0f, 0x6e, 0xc0,                                     // movd xmm0, eax
-    0x66, 0x0f, 0x70, 0xc0, 0x00,                               // pshufd xmm0, xmm0, 0
-    0x0f, 0x11, 0x03,                                           // movups [rbx], xmm0
-    0x8b, 0x43, 0x0c,                                           // mov eax, [rbx + 12]
-    0x6b, 0xc0, 0x07,                                           // imul eax, eax, 7
-    0xe7, answer_port,                                          // out answer_port, eax
-    0xf4,                                                       // hlt
+    0x48, 0xbb,        0x00, 0x00, 0x00, 0x00, 0x40, 0x00, 0x00, 0x00, // mov rbx, far_data
+    0xb8, 0x06,        0x00, 0x00, 0x00,                               // mov eax, 6
+    0x66, 0x0f,        0x6e, 0xc0,                                     // movd xmm0, eax
+    0x66, 0x0f,        0x70, 0xc0, 0x00,                               // pshufd xmm0, xmm0, 0
+    0x0f, 0x11,        0x03,                                           // movups [rbx], xmm0
+    0x8b, 0x43,        0x0c,                                           // mov eax, [rbx + 12]
+    0x6b, 0xc0,        0x07,                                           // imul eax, eax, 7
+    0xe7, answer_port,                                                 // out answer_port, eax
+    0xf4,                                                              // hlt
 };
 
 tl::unexpected<error> unusable(const std::string& why) {
@@ -87,9 +87,9 @@ bool enter_long_mode(int cpu) {
   flat.db = 1;
   system.ds = system.es = system.fs = system.gs = system.ss = flat;
   system.cr3 = tables;
-  system.cr4 = 1 << 5 | 1 << 9 | 1 << 10;            // PAE, SSE and its exceptions
+  system.cr4 = 1 << 5 | 1 << 9 | 1 << 10;               // PAE, SSE and its exceptions
   system.cr0 = 1U << 31 | 1 << 5 | 1 << 4 | 1 << 1 | 1; // paging, protection
-  system.efer = 1 << 8 | 1 << 10;                    // long mode, active
+  system.efer = 1 << 8 | 1 << 10;                       // long mode, active
   kvm_regs registers{};
   registers.rip = code;
   registers.rflags = 2;

@@ -22,8 +22,15 @@ namespace {
 
 // What QEMU reads by path; the rest it gets as descriptors. What this host has not is left out.
 constexpr const char* readable[] = {
-    "/lib",           "/lib64",         "/usr/lib",         "/usr/lib64",        "/usr/share/qemu",
-    "/usr/share/OVMF", "/usr/share/AAVMF", "/usr/share/seabios", "/usr/share/qemu-efi-aarch64",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/share/qemu",
+    "/usr/share/OVMF",
+    "/usr/share/AAVMF",
+    "/usr/share/seabios",
+    "/usr/share/qemu-efi-aarch64",
 };
 constexpr unsigned kvm_major = 10, kvm_minor = 232;
 
@@ -51,7 +58,8 @@ outcome<unique_fd> read_only_copy(const std::string& path) {
   mount_attr wanted{};
   wanted.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   wanted.propagation = MS_PRIVATE;
-  if (mount_setattr(tree.get(), "", AT_EMPTY_PATH, &wanted, sizeof wanted) != 0) return refused("mount_setattr " + path);
+  if (mount_setattr(tree.get(), "", AT_EMPTY_PATH, &wanted, sizeof wanted) != 0)
+    return refused("mount_setattr " + path);
   return tree;
 }
 
@@ -111,8 +119,7 @@ outcome<void> attach(const part& one, int root) {
 /// A node of its own, because the host's belongs to root.
 outcome<void> add_kvm(const sandbox_plan& plan, int root) {
   if (!plan.kvm) return {};
-  if (mkdirat(root, "dev", 0755) != 0 ||
-      mknodat(root, "dev/kvm", S_IFCHR | 0600, makedev(kvm_major, kvm_minor)) != 0 ||
+  if (mkdirat(root, "dev", 0755) != 0 || mknodat(root, "dev/kvm", S_IFCHR | 0600, makedev(kvm_major, kvm_minor)) != 0 ||
       fchownat(root, "dev/kvm", plan.identity, plan.identity, 0) != 0)
     return refused("/dev/kvm");
   return {};
@@ -125,7 +132,8 @@ outcome<void> enter_root(const sandbox_plan& plan) {
   if (!root) return tl::unexpected{root.error()};
   auto parts = system_parts(plan, root->get());
   if (!parts) return tl::unexpected{parts.error()};
-  if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) != 0) return refused("unshare");
+  if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) != 0)
+    return refused("unshare");
   if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return refused("mount");
   if (move_mount(root->get(), "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) != 0) return refused("move_mount");
   if (auto done = add_kvm(plan, root->get()); !done) return done;
