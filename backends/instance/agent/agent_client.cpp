@@ -125,8 +125,10 @@ public:
     return ask<void>(patience, [reboot](agent_session& with) {
       auto request = with.agent().shutdownRequest();
       request.setReboot(reboot);
+      // Init may have ended the agent before it could answer.
       return request.send().then(
-          [](capnp::Response<Agent::ShutdownResults>&& answer) { return outcome_of(answer.getFailure()); });
+          [](capnp::Response<Agent::ShutdownResults>&& answer) { return outcome_of(answer.getFailure()); },
+          [](kj::Exception&&) { return outcome<void>{}; });
     });
   }
 

@@ -53,7 +53,6 @@ ExecStart=/usr/local/lib/troupe/troupe-agent-start
 Restart=on-failure
 RestartSec=2
 KillMode=process
-OOMScoreAdjust=-900
 )~",
      false},
     {"systemd/90-troupe-agent.rules",
