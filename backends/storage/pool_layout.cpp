@@ -192,7 +192,7 @@ outcome<pool_space> pool_layout::space() const {
 outcome<staged_volume> pool_layout::stage() const {
   if (auto made = require_made(); !made) return tl::unexpected{made.error()};
   auto name = process_mark() + random_uuid();
-  return staged_volume{directory_ + "/.incomplete/" + name, trash() + '/' + name};
+  return staged_volume{incomplete() + '/' + name, trash() + '/' + name};
 }
 
 outcome<void> pool_layout::publish(staged_volume staged, const volume_id& id) const {
@@ -221,15 +221,10 @@ outcome<void> pool_layout::discard(const volume_id& id) const {
   return *there ? move_to(path(id), trash() + '/' + random_uuid()) : outcome<void>{};
 }
 
-outcome<void> pool_layout::sweep() const {
-  auto directory = directory_ + "/.incomplete";
-  auto names = read_names(directory);
-  if (!names) return names.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{names.error()};
-  auto ours = process_mark();
-  for (auto& name : *names)
-    if (!name.starts_with(ours))
-      if (auto moved = move_to(directory + '/' + name, trash() + '/' + random_uuid()); !moved) return moved;
-  return {};
+outcome<std::vector<std::string>> pool_layout::leftovers() const {
+  auto names = read_names(incomplete());
+  if (names) std::erase_if(*names, [ours = process_mark()](auto& name) { return name.starts_with(ours); });
+  return names;
 }
 
 outcome<std::vector<std::string>> pool_layout::trash_entries() const { return read_names(trash()); }

@@ -55,8 +55,9 @@ public:
   outcome<void> rename(const volume_id& from, const volume_id& to) const;
   /// One rename into the trash; succeeds where nothing is.
   outcome<void> discard(const volume_id& id) const;
-  /// Moves what an earlier process left in .incomplete to the trash. A pool belongs to one process at a time.
-  outcome<void> sweep() const;
+  std::string incomplete() const { return directory_ + "/.incomplete"; }
+  /// What an earlier process left there. A pool belongs to one process at a time.
+  outcome<std::vector<std::string>> leftovers() const;
   std::string trash() const { return directory_ + "/.trash"; }
   outcome<std::vector<std::string>> trash_entries() const;
 

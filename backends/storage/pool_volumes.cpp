@@ -89,16 +89,27 @@ outcome<uint64_t> volume_usage(const pool_layout& layout, const volume_id& id) {
   return tree_usage(fd->get());
 }
 
-outcome<void> empty_pool_trash(const pool_layout& layout) {
-  auto trash = open_directory(layout.trash());
-  if (!trash) return trash.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{trash.error()};
-  if (auto swept = layout.sweep(); !swept) return swept;
-  auto names = layout.trash_entries();
-  if (!names) return tl::unexpected{names.error()};
+namespace {
+
+// One that cannot be removed does not keep the others. A folder that is not there has nothing.
+outcome<void> remove_all(const std::string& folder, const outcome<std::vector<std::string>>& names) {
+  if (!names) return names.error().code == fault::not_found ? outcome<void>{} : tl::unexpected{names.error()};
+  if (names->empty()) return {};
+  auto there = open_directory(folder);
+  if (!there) return tl::unexpected{there.error()};
   outcome<void> first;
   for (auto& name : *names)
-    if (auto removed = remove_tree(trash->get(), name); !removed && first) first = removed;
+    if (auto removed = remove_tree(there->get(), name); !removed && first) first = removed;
   return first;
+}
+
+} // namespace
+
+outcome<void> empty_pool_trash(const pool_layout& layout) {
+  // In its place: what was to be sent is a read-only subvolume, which cannot move.
+  auto swept = remove_all(layout.incomplete(), layout.leftovers());
+  auto emptied = remove_all(layout.trash(), layout.trash_entries());
+  return swept ? emptied : swept;
 }
 
 outcome<void> unmake_pool(const pool_layout& layout) {

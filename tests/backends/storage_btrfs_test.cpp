@@ -219,3 +219,15 @@ TEST_CASE("a program's last complaint is in the error", "[storage]") {
   CHECK(failed.error().message.find("/nowhere/at/all") != std::string::npos);
   CHECK(fault_of(run_program({"no-such-program"})) == fault::unsupported);
 }
+
+TEST_CASE("what an earlier process left goes, also where it cannot be written any more", "[storage]") {
+  pool_fixture pool{"btrfs"};
+  must(pool.driver->create());
+  auto left = pool.directory() + "/.incomplete/left";
+  must(make_subvolume(left));
+  unique_fd volume{open(left.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  REQUIRE(set_read_only(volume.get(), true));
+  volume.reset();
+  must(pool.driver->empty_trash());
+  CHECK(access(left.c_str(), F_OK) == -1);
+}

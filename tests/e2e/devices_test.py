@@ -21,6 +21,7 @@ DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs/container-keys.md"
 PROVED = {(kind, option) for kind in ("usb", "unix-hotplug", "gpu") for option in ("uid", "gid", "mode", "vendorid", "productid")}
 PROVED |= {("usb", option) for option in ("busnum", "devnum", "serial", "required")} | {("gpu", option) for option in ("gputype", "id", "pci")}
 PROVED |= {("unix-hotplug", option) for option in ("subsystem", "required")}
+PROVED |= {("disk", option) for option in ("boot.priority", "io.bus", "io.cache")}  # machines_test.py
 
 
 def proves(kind, *options):

@@ -13,7 +13,8 @@ DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs/container-keys.md"
 INTERCEPTED = {f"security.syscalls.intercept.{call}" for call in ("mknod", "setxattr", "sysinfo", "mount", "mount.allowed", "mount.shift")}  # by syscalls_test.py
 # Shown by snapshots_test.py, copies_test.py (and the tiers by retention_test.cpp) and by the tests of the guest API.
 PROVED = INTERCEPTED | {"snapshots.expiry", "snapshots.pattern", "snapshots.schedule", "snapshots.schedule.stopped", "snapshots.keep.hourly", "snapshots.keep.daily",
-          "snapshots.keep.weekly", "snapshots.keep.monthly", "security.devlxd", "security.devlxd.images"}
+          "snapshots.keep.weekly", "snapshots.keep.monthly", "security.devlxd", "security.devlxd.images",
+          "security.secureboot"}  # that one by machines_test.py
 
 RLIMITS = {  # key: (value, /proc/PID/limits row, soft and hard as it shows them)
     "as": ("4294967296:8589934592", "Max address space", "4294967296 8589934592"),

@@ -103,6 +103,13 @@ class Machines(DaemonTest):
         self.daemon.note_cards()
         cards = lambda: self.daemon.exec(self.vm, "ls", "/sys/class/net").stdout.split()
         eventually(lambda: "eth1" in cards(), "the card inside")
+        fast = self.daemon.home / "fast.img"
+        with open(fast, "wb") as file:
+            file.truncate(50 << 20)
+        self.daemon.lxc("config", "device", "add", self.vm, "fast", "disk", f"source={fast}", "io.bus=virtio-blk", "io.cache=writeback", "readonly=true")
+        eventually(lambda: "51200 vda" in inside(), "the fast disk inside")
+        self.assertEqual(self.daemon.exec(self.vm, "cat", "/sys/block/vda/ro").stdout.strip(), "1")
+        self.daemon.lxc("config", "device", "remove", self.vm, "fast")
         self.daemon.lxc("config", "device", "remove", self.vm, "eth1")
         self.daemon.lxc("config", "device", "remove", self.vm, "more")
         eventually(lambda: "102400 sd" not in inside() and "eth1" not in cards(), "the end of both")
@@ -175,8 +182,16 @@ class Machines(DaemonTest):
         self.daemon.lxc("stop", "-f", self.vm)
         self.assertEqual(self.daemon.status(self.vm), "Stopped")
         empty = self.daemon.name("empty")
-        self.daemon.lxc("init", "--empty", "--vm", empty)
+        self.daemon.lxc("init", "--empty", "--vm", empty, "-c", "security.secureboot=false")
+        disk = self.daemon.home / "boot.iso"
+        disk.write_bytes(bytes(1 << 20))
+        self.daemon.lxc("config", "device", "add", empty, "first", "disk", f"source={disk}", "boot.priority=10")
         self.daemon.lxc("start", empty)
+        words = pathlib.Path(f"/proc/{self.pid(empty)}/cmdline").read_bytes().decode().split("\0")
+        drives = {each["id"]: each for each in (json.loads(word) for word in words if word.startswith("{")) if "bootindex" in each}
+        self.assertLess(drives["dev-first"]["bootindex"], drives["dev-root"]["bootindex"])
+        self.assertEqual(drives["dev-first"]["driver"], "scsi-cd")
+        self.assertNotIn("smm=on", " ".join(words))
         self.daemon.lxc("delete", "-f", empty)
 
 

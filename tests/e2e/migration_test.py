@@ -509,7 +509,8 @@ class BtrfsToBtrfs(Copies, Kills, Pulls, Pair):
             for daemon in self.daemons:
                 daemon.lxc("stop", "-f", name)
         for daemon in self.daemons:
-            eventually(lambda: not list((daemon.dir / "storage-pools/default/.incomplete").iterdir()), "the end of the copy that was sent")
+            left = lambda: [each.name for each in (daemon.dir / "storage-pools/default/.incomplete").iterdir()]
+            eventually(lambda: not left(), f"the end of the copy that was sent: {left()}, {daemon.process.pid}")
 
     def test_a_container_with_subvolumes_inside_goes_by_rsync(self):
         name = self.stopped("nested")
