@@ -123,7 +123,9 @@ public:
     return ask(key, await_reboot_request(job(key, 0)));
   }
 
-  outcome<void> request_stop(const std::string&, pid_t leader) override { return signal_process(leader, stop_signal(leader)); }
+  outcome<void> request_stop(const std::string&, pid_t leader) override {
+    return signal_process(leader, stop_signal(leader));
+  }
 
   outcome<void> kill(const std::string& key, pid_t leader) override {
     auto killed = signal_process(leader, SIGKILL);
@@ -210,9 +212,7 @@ public:
     limit_waiting(reply->socket.get(), file_job); // the job passes on what it gets
     return std::move(reply->socket);
   }
-  outcome<void> finish_write(const unique_fd& file) override {
-    return finish_upload(file);
-  }
+  outcome<void> finish_write(const unique_fd& file) override { return finish_upload(file); }
   outcome<void> remove_file(const file_root& root, const std::string& path) override {
     auto reply = zygote_.run(remove_request(job("files", file_job), root, path));
     return reply ? outcome<void>{} : tl::unexpected{reply.error()};

@@ -177,9 +177,7 @@ job_request sftp_request(const job_address& job, const file_root& root) {
 }
 job_request write_request(const job_address& job, const file_root& root, const std::string& path,
                           const file_write& how) {
-  return make_file(job, root, path, [&](auto file) {
-    fill_write(file.initWrite(), how);
-  });
+  return make_file(job, root, path, [&](auto file) { fill_write(file.initWrite(), how); });
 }
 
 outcome<std::optional<instance_found>> read_found(const job_reply& reply) {

@@ -1,5 +1,5 @@
-#include "backends/instance/lxc/cgroup_tree.hpp"
 #include "backends/instance/helper/confined.hpp"
+#include "backends/instance/lxc/cgroup_tree.hpp"
 #include "backends/instance/lxc/helper/device_view.hpp"
 #include "backends/instance/lxc/helper/jobs.hpp"
 #include "backends/instance/lxc/helper/root_view.hpp"
