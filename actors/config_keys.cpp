@@ -227,9 +227,31 @@ outcome<void> check_key(std::string_view key) {
               "A configuration key must be at most 255 characters without spaces and control characters");
 }
 
+namespace {
+
+std::string_view stem_of(const key_row& row) {
+  return row.key.ends_with('*') ? row.key.substr(0, row.key.size() - 1) : row.key;
+}
+
+std::string_view family_of(std::string_view key) { return key.substr(0, key.find('.')); }
+
+} // namespace
+
+// Policy asks for every key of an instance: among the sorted stems the row is the nearest before the key that matches.
 const key_row* find_instance_key(std::string_view key) {
-  for (auto& row : instance_keys())
-    if (matches(row.key, key)) return &row;
+  static const auto sorted = [] {
+    std::vector<const key_row*> out;
+    for (auto& row : instance_keys()) out.push_back(&row);
+    std::sort(out.begin(), out.end(), [](auto* x, auto* y) { return stem_of(*x) < stem_of(*y); });
+    return out;
+  }();
+  auto at = std::upper_bound(sorted.begin(), sorted.end(), key,
+                             [](std::string_view wanted, auto* row) { return wanted < stem_of(*row); });
+  while (at != sorted.begin()) {
+    auto* row = *--at;
+    if (matches(row->key, key)) return row;
+    if (family_of(row->key) != family_of(key)) break;
+  }
   return nullptr;
 }
 

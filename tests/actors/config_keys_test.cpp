@@ -105,3 +105,15 @@ TEST_CASE("Server config takes user keys, names what is not built, and refuses t
   CHECK(refused(check_server_config({{"corn.flakes", "1"}})) == fault::invalid);
   CHECK(refused(check_server_config({{"user.a", "\x01"}})) == fault::invalid);
 }
+
+TEST_CASE("every key is found as its own row, also in a family") {
+  for (auto& row : instance_keys()) {
+    auto key = std::string{row.key};
+    if (key.ends_with('*')) key.replace(key.size() - 1, 1, key.ends_with(".*") ? "x.y" : "");
+    INFO(key);
+    CHECK(find_instance_key(key) == &row);
+  }
+  for (auto unknown :
+       {"", "a", "limits", "limits.", "limits.cpu.", "limits.kernel.", "user.", "zzz.x", "boot.autostarts", "security"})
+    CHECK(find_instance_key(unknown) == nullptr);
+}
