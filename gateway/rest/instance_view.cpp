@@ -1,13 +1,12 @@
 #include "gateway/rest/instance_view.hpp"
 
-#include "gateway/machine_links.hpp"
-
 #include "actors/instance_backup.hpp"
 #include "actors/instance_lifecycle.hpp"
 #include "actors/instance_snapshot.hpp"
 #include "actors/lifecycle_event.hpp"
 #include "actors/pools.hpp"
 #include "gateway/link_addresses.hpp"
+#include "gateway/machine_links.hpp"
 #include "gateway/rest/lists.hpp"
 #include "messages/json.hpp"
 #include "messages/time.hpp"
